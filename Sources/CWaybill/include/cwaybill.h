@@ -1,0 +1,26 @@
+#ifndef CWAYBILL_H
+#define CWAYBILL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/// CRC-32C (Castagnoli, RFC 3720 B.4) of `length` bytes, continuing from `crc` (0 to start). Uses the processor's
+/// CRC instruction where there is one: Swift has no intrinsic for it, and the table form is eight times slower.
+uint32_t waybill_crc32c(uint32_t crc, const void *bytes, size_t length);
+
+/// The table form, callable on every machine, so that a test can hold the two against each other.
+uint32_t waybill_crc32c_portable(uint32_t crc, const void *bytes, size_t length);
+
+/// open(2) is variadic, which Swift imports only partly.
+int waybill_open(const char *path, int flags, unsigned int mode);
+
+/// Takes or asks for an open-file-description write lock on the whole file (fcntl(2), F_OFD_SETLK / F_OFD_GETLK).
+/// Returns 0 on success; for `query`, 1 when another description holds it.
+int waybill_lock_exclusive(int descriptor);
+int waybill_lock_query(int descriptor);
+
+/// Release-store and acquire-load of a 64-bit value in a page shared between processes.
+void waybill_store_release(uint64_t *address, uint64_t value);
+uint64_t waybill_load_acquire(const uint64_t *address);
+
+#endif

@@ -1,0 +1,223 @@
+/// What waits for the disk and where it will lie: the pure half of appending. `EventLog` holds it in a lock, `WriterThread`
+/// performs what `take` hands out.
+struct AppendState: Sendable {
+    /// The next segment file, made ahead of need.
+    enum NextSegment: Sendable {
+        case working
+        case ready(PreparedSegment)
+        case failed(LogError)
+    }
+
+    struct Waiter: Sendable {
+        let continuation: CheckedContinuation<Result<Void, LogError>, Never>
+    }
+
+    struct Follower: Sendable {
+        let after: LogPosition
+        let continuation: CheckedContinuation<Result<LogPosition, LogError>, Never>
+    }
+
+    let configuration: LogConfiguration
+    /// The position the next record gets.
+    private(set) var next: LogPosition
+    private(set) var frontier: MerkleFrontier
+    private(set) var lastTime: UInt64
+    var durable: LogPosition
+    /// Set once, by the first failed write or sync; nothing is accepted after it.
+    var failure: LogError?
+    var isClosing = false
+    var nextSegment = NextSegment.working
+
+    private var current: GroupBuffer?
+    private var closed: [GroupBuffer] = []
+    private var pool: [GroupBuffer] = []
+    private var pendingBytes = 0
+    /// Where the current group will start if nothing comes between, in the last segment planned.
+    private var tailOffset: Int
+    private var segmentSize: Int
+
+    private var waiters: [Waiter] = []
+    private var waitersInFlight: [Waiter] = []
+    private var lastInFlight = LogPosition.zero
+    private var followers: [Follower] = []
+
+    init(
+        configuration: LogConfiguration,
+        durable: LogPosition,
+        frontier: MerkleFrontier,
+        lastTime: UInt64,
+        tailOffset: Int,
+        segmentSize: Int
+    ) {
+        self.configuration = configuration
+        self.durable = durable
+        self.frontier = frontier
+        self.lastTime = lastTime
+        self.tailOffset = tailOffset
+        self.segmentSize = segmentSize
+        next = durable.next
+    }
+
+    var hasPending: Bool { current != nil || !closed.isEmpty }
+
+    /// What an edge must ask before it decides anything: refuses while the log cannot take new work, and keeps the rest
+    /// of the last segment for outcomes once the disk is full.
+    func admitEdge() throws(LogError) {
+        try checkOpen()
+        guard case .failed(let reason) = nextSegment, segmentSize - planEnd < configuration.reserveBytes else { return }
+        throw reason
+    }
+
+    /// Accepts records, in order, without gaps. They are not durable yet.
+    mutating func append(_ drafts: [RecordDraft], expecting: LogPosition, now: UInt64) throws(LogError) -> LogPosition {
+        try checkOpen()
+        guard expecting == next else {
+            throw LogError(.positionConflict, "the log is at position \(next), not \(expecting)")
+        }
+        try checkRoom(drafts)
+        for draft in drafts { add(draft, now: now) }
+        return LogPosition(next.rawValue - 1)
+    }
+
+    private func checkOpen() throws(LogError) {
+        if let failure { throw failure }
+        if isClosing { throw LogError(.closed, "the log is closing") }
+    }
+
+    /// Refuses the whole batch up front, so that nothing is accepted that the disk has no room for (G5).
+    private func checkRoom(_ drafts: [RecordDraft]) throws(LogError) {
+        var total = 0
+        for draft in drafts {
+            guard draft.encodedSize <= LogConfiguration.recordBytesMax else {
+                throw LogError(
+                    .recordTooLarge,
+                    "a record of \(draft.encodedSize) bytes; the format allows 524288"
+                )
+            }
+            total += draft.encodedSize
+        }
+        guard pendingBytes + total <= configuration.pendingBytesMax else {
+            throw LogError(.overloaded, "more than \(configuration.pendingBytesMax) bytes wait for the disk; try again")
+        }
+        // Every group may waste up to a block; the bound is deliberately on the safe side.
+        let bound = total + (drafts.count + 3) * Block.size
+        if bound <= segmentSize - planEnd { return }
+        switch nextSegment {
+        case .failed(let reason): throw reason
+        case .working: throw LogError(.overloaded, "the next segment is still being prepared; try again")
+        case .ready(let segment):
+            guard bound <= segment.size - Block.size else {
+                throw LogError(.recordTooLarge, "one batch of \(total) bytes does not fit a segment")
+            }
+        }
+    }
+
+    /// Where the plan ends in the last segment, with room for a mark before and after the current group.
+    private var planEnd: Int { tailOffset + (current?.alignedSize ?? 0) + 2 * Block.size }
+
+    private mutating func add(_ draft: RecordDraft, now: UInt64) {
+        let group = groupFor(draft.encodedSize)
+        lastTime = max(now, lastTime + 1)
+        let digest = group.append(draft, position: next, time: lastTime)
+        frontier.append(entry: digest)
+        pendingBytes += draft.encodedSize
+        next = next.next
+    }
+
+    private mutating func groupFor(_ size: Int) -> GroupBuffer {
+        if let current, current.isEmpty || current.bodyCount + size <= configuration.groupBytesMax,
+            fits(frame: current.frameCount + size)
+        {
+            return current
+        }
+        closeCurrent()
+        let group = pool.popLast() ?? GroupBuffer()
+        if !fits(frame: GroupHeader.size + size) { openNextSegment(with: group) }
+        current = group
+        return group
+    }
+
+    private func fits(frame: Int) -> Bool {
+        tailOffset + Block.alignedSize(frame: frame) + 2 * Block.size <= segmentSize
+    }
+
+    private mutating func openNextSegment(with group: GroupBuffer) {
+        guard case .ready(let segment) = nextSegment else { preconditionFailure("room was checked before appending") }
+        group.opens = (segment, frontier)
+        nextSegment = .working
+        tailOffset = Block.size
+        segmentSize = segment.size
+    }
+
+    private mutating func closeCurrent() {
+        guard let group = current else { return }
+        tailOffset += group.alignedSize
+        closed.append(group)
+        current = nil
+    }
+
+    // MARK: The writer's side
+
+    /// Everything that waits, for one sync. Who waits for it waits for this flight from here on.
+    mutating func take() -> [GroupBuffer] {
+        closeCurrent()
+        let groups = closed
+        closed = []
+        pendingBytes = 0
+        lastInFlight = groups.last?.last ?? lastInFlight
+        waitersInFlight += waiters
+        waiters = []
+        return groups
+    }
+
+    /// Plans a durable mark in the writer's segment. When the next group already opens another file, the mark lies in
+    /// the old one, whose spare block was kept for it.
+    mutating func planMark() {
+        let rollsNext = closed.first?.opens != nil || (closed.isEmpty && current?.opens != nil)
+        if !rollsNext && !closed.contains(where: { $0.opens != nil }) { tailOffset += Block.size }
+    }
+
+    /// The flight has landed: returns who is to be told.
+    mutating func landed(_ groups: [GroupBuffer]) -> (waiters: [Waiter], followers: [Follower]) {
+        durable = lastInFlight
+        for group in groups where pool.count < 4 {
+            group.reset()
+            pool.append(group)
+        }
+        let done = waitersInFlight
+        waitersInFlight = []
+        let ready = followers.filter { $0.after < durable }
+        if !ready.isEmpty { followers.removeAll { $0.after < durable } }
+        return (done, ready)
+    }
+
+    /// Nothing will ever be durable again: returns everyone who waits.
+    mutating func fail(_ error: LogError) -> (waiters: [Waiter], followers: [Follower]) {
+        failure = failure ?? error
+        defer {
+            waiters = []
+            waitersInFlight = []
+            followers = []
+        }
+        return (waitersInFlight + waiters, followers)
+    }
+
+    /// Registers a waiter, or answers at once.
+    mutating func wait(for position: LogPosition, _ waiter: Waiter) -> Result<Void, LogError>? {
+        if position <= durable { return .success(()) }
+        if let failure { return .failure(failure) }
+        guard position < next else {
+            return .failure(LogError(.notFound, "position \(position) was never appended"))
+        }
+        if position <= lastInFlight { waitersInFlight.append(waiter) } else { waiters.append(waiter) }
+        return nil
+    }
+
+    mutating func follow(_ follower: Follower) -> Result<LogPosition, LogError>? {
+        if follower.after < durable { return .success(durable) }
+        if let failure { return .failure(failure) }
+        if isClosing { return .failure(LogError(.closed, "the log is closing")) }
+        followers.append(follower)
+        return nil
+    }
+}

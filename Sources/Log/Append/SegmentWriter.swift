@@ -1,0 +1,119 @@
+/// The one thread that writes and syncs: takes what waits, lays it into segments, syncs once, tells who waited.
+///
+/// While one fdatasync runs, the next group fills; there is no timer. Only this thread touches the fields below.
+struct SegmentWriter: Sendable {
+    private(set) var segment: PreparedSegment
+    private(set) var number: UInt64
+    private(set) var offset: Int
+    private(set) var link: Digest
+    private(set) var markedThrough: LogPosition
+    private let storage: any Storage
+    private let directory: String
+    private let logID: LogID
+    private let catalog: SegmentCatalog
+
+    init(
+        segment: PreparedSegment,
+        number: UInt64,
+        offset: Int,
+        link: Digest,
+        markedThrough: LogPosition,
+        storage: any Storage,
+        directory: String,
+        logID: LogID,
+        catalog: SegmentCatalog
+    ) {
+        self.segment = segment
+        self.number = number
+        self.offset = offset
+        self.link = link
+        self.markedThrough = markedThrough
+        self.storage = storage
+        self.directory = directory
+        self.logID = logID
+        self.catalog = catalog
+    }
+
+    /// Writes the groups and makes them durable.
+    mutating func write(_ groups: [GroupBuffer], durable: LogPosition) throws(LogError) {
+        var durable = durable
+        var unsynced = false
+        for group in groups {
+            if let (next, frontier) = group.opens {
+                // The header claims that everything before the file is durable, so it must be.
+                if unsynced { try segment.file.sync() }
+                durable = LogPosition(group.first.rawValue - 1)
+                try roll(to: next, base: group.first, frontier: frontier, durable: durable)
+            }
+            try write(group, durable: durable)
+            unsynced = true
+        }
+        try segment.file.sync()
+    }
+
+    private mutating func write(_ group: GroupBuffer, durable: LogPosition) throws(LogError) {
+        let (block, nextLink) = group.finish(
+            nonce: segment.nonce,
+            offset: offset,
+            durableThrough: durable,
+            link: link,
+            logID: logID
+        )
+        precondition(offset + block.count <= segment.size, "the plan put a group beyond its segment")
+        try segment.file.write(block, at: offset)
+        offset += block.count
+        link = nextLink
+    }
+
+    /// Writes a durable mark: from here on, losing what lies before it is recognised as corruption.
+    mutating func writeMark(_ durable: LogPosition) throws(LogError) {
+        guard offset + Block.size <= segment.size else { return }
+        var page = [UInt8](repeating: 0, count: Block.size)
+        page.withUnsafeMutableBytes { bytes in
+            Block(nonce: segment.nonce, durableThrough: durable, offset: offset, frameCount: 0).encode(into: bytes)
+        }
+        try segment.file.writeAll(page, at: offset)
+        try segment.file.sync()
+        offset += Block.size
+        markedThrough = durable
+    }
+
+    /// What the kernel sees: write header, fdatasync, rename, fsync of the directory.
+    private mutating func roll(
+        to next: PreparedSegment,
+        base: LogPosition,
+        frontier: MerkleFrontier,
+        durable: LogPosition
+    ) throws(LogError) {
+        let header = SegmentHeader(
+            number: number + 1,
+            base: base,
+            nonce: next.nonce,
+            size: next.size,
+            durableThrough: durable,
+            logID: logID,
+            link: link,
+            frontier: frontier
+        )
+        let path = try SegmentWriter.name(next, header, storage: storage, directory: directory)
+        catalog.add(SegmentCatalog.Entry(header: header, path: path))
+        segment = next
+        number += 1
+        offset = Block.size
+    }
+
+    /// Gives a prepared file its header and its name, durably.
+    static func name(
+        _ segment: PreparedSegment,
+        _ header: SegmentHeader,
+        storage: any Storage,
+        directory: String
+    ) throws(LogError) -> String {
+        try segment.file.writeAll(header.encode(), at: 0)
+        try segment.file.sync()
+        let path = directory + "/" + LogPath.segment(header.number)
+        try storage.rename(segment.path, to: path)
+        try storage.syncDirectory(directory)
+        return path
+    }
+}

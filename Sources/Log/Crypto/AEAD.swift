@@ -1,0 +1,71 @@
+import COpenSSL
+
+/// AES-256-GCM (NIST SP 800-38D) with a random 96-bit nonce stored in front of the ciphertext.
+///
+/// Layout of a sealed box: nonce 12 bytes, ciphertext as long as the plaintext, tag 16 bytes. Each key seals few boxes
+/// (one message's parts), far below the 2^32 limit at which random nonces would have to worry anyone.
+package enum AEAD {
+    package static let nonceSize = 12
+    package static let tagSize = 16
+    package static let overhead = nonceSize + tagSize
+
+    /// Seals `plaintext`; `authenticated` is bound to the box but not stored in it.
+    package static func seal(_ plaintext: [UInt8], key: [UInt8], authenticated: [UInt8]) -> [UInt8] {
+        precondition(key.count == 32)
+        let nonce = Crypto.randomBytes(nonceSize)
+        return [UInt8](unsafeUninitializedCapacity: plaintext.count + overhead) { output, count in
+            guard let base = output.baseAddress else { return }
+            base.update(from: nonce, count: nonceSize)
+            let context = EVP_CIPHER_CTX_new()
+            defer { EVP_CIPHER_CTX_free(context) }
+            var written: Int32 = 0
+            let sealed =
+                EVP_EncryptInit_ex(context, EVP_aes_256_gcm(), nil, key, nonce) == 1
+                && EVP_EncryptUpdate(context, nil, &written, authenticated, Int32(authenticated.count)) == 1
+                && EVP_EncryptUpdate(context, base + nonceSize, &written, plaintext, Int32(plaintext.count)) == 1
+                && EVP_EncryptFinal_ex(context, base + nonceSize + plaintext.count, &written) == 1
+                && EVP_CIPHER_CTX_ctrl(
+                    context,
+                    EVP_CTRL_AEAD_GET_TAG,
+                    Int32(tagSize),
+                    base + nonceSize + plaintext.count
+                ) == 1
+            // Encrypting bytes in memory has no failure a caller could handle; going on would store nothing or plaintext.
+            precondition(sealed, "OpenSSL could not seal; refusing to go on")
+            count = plaintext.count + overhead
+        }
+    }
+
+    /// Opens a box, or returns nil when key, authenticated data or any bit of the box is wrong.
+    package static func open(_ box: [UInt8], key: [UInt8], authenticated: [UInt8]) -> [UInt8]? {
+        guard box.count >= overhead, key.count == 32 else { return nil }
+        let length = box.count - overhead
+        var opened = false
+        let plaintext = [UInt8](unsafeUninitializedCapacity: max(length, 1)) { output, count in
+            opened = decrypt(box, length: length, key: key, authenticated: authenticated, into: output)
+            count = opened ? length : 0
+        }
+        return opened ? plaintext : nil
+    }
+
+    private static func decrypt(
+        _ box: [UInt8],
+        length: Int,
+        key: [UInt8],
+        authenticated: [UInt8],
+        into output: UnsafeMutableBufferPointer<UInt8>
+    ) -> Bool {
+        box.withUnsafeBufferPointer { bytes in
+            guard let base = bytes.baseAddress else { return false }
+            let context = EVP_CIPHER_CTX_new()
+            defer { EVP_CIPHER_CTX_free(context) }
+            var written: Int32 = 0
+            let tag = UnsafeMutableRawPointer(mutating: base + nonceSize + length)
+            return EVP_DecryptInit_ex(context, EVP_aes_256_gcm(), nil, key, base) == 1
+                && EVP_DecryptUpdate(context, nil, &written, authenticated, Int32(authenticated.count)) == 1
+                && EVP_DecryptUpdate(context, output.baseAddress, &written, base + nonceSize, Int32(length)) == 1
+                && EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, Int32(tagSize), tag) == 1
+                && EVP_DecryptFinal_ex(context, output.baseAddress.map { $0 + length }, &written) == 1
+        }
+    }
+}

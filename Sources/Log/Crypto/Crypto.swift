@@ -1,0 +1,56 @@
+import COpenSSL
+
+/// The cryptographic primitives of the project, each a thin call into OpenSSL.
+///
+/// Nothing here keeps state, so every function may be called from any thread.
+package enum Crypto {
+    /// SHA-256 (FIPS 180-4) of `bytes`, 32 bytes.
+    package static func sha256(_ bytes: [UInt8]) -> [UInt8] {
+        bytes.withUnsafeBytes { sha256($0) }
+    }
+
+    package static func sha256(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
+        [UInt8](unsafeUninitializedCapacity: 32) { output, count in
+            _ = SHA256(bytes.baseAddress, bytes.count, output.baseAddress)
+            count = 32
+        }
+    }
+
+    /// HMAC-SHA-256 (RFC 2104), 32 bytes.
+    package static func hmacSHA256(key: [UInt8], message: [UInt8]) -> [UInt8] {
+        hmac(EVP_sha256(), key: key, message: message, size: 32)
+    }
+
+    /// HMAC-SHA-1, 20 bytes. Only for Twilio's request signatures, which are defined with it.
+    package static func hmacSHA1(key: [UInt8], message: [UInt8]) -> [UInt8] {
+        hmac(EVP_sha1(), key: key, message: message, size: 20)
+    }
+
+    private static func hmac(_ algorithm: OpaquePointer?, key: [UInt8], message: [UInt8], size: Int) -> [UInt8] {
+        [UInt8](unsafeUninitializedCapacity: size) { output, count in
+            // An empty key is legal for HMAC, but OpenSSL reads a null key pointer as "reuse the last key".
+            let keyBytes = key.isEmpty ? [0] : key
+            _ = HMAC(algorithm, keyBytes, Int32(key.count), message, message.count, output.baseAddress, nil)
+            count = size
+        }
+    }
+
+    /// Compares without leaking where the first difference is. Lengths are not secret.
+    package static func equalConstantTime(_ a: [UInt8], _ b: [UInt8]) -> Bool {
+        a.count == b.count && CRYPTO_memcmp(a, b, a.count) == 0
+    }
+
+    /// Bytes from OpenSSL's seeded generator. A machine without entropy cannot keep a secret, so this traps.
+    package static func randomBytes(_ count: Int) -> [UInt8] {
+        [UInt8](unsafeUninitializedCapacity: count) { output, initialized in
+            let filled = RAND_bytes(output.baseAddress, Int32(count))
+            precondition(filled == 1, "the system's random number generator failed; refusing to make weak keys")
+            initialized = count
+        }
+    }
+
+    /// Overwrites key material in place; the compiler may not remove it (OPENSSL_cleanse).
+    package static func erase(_ bytes: inout [UInt8]) {
+        bytes.withUnsafeMutableBytes { OPENSSL_cleanse($0.baseAddress, $0.count) }
+    }
+}

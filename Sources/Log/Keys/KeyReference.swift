@@ -1,0 +1,75 @@
+/// What kind of thing a leaf key belongs to. Each class is a subtree of its own, so that things that are destroyed
+/// together lie together and their remains collapse.
+package enum KeyClass: UInt8, Sendable, CaseIterable {
+    case message = 1
+    /// Messages that arrive while Inbound Body Purge is on.
+    case purgeModeMessage = 2
+    /// Provider tokens, webhook secrets, endpoint settings.
+    case secret = 3
+    /// A customer's identifiers, one leaf per conversation.
+    case conversation = 4
+}
+
+/// The address of a leaf in the key forest: which epoch's tree, and the path in it (client, class, leaf).
+///
+/// Bytes, little-endian: client (8), leaf (8), epoch (4), class (1), zeros (3).
+package struct KeyReference: Hashable, Sendable {
+    static let size = 24
+
+    package let client: UInt64
+    package let leaf: UInt64
+    package let epoch: UInt32
+    package let keyClass: KeyClass
+
+    package init(client: UInt64, leaf: UInt64, epoch: UInt32, keyClass: KeyClass) {
+        self.client = client
+        self.leaf = leaf
+        self.epoch = epoch
+        self.keyClass = keyClass
+    }
+
+    init?(_ bytes: UnsafeRawBufferPointer) {
+        guard bytes.count >= KeyReference.size, let keyClass = KeyClass(rawValue: bytes[20]) else { return nil }
+        client = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 0, as: UInt64.self))
+        leaf = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+        epoch = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 16, as: UInt32.self))
+        self.keyClass = keyClass
+    }
+
+    package var bytes: [UInt8] {
+        var output: [UInt8] = []
+        output.reserveCapacity(KeyReference.size)
+        withUnsafeBytes(of: client.littleEndian) { output.append(contentsOf: $0) }
+        withUnsafeBytes(of: leaf.littleEndian) { output.append(contentsOf: $0) }
+        withUnsafeBytes(of: epoch.littleEndian) { output.append(contentsOf: $0) }
+        output += [keyClass.rawValue, 0, 0, 0]
+        return output
+    }
+
+    /// The path from the epoch's seed to the leaf, most significant bit first: client, class, leaf.
+    package var path: KeyPath { KeyPath(client: client, keyClass: keyClass, leaf: leaf) }
+}
+
+/// 100 bits of path: 64 of client, 4 of class, 32 of leaf.
+package struct KeyPath: Equatable, Sendable {
+    package static let clientBits = 64
+    package static let classBits = 4
+    static let leafBits = 32
+    package static let depth = clientBits + classBits + leafBits
+
+    let client: UInt64
+    let keyClass: KeyClass
+    let leaf: UInt64
+
+    /// The branch taken at `level`, counted from the root.
+    func bit(_ level: Int) -> UInt8 {
+        switch level {
+        case ..<KeyPath.clientBits:
+            UInt8(client >> UInt64(KeyPath.clientBits - 1 - level) & 1)
+        case ..<(KeyPath.clientBits + KeyPath.classBits):
+            keyClass.rawValue >> UInt8(KeyPath.clientBits + KeyPath.classBits - 1 - level) & 1
+        default:
+            UInt8(leaf >> UInt64(KeyPath.depth - 1 - level) & 1)
+        }
+    }
+}

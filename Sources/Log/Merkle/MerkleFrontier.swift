@@ -1,0 +1,53 @@
+/// The right edge of an RFC 6962 Merkle tree: enough to add leaves and to name the root, in 32 bytes per level.
+package struct MerkleFrontier: Sendable, Equatable {
+    /// How many leaves the tree has.
+    package private(set) var size: UInt64
+    /// Roots of the complete subtrees, largest first: one for each bit set in `size`.
+    package private(set) var subtrees: [Digest]
+
+    package init() {
+        size = 0
+        subtrees = []
+    }
+
+    /// Nil when the number of subtrees does not fit the size.
+    package init?(size: UInt64, subtrees: [Digest]) {
+        guard size.nonzeroBitCount == subtrees.count else { return nil }
+        self.size = size
+        self.subtrees = subtrees
+    }
+
+    /// Adds the leaf of one entry. Amortised two hashes.
+    package mutating func append(entry: Digest) {
+        var node = MerkleFrontier.leaf(entry)
+        var level = size
+        while level & 1 == 1 {
+            node = MerkleFrontier.node(subtrees.removeLast(), node)
+            level >>= 1
+        }
+        subtrees.append(node)
+        size += 1
+    }
+
+    /// The Merkle tree hash of all leaves so far.
+    package var root: Digest {
+        guard var root = subtrees.last else { return SHA256Stream().finish() }
+        for subtree in subtrees.dropLast().reversed() { root = MerkleFrontier.node(subtree, root) }
+        return root
+    }
+
+    static func leaf(_ entry: Digest) -> Digest {
+        var hash = SHA256Stream()
+        hash.update(byte: 0)
+        hash.update(entry)
+        return hash.finish()
+    }
+
+    static func node(_ left: Digest, _ right: Digest) -> Digest {
+        var hash = SHA256Stream()
+        hash.update(byte: 1)
+        hash.update(left)
+        hash.update(right)
+        return hash.finish()
+    }
+}

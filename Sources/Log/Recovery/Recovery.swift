@@ -1,0 +1,235 @@
+/// Brings a data directory from whatever a crash left to a state the writer can go on from, or refuses.
+///
+/// Every open starts a new segment: what was valid but unproven in the newest one is written into it and synced before
+/// it takes its name (Linux may have marked pages of a failed sync clean, so being readable proves nothing). Then the old
+/// segment is cut to what it still owns.
+struct Recovery {
+    struct Result {
+        let logID: LogID
+        let report: RecoveryReport
+        let catalog: SegmentCatalog
+        let durable: LogPosition
+        let frontier: MerkleFrontier
+        let lastTime: UInt64
+        let writer: SegmentWriter
+    }
+
+    let storage: any Storage
+    let directory: String
+    let configuration: LogConfiguration
+
+    func run() throws(LogError) -> Result {
+        try removeTemporaries()
+        let entries = try SegmentListing(storage: storage, directory: directory).load()
+        guard let newest = entries.last else { return try createLog() }
+        let bytes = try storage.readAll(newest.path)
+        var outcome: Swift.Result<Result, LogError> = .failure(LogError(.corrupt, "nothing was read"))
+        bytes.withUnsafeBytes { buffer in
+            outcome = Swift.Result { () throws(LogError) -> Result in
+                try continueLog(entries, newest, buffer)
+            }
+        }
+        return try outcome.get()
+    }
+
+    private func removeTemporaries() throws(LogError) {
+        for name in try storage.list(directory) where name.hasSuffix(LogPath.temporarySuffix) {
+            try storage.remove(directory + "/" + name)
+        }
+    }
+
+    private func createLog() throws(LogError) -> Result {
+        let start = NewSegment(
+            number: 1,
+            logID: LogID.random(),
+            link: .zero,
+            base: LogPosition(1),
+            frontier: MerkleFrontier(),
+            frames: []
+        )
+        let (entry, writer, catalog) = try begin(start, after: [])
+        var report = RecoveryReport()
+        report.created = true
+        return Result(
+            logID: entry.header.logID,
+            report: report,
+            catalog: catalog,
+            durable: .zero,
+            frontier: MerkleFrontier(),
+            lastTime: 0,
+            writer: writer
+        )
+    }
+
+    private func continueLog(
+        _ entries: [SegmentCatalog.Entry],
+        _ newest: SegmentCatalog.Entry,
+        _ bytes: UnsafeRawBufferPointer
+    ) throws(LogError) -> Result {
+        let scan = TailScan(newest.header, bytes)
+        if scan.facts.action == .refuse { throw refusal(newest, scan) }
+        var report = RecoveryReport()
+        report.recoveredThrough = scan.lastValid
+        if scan.facts.action == .quarantineAndRewrite { try Quarantine(self).keep(newest, scan, bytes) }
+        report.discarded = try Quarantine(self).pending()
+
+        let (proven, all, lastTime) = replayDigests(newest.header, scan, bytes)
+        let unproven = scan.unproven
+        report.rewritten = unproven.reduce(0) { $0 + Int($1.header.last.rawValue - $1.header.first.rawValue) + 1 }
+        let start = NewSegment(
+            number: newest.header.number + 1,
+            logID: newest.header.logID,
+            link: unproven.first?.header.link ?? scan.walk.link,
+            base: LogPosition(proven.size + 1),
+            frontier: proven,
+            frames: unproven.map { SegmentWalk.frame(bytes, $0.block) }
+        )
+        let remaining = try retire(newest, scan, entries: entries, keeping: LogPosition(proven.size))
+        let (_, writer, catalog) = try begin(start, after: remaining.kept, then: remaining.cleanUp)
+        return Result(
+            logID: newest.header.logID,
+            report: report,
+            catalog: catalog,
+            durable: scan.lastValid,
+            frontier: all,
+            lastTime: lastTime,
+            writer: writer
+        )
+    }
+
+    private func refusal(_ newest: SegmentCatalog.Entry, _ scan: TailScan) -> LogError {
+        LogError(
+            .corrupt,
+            "segment \(newest.header.number) is damaged at offset \(scan.walk.offset): \(scan.reason ?? "cut off"); "
+                + "positions \(scan.walk.expected) to \(scan.provenThrough) were acknowledged and are missing. "
+                + "Nothing was changed. waybill verify and replay still work; restore from a backup to go on"
+        )
+    }
+
+    /// The tree before and after the unproven groups, and the time of the last record.
+    private func replayDigests(
+        _ header: SegmentHeader,
+        _ scan: TailScan,
+        _ bytes: UnsafeRawBufferPointer
+    )
+        -> (proven: MerkleFrontier, all: MerkleFrontier, lastTime: UInt64)
+    {
+        var frontier = header.frontier
+        var proven = frontier
+        var lastTime: UInt64 = 0
+        for group in scan.groups {
+            _ = SegmentWalk.forEachRecord(SegmentWalk.frame(bytes, group.block), group.header) { record in
+                frontier.append(entry: record.storedDigest)
+                lastTime = record.time
+            }
+            if group.header.last <= scan.provenThrough { proven = frontier }
+        }
+        return (proven, frontier, lastTime)
+    }
+
+    // MARK: Segments
+
+    private struct NewSegment {
+        let number: UInt64
+        let logID: LogID
+        let link: Digest
+        let base: LogPosition
+        let frontier: MerkleFrontier
+        let frames: [UnsafeRawBufferPointer]
+    }
+
+    /// What to do with the old newest segment once the new one has its name.
+    private func retire(
+        _ newest: SegmentCatalog.Entry,
+        _ scan: TailScan,
+        entries: [SegmentCatalog.Entry],
+        keeping: LogPosition
+    ) throws(LogError) -> (kept: [SegmentCatalog.Entry], cleanUp: (Recovery) throws(LogError) -> Void) {
+        let owned = scan.groups.last { $0.header.last <= keeping }
+        guard let owned else {
+            let path = newest.path
+            return (
+                Array(entries.dropLast()),
+                { recovery throws(LogError) in
+                    try recovery.storage.remove(path)
+                    try recovery.storage.syncDirectory(recovery.directory)
+                }
+            )
+        }
+        let end = owned.block.offset + owned.block.alignedSize
+        return (
+            entries,
+            { recovery throws(LogError) in
+                let file = try recovery.storage.open(newest.path, .readWrite)
+                try file.truncate(to: end)
+                try file.sync()
+            }
+        )
+    }
+
+    /// Makes the new segment, with the surviving frames in it, and gives it its name.
+    private func begin(
+        _ start: NewSegment,
+        after entries: [SegmentCatalog.Entry],
+        then cleanUp: (Recovery) throws(LogError) -> Void = { _ in }
+    ) throws(LogError) -> (SegmentCatalog.Entry, SegmentWriter, SegmentCatalog) {
+        let copied = start.frames.reduce(0) { $0 + Block.alignedSize(frame: $1.count) }
+        let size = max(configuration.segmentBytes, copied + 4 * Block.size)
+        let segment = try SegmentPreparer(storage: storage, directory: directory, size: size).prepare()
+        let last = start.frames.last.flatMap { GroupHeader($0)?.last } ?? LogPosition(start.base.rawValue - 1)
+        let header = SegmentHeader(
+            number: start.number,
+            base: start.base,
+            nonce: segment.nonce,
+            size: size,
+            durableThrough: last,
+            logID: start.logID,
+            link: start.link,
+            frontier: start.frontier
+        )
+        var offset = Block.size
+        var link = start.link
+        for frame in start.frames {
+            offset = try copy(frame, into: segment, at: offset, durableThrough: LogPosition(start.base.rawValue - 1))
+            link = GroupHeader.linkValue(of: frame)
+        }
+        let path = try SegmentWriter.name(segment, header, storage: storage, directory: directory)
+        try cleanUp(self)
+        let entry = SegmentCatalog.Entry(header: header, path: path)
+        let catalog = SegmentCatalog(entries + [entry], storage: storage)
+        let writer = SegmentWriter(
+            segment: segment,
+            number: start.number,
+            offset: offset,
+            link: link,
+            markedThrough: last,
+            storage: storage,
+            directory: directory,
+            logID: start.logID,
+            catalog: catalog
+        )
+        return (entry, writer, catalog)
+    }
+
+    private func copy(
+        _ frame: UnsafeRawBufferPointer,
+        into segment: PreparedSegment,
+        at offset: Int,
+        durableThrough: LogPosition
+    ) throws(LogError) -> Int {
+        let block = Block(
+            nonce: segment.nonce,
+            durableThrough: durableThrough,
+            offset: offset,
+            frameCount: frame.count
+        )
+        var bytes = [UInt8](repeating: 0, count: block.alignedSize)
+        bytes.withUnsafeMutableBytes { output in
+            block.encode(into: output)
+            let room = Block.headerSize..<(Block.headerSize + frame.count)
+            UnsafeMutableRawBufferPointer(rebasing: output[room]).copyMemory(from: frame)
+        }
+        try segment.file.writeAll(bytes, at: offset)
+        return offset + bytes.count
+    }
+}

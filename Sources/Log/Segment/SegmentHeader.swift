@@ -1,0 +1,120 @@
+/// The first 4 KiB of a segment file.
+///
+/// | offset | size | field |
+/// |---|---|---|
+/// | 0 | 8 | magic "WAYBSEG1" |
+/// | 8 | 4 | CRC-32C of bytes 12..<4096 |
+/// | 12 | 4 | format version, 1 |
+/// | 16 | 8 | segment number, from 1 |
+/// | 24 | 8 | base: the first position that lies in this segment |
+/// | 32 | 16 | nonce |
+/// | 48 | 8 | size of the file in bytes |
+/// | 56 | 8 | durable_through when the file took its name |
+/// | 64 | 16 | log id |
+/// | 80 | 32 | link that the segment's first group carries |
+/// | 112 | 8 | size of the Merkle tree before this segment: base − 1 |
+/// | 120 | 4 | number of subtree roots |
+/// | 124 | 4 | zero |
+/// | 128 | 32 each | roots of the tree's complete subtrees, largest first |
+///
+/// A file takes its `.wal` name only after this page is durable, so a named segment with a bad header is corruption.
+package struct SegmentHeader: Equatable, Sendable {
+    static let magic: UInt64 = 0x3147_4553_4259_4157
+    static let version: UInt32 = 1
+
+    var number: UInt64
+    var base: LogPosition
+    var nonce: SegmentNonce
+    var size: Int
+    var durableThrough: LogPosition
+    var logID: LogID
+    var link: Digest
+    var frontier: MerkleFrontier
+
+    package func encode() -> [UInt8] {
+        var page = [UInt8](repeating: 0, count: Block.size)
+        page.withUnsafeMutableBytes { bytes in
+            var writer = LittleEndianWriter(bytes)
+            writer.write(SegmentHeader.magic, at: 0)
+            writer.write(SegmentHeader.version, at: 12)
+            writer.write(number, at: 16)
+            writer.write(base.rawValue, at: 24)
+            writer.write(nonce.high, at: 32)
+            writer.write(nonce.low, at: 40)
+            writer.write(UInt64(size), at: 48)
+            writer.write(durableThrough.rawValue, at: 56)
+            writer.write(logID, at: 64)
+            writer.write(link, at: 80)
+            writer.write(frontier.size, at: 112)
+            writer.write(UInt32(frontier.subtrees.count), at: 120)
+            for (index, subtree) in frontier.subtrees.enumerated() {
+                writer.write(subtree, at: 128 + index * Digest.size)
+            }
+            writer.write(Checksum.crc32c(UnsafeRawBufferPointer(bytes), 12..<Block.size), at: 8)
+        }
+        return page
+    }
+
+    /// Nil when anything in the page contradicts itself.
+    package init?(_ page: UnsafeRawBufferPointer) {
+        guard page.count >= Block.size, page.integer(0, as: UInt64.self) == SegmentHeader.magic,
+            page.integer(8, as: UInt32.self) == Checksum.crc32c(page, 12..<Block.size),
+            page.integer(12, as: UInt32.self) == SegmentHeader.version
+        else { return nil }
+        number = page.integer(16, as: UInt64.self)
+        base = LogPosition(page.integer(24, as: UInt64.self))
+        nonce = SegmentNonce(high: page.integer(32, as: UInt64.self), low: page.integer(40, as: UInt64.self))
+        size = Int(truncatingIfNeeded: page.integer(48, as: UInt64.self))
+        durableThrough = LogPosition(page.integer(56, as: UInt64.self))
+        logID = LogID(page, at: 64)
+        link = Digest(page, at: 80)
+        let count = Int(page.integer(120, as: UInt32.self))
+        guard number >= 1, base.rawValue >= 1, size >= Block.size, size % Block.size == 0, count <= 64 else {
+            return nil
+        }
+        let subtrees = (0..<count).map { Digest(page, at: 128 + $0 * Digest.size) }
+        let treeSize = page.integer(112, as: UInt64.self)
+        guard treeSize == base.rawValue - 1, let frontier = MerkleFrontier(size: treeSize, subtrees: subtrees)
+        else { return nil }
+        self.frontier = frontier
+    }
+
+    package init(
+        number: UInt64,
+        base: LogPosition,
+        nonce: SegmentNonce,
+        size: Int,
+        durableThrough: LogPosition,
+        logID: LogID,
+        link: Digest,
+        frontier: MerkleFrontier
+    ) {
+        self.number = number
+        self.base = base
+        self.nonce = nonce
+        self.size = size
+        self.durableThrough = durableThrough
+        self.logID = logID
+        self.link = link
+        self.frontier = frontier
+    }
+}
+
+/// File names in a data directory.
+enum LogPath {
+    static func segment(_ number: UInt64) -> String {
+        let digits = String(number)
+        return String(repeating: "0", count: 20 - digits.count) + digits + ".wal"
+    }
+
+    static func segmentNumber(_ name: String) -> UInt64? {
+        guard name.count == 24, name.hasSuffix(".wal") else { return nil }
+        return UInt64(name.dropLast(4))
+    }
+
+    static let lock = "lock"
+    static let status = "status"
+    static let quarantine = "quarantine"
+    /// Files under construction; removed at open.
+    static let temporarySuffix = ".tmp"
+}

@@ -1,0 +1,123 @@
+import CWaybill
+import Glibc
+
+/// The real disk.
+package struct PosixStorage: Storage {
+    package init() {}
+
+    package func makeDirectory(_ path: String) throws(LogError) {
+        guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw failure("create directory", path) }
+    }
+
+    package func list(_ directory: String) throws(LogError) -> [String] {
+        guard let handle = opendir(directory) else { throw failure("list", directory) }
+        defer { closedir(handle) }
+        var names: [String] = []
+        while let entry = readdir(handle) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        return names
+    }
+
+    package func open(_ path: String, _ mode: StorageMode) throws(LogError) -> any StorageFile {
+        let flags =
+            switch mode {
+            case .read: O_RDONLY | O_CLOEXEC
+            case .readWrite: O_RDWR | O_CLOEXEC
+            case .create: O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC
+            }
+        let descriptor = waybill_open(path, flags, 0o600)
+        guard descriptor >= 0 else { throw failure("open", path) }
+        return PosixFile(descriptor: descriptor, path: path)
+    }
+
+    package func rename(_ source: String, to target: String) throws(LogError) {
+        guard Glibc.rename(source, target) == 0 else { throw failure("rename", source) }
+    }
+
+    package func remove(_ path: String) throws(LogError) {
+        guard unlink(path) == 0 else { throw failure("remove", path) }
+    }
+
+    package func syncDirectory(_ directory: String) throws(LogError) {
+        let descriptor = waybill_open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
+        guard descriptor >= 0 else { throw failure("open", directory) }
+        defer { close(descriptor) }
+        guard fsync(descriptor) == 0 else { throw failure("sync directory", directory) }
+    }
+}
+
+/// Builds the error for the system call that has just failed on this thread.
+private func failure(_ operation: String, _ path: String) -> LogError {
+    let number = errno
+    let reason = String(cString: strerror(number))
+    let code: LogError.Code = number == ENOSPC || number == EDQUOT ? .diskFull : .inputOutput
+    return LogError(code, "could not \(operation) \(path): \(reason)", errno: number)
+}
+
+private final class PosixFile: StorageFile {
+    private let descriptor: Int32
+    private let path: String
+
+    init(descriptor: Int32, path: String) {
+        self.descriptor = descriptor
+        self.path = path
+    }
+
+    deinit { close(descriptor) }
+
+    var size: Int {
+        get throws(LogError) {
+            var status = stat()
+            guard fstat(descriptor, &status) == 0 else { throw failure("inspect", path) }
+            return Int(status.st_size)
+        }
+    }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(LogError) -> Int {
+        var done = 0
+        while done < buffer.count {
+            let count = pread(
+                descriptor,
+                buffer.baseAddress.map { $0 + done },
+                buffer.count - done,
+                off_t(offset + done)
+            )
+            if count == 0 { break }
+            guard count > 0 || errno == EINTR else { throw failure("read", path) }
+            done += max(count, 0)
+        }
+        return done
+    }
+
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(LogError) {
+        var done = 0
+        while done < bytes.count {
+            let count = pwrite(
+                descriptor,
+                bytes.baseAddress.map { $0 + done },
+                bytes.count - done,
+                off_t(offset + done)
+            )
+            guard count > 0 || (count < 0 && errno == EINTR) else { throw failure("write", path) }
+            done += max(count, 0)
+        }
+    }
+
+    func sync() throws(LogError) {
+        guard fdatasync(descriptor) == 0 else { throw failure("sync", path) }
+    }
+
+    func truncate(to size: Int) throws(LogError) {
+        guard ftruncate(descriptor, off_t(size)) == 0 else { throw failure("truncate", path) }
+    }
+
+    func map(length: Int) throws(LogError) -> MappedRegion {
+        let base = mmap(nil, length, PROT_READ, MAP_SHARED, descriptor, 0)
+        guard let base, base != MAP_FAILED else { throw failure("map", path) }
+        return MappedRegion(base, count: length) { munmap($0, $1) }
+    }
+}

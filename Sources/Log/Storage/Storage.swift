@@ -1,0 +1,103 @@
+/// The system calls the log needs, as a seam: the real disk stands behind it, or a simulated one that can fail.
+///
+/// Every method may be called from any thread. Paths are absolute or relative to the working directory.
+package protocol Storage: Sendable {
+    func makeDirectory(_ path: String) throws(LogError)
+    /// Names in a directory, in no particular order, without `.` and `..`.
+    func list(_ directory: String) throws(LogError) -> [String]
+    func open(_ path: String, _ mode: StorageMode) throws(LogError) -> any StorageFile
+    func rename(_ source: String, to target: String) throws(LogError)
+    func remove(_ path: String) throws(LogError)
+    /// Makes creations, renames and removals in `directory` durable.
+    func syncDirectory(_ directory: String) throws(LogError)
+}
+
+package enum StorageMode: Sendable {
+    case read
+    case readWrite
+    /// Creates the file, which must not exist, readable by its owner only.
+    case create
+}
+
+/// One open file. Closing happens when the last reference goes: no caller has anything to do with a failed close,
+/// because nothing is acknowledged without an earlier successful `sync`.
+package protocol StorageFile: AnyObject, Sendable {
+    var size: Int { get throws(LogError) }
+    /// Fills the buffer from `offset` and returns how many bytes there were before the end of the file.
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(LogError) -> Int
+    /// Writes all bytes or throws.
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(LogError)
+    /// fdatasync(2): returns when data and size are on the medium.
+    func sync() throws(LogError)
+    func truncate(to size: Int) throws(LogError)
+    /// A read-only shared map of the first `length` bytes; later writes through `write` are visible in it.
+    func map(length: Int) throws(LogError) -> MappedRegion
+}
+
+extension Storage {
+    func readAll(_ path: String, limit: Int = 1 << 30) throws(LogError) -> [UInt8] {
+        let file = try open(path, .read)
+        let size = try file.size
+        guard size <= limit else {
+            throw LogError(.inputOutput, "\(path) has \(size) bytes, more than the \(limit) that can be right")
+        }
+        var bytes = [UInt8](repeating: 0, count: size)
+        var result: Result<Int, LogError> = .success(0)
+        bytes.withUnsafeMutableBytes { buffer in
+            result = Result { () throws(LogError) -> Int in try file.read(into: buffer, at: 0) }
+        }
+        let count = try result.get()
+        bytes.removeLast(size - count)
+        return bytes
+    }
+
+    /// Replaces a small file so that a crash leaves the old or the new content, never a mixture.
+    ///
+    /// What the kernel sees: create temp, write, fdatasync, rename, fsync of the directory.
+    func replaceFile(_ path: String, in directory: String, with bytes: [UInt8]) throws(LogError) {
+        let temporary = path + ".tmp"
+        if try list(directory).contains(where: { directory + "/" + $0 == temporary }) { try remove(temporary) }
+        let file = try open(temporary, .create)
+        try file.writeAll(bytes, at: 0)
+        try file.sync()
+        try rename(temporary, to: path)
+        try syncDirectory(directory)
+    }
+}
+
+extension StorageFile {
+    func writeAll(_ bytes: [UInt8], at offset: Int) throws(LogError) {
+        var result: Result<Void, LogError> = .success(())
+        bytes.withUnsafeBytes { buffer in
+            result = Result { () throws(LogError) -> Void in try write(buffer, at: offset) }
+        }
+        try result.get()
+    }
+}
+
+/// Bytes of a file mapped into memory, unmapped with the last reference.
+package final class MappedRegion: Sendable {
+    private let address: UInt
+    package let count: Int
+    private let release: @Sendable (UnsafeMutableRawPointer, Int) -> Void
+
+    package init(
+        _ base: UnsafeMutableRawPointer,
+        count: Int,
+        release: @escaping @Sendable (UnsafeMutableRawPointer, Int) -> Void
+    ) {
+        // Kept as a number because pointers are not Sendable; the region itself never moves.
+        self.address = UInt(bitPattern: base)
+        self.count = count
+        self.release = release
+    }
+
+    deinit {
+        if let base = UnsafeMutableRawPointer(bitPattern: address) { release(base, count) }
+    }
+
+    /// Valid as long as the region is referenced.
+    package var bytes: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: UnsafeRawPointer(bitPattern: address), count: count)
+    }
+}

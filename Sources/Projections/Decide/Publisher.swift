@@ -1,0 +1,49 @@
+import Log
+
+/// Makes the numbered event that a client receives, if the client may receive it.
+struct Publisher {
+    let state: LogState
+    let ids: OpaqueID
+    let context: DecisionContext
+
+    /// - Parameters:
+    ///   - offset: how many events precede this one in the batch.
+    ///   - seal: whose key the rendering shares.
+    func publish(
+        _ type: String,
+        client: ClientRow,
+        platform: Platform?,
+        conversation: LogPosition,
+        message: LogPosition,
+        offset: Int,
+        seal: NewEvent.Seal,
+        test: Bool = false,
+        data: (WebhookBody, inout JSONWriter) -> Void
+    ) -> NewEvent {
+        let position = context.next.advanced(by: offset)
+        var event = EventPublished()
+        event.type = type
+        event.sequence = UInt64(client.events.count) + 1
+        event.previousSequence = client.lastWanted
+        event.wanted = test || (client.endpoint?.wants(type, platform) ?? false)
+        event.test = test
+        let head = WebhookBody.Head(
+            event: position,
+            type: type,
+            time: context.now,
+            sequence: event.sequence,
+            previousSequence: event.previousSequence,
+            client: client.id
+        )
+        let writer = WebhookBody(ids: ids)
+        let body = writer.render(head) { json in data(writer, &json) }
+        return NewEvent(
+            .eventPublished(event),
+            client: client.id,
+            conversation: conversation,
+            message: message,
+            bodies: [(.rendering, body)],
+            seal: seal
+        )
+    }
+}

@@ -1,0 +1,261 @@
+package import Log
+
+/// What a provider's answer, or its absence, came to.
+package struct SendResult: Sendable {
+    package var outcome: SendOutcome
+    package var code: String
+    package var httpStatus: UInt64
+    package var startedAt: Timestamp
+    package var durationMilliseconds: UInt64
+    /// How long the provider asked to wait, in seconds.
+    package var retryAfter: UInt64?
+    package var providerMessageID: String
+    package var providerKey: LookupHash
+    package var excerpt: [UInt8]
+
+    package init(_ outcome: SendOutcome, code: String, startedAt: Timestamp) {
+        self.outcome = outcome
+        self.code = code
+        self.startedAt = startedAt
+        httpStatus = 0
+        durationMilliseconds = 0
+        providerMessageID = ""
+        providerKey = .absent
+        excerpt = []
+    }
+}
+
+/// A status that the provider reported about a message we sent.
+package struct ProviderStatus: Sendable {
+    package var client: LogPosition
+    package var message: LogPosition
+    package var status: MessageStatus
+    package var code: String
+    /// The metadata of the send, as JSON, to be returned in the event; empty for none.
+    package var metadata: [UInt8]
+    package var platformMessageID: String
+
+    package init(
+        client: LogPosition,
+        message: LogPosition,
+        status: MessageStatus,
+        code: String,
+        metadata: [UInt8],
+        platformMessageID: String
+    ) {
+        self.client = client
+        self.message = message
+        self.status = status
+        self.code = code
+        self.metadata = metadata
+        self.platformMessageID = platformMessageID
+    }
+}
+
+extension LogState {
+    /// How many times a refused-for-now send is tried before it fails for good.
+    package static let sendAttemptsMax: UInt64 = 8
+
+    /// Which of the picked messages may really go out now, and events for those that may not: a queue that waited must not
+    /// flush what is expired or unwanted by now.
+    package func decideStart(_ picked: [LogPosition], now: Timestamp) -> (start: [LogPosition], other: [NewEvent]) {
+        var start: [LogPosition] = []
+        var other: [NewEvent] = []
+        for message in picked {
+            guard let row = sends.rows[message], let place = inbox.messages[message] else { continue }
+            let customer = inbox.conversations[row.conversation]?.customer ?? .absent
+            if row.expiresAt.nanoseconds > 0, row.expiresAt <= now {
+                other.append(
+                    NewEvent(
+                        .sendExpired(SendExpired()),
+                        client: row.client,
+                        conversation: row.conversation,
+                        message: message
+                    )
+                )
+            } else if optOuts.contains(row.client, row.platform, customer) {
+                var event = SendCanceled()
+                event.by = "opt_out"
+                other.append(
+                    NewEvent(
+                        .sendCanceled(event),
+                        client: row.client,
+                        conversation: place.conversation,
+                        message: message
+                    )
+                )
+            } else {
+                start.append(message)
+            }
+        }
+        return (start, other)
+    }
+
+    /// Records what a call came to. Empty when the message is not in flight any more.
+    package func decide(
+        _ result: SendResult,
+        for message: LogPosition,
+        seal: KeyReference,
+        ids: OpaqueID,
+        metadata: [UInt8],
+        _ context: DecisionContext
+    ) -> [NewEvent] {
+        guard let row = sends.rows[message], row.isInFlight, let trail = inbox.messages[message]?.trail else {
+            return []
+        }
+        var event = SendFinished()
+        event.outcome = result.outcome
+        event.attempt = row.attempts
+        event.startedAt = result.startedAt
+        event.durationMilliseconds = result.durationMilliseconds
+        event.httpStatus = result.httpStatus
+        event.code = result.code
+        event.providerKey = result.providerKey
+        event.previous = trail
+        if result.outcome == .retryLater {
+            if row.attempts >= LogState.sendAttemptsMax {
+                event.outcome = .rejected
+            } else {
+                event.retryAt = context.now.advanced(
+                    bySeconds: SendBackoff.delay(row.attempts, asked: result.retryAfter)
+                )
+            }
+        }
+        var events = [finished(event, result, row, message, seal)]
+        if event.outcome == .misconfigured { events += pause(row, result.code) }
+        if let status = event.outcome.reported {
+            let report = ProviderStatus(
+                client: row.client,
+                message: message,
+                status: status,
+                code: result.code,
+                metadata: metadata,
+                platformMessageID: result.providerMessageID
+            )
+            events += statusEvent(report, row.conversation, row.platform, seal, ids, context, offset: events.count)
+        }
+        return events
+    }
+
+    private func finished(
+        _ event: SendFinished,
+        _ result: SendResult,
+        _ row: SendQueue.Row,
+        _ message: LogPosition,
+        _ seal: KeyReference
+    ) -> NewEvent {
+        var bodies: [(purpose: SealedPurpose, plaintext: [UInt8])] = []
+        if !result.providerMessageID.isEmpty { bodies.append((.content, [UInt8](result.providerMessageID.utf8))) }
+        if !result.excerpt.isEmpty { bodies.append((.responseExcerpt, result.excerpt)) }
+        return NewEvent(
+            .sendFinished(event),
+            client: row.client,
+            conversation: row.conversation,
+            message: message,
+            bodies: bodies,
+            seal: .sameAs(seal)
+        )
+    }
+
+    private func pause(_ row: SendQueue.Row, _ code: String) -> [NewEvent] {
+        guard clients[row.client]?.channels[row.platform]?.pausedFor == nil else { return [] }
+        var event = ChannelPaused()
+        event.platform = row.platform
+        event.providerCode = code
+        return [NewEvent(.channelPaused(event), client: row.client)]
+    }
+
+    /// A provider's report about a sent message. Empty when it says nothing new: statuses only rise.
+    package func decide(
+        _ report: ProviderStatus,
+        seal: KeyReference,
+        ids: OpaqueID,
+        _ context: DecisionContext
+    ) -> [NewEvent] {
+        guard let row = inbox.messages[report.message], row.client == report.client, row.direction == .outbound,
+            report.status > row.status
+        else { return [] }
+        var event = MessageStatusChanged()
+        event.status = report.status
+        event.code = report.code
+        event.at = context.now
+        event.previous = row.trail
+        let changed = NewEvent(
+            .messageStatusChanged(event),
+            client: report.client,
+            conversation: row.conversation,
+            message: report.message
+        )
+        return [changed]
+            + statusEvent(report, row.conversation, row.platform, seal, ids, context, offset: 1)
+    }
+
+    /// `message.status` goes out by subscription only.
+    private func statusEvent(
+        _ report: ProviderStatus,
+        _ conversation: LogPosition,
+        _ platform: Platform,
+        _ seal: KeyReference,
+        _ ids: OpaqueID,
+        _ context: DecisionContext,
+        offset: Int
+    ) -> [NewEvent] {
+        let type = "message.status"
+        guard let client = clients[report.client], client.mayReceive(platform, at: context.now),
+            client.endpoint.map({ $0.events.contains(type) || $0.events.contains("*") }) ?? false
+        else { return [] }
+        let row = inbox.conversations[conversation]
+        let publisher = Publisher(state: self, ids: ids, context: context)
+        return [
+            publisher.publish(
+                type,
+                client: client,
+                platform: platform,
+                conversation: conversation,
+                message: report.message,
+                offset: offset,
+                seal: .sameAs(seal)
+            ) { body, json in
+                json.string("platform", platform.name)
+                body.conversation(
+                    &json,
+                    id: conversation,
+                    status: row?.status ?? .open,
+                    ticketRef: row?.ticketRef ?? "",
+                    windowExpiresAt: nil
+                )
+                json.object("message") { json in
+                    json.string("id", ids.encode(.message, report.message))
+                    if !report.platformMessageID.isEmpty {
+                        json.string("platform_message_id", report.platformMessageID)
+                    }
+                    json.string("direction", Direction.outbound.name)
+                    json.string("status", report.status.name)
+                    json.time("status_at", context.now)
+                    if !report.code.isEmpty { json.object("error") { $0.string("code", report.code) } }
+                    if !report.metadata.isEmpty { json.raw("metadata", report.metadata) }
+                }
+            }
+        ]
+    }
+}
+
+extension SendOutcome {
+    /// The status that a call's outcome means for the message, where it means one.
+    fileprivate var reported: MessageStatus? {
+        switch self {
+        case .accepted: .sent
+        case .rejected: .failed
+        case .unknown: .outcomeUnknown
+        case .retryLater, .misconfigured: nil
+        }
+    }
+}
+
+/// How long a refused-for-now send waits: doubling from two seconds, at most five minutes, never less than asked.
+enum SendBackoff {
+    static func delay(_ attempt: UInt64, asked: UInt64?) -> UInt64 {
+        let doubled = UInt64(1) << min(max(attempt, 1), 9)
+        return max(min(doubled, 300), asked ?? 0)
+    }
+}

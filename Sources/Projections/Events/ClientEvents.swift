@@ -1,0 +1,178 @@
+package import Log
+
+// What happens to a client: account, keys, secrets, channels, endpoint, settings.
+
+/// A new client. Sealed content: name and look-up key.
+package struct ClientCreated: EventPayload {
+    package var plan = Plan.creator
+    package var addon = AddonStatus.none
+    package var trialEndsAt = Timestamp(0)
+    package var smsMonthlyQuota = UInt64(0)
+    package var timeZone = ""
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "plan", &plan)
+        visitor.field(2, "addon", &addon)
+        visitor.field(3, "trial_ends_at", &trialEndsAt)
+        visitor.field(4, "sms_monthly_quota", &smsMonthlyQuota)
+        visitor.field(5, "time_zone", &timeZone)
+    }
+}
+
+/// The whole account as it is now. Sealed content, when present: the new name.
+package struct ClientUpdated: EventPayload {
+    package var plan = Plan.creator
+    package var addon = AddonStatus.none
+    package var trialEndsAt = Timestamp(0)
+    package var smsMonthlyQuota = UInt64(0)
+    package var timeZone = ""
+    package var trialUsed = false
+    package var renamed = false
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "plan", &plan)
+        visitor.field(2, "addon", &addon)
+        visitor.field(3, "trial_ends_at", &trialEndsAt)
+        visitor.field(4, "sms_monthly_quota", &smsMonthlyQuota)
+        visitor.field(5, "time_zone", &timeZone)
+        visitor.field(6, "trial_used", &trialUsed)
+        visitor.field(7, "renamed", &renamed)
+    }
+}
+
+/// The client, its conversations and secrets are erased.
+package struct ClientDeleted: EventPayload {
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {}
+}
+
+/// `hash` is SHA-256 of the key.
+package struct APIKeyCreated: EventPayload {
+    package var hash = Digest.zero
+    package var sandbox = false
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "hash", &hash)
+        visitor.field(2, "sandbox", &sandbox)
+    }
+}
+
+/// An older key ends at this time. subject: the record that created the key.
+package struct APIKeyExpires: EventPayload {
+    package var at = Timestamp(0)
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "at", &at)
+    }
+}
+
+/// Sealed content: the 32 bytes of the secret.
+package struct WebhookSecretCreated: EventPayload {
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {}
+}
+
+/// An older secret ends at this time. subject: the record that created it.
+package struct WebhookSecretExpires: EventPayload {
+    package var at = Timestamp(0)
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "at", &at)
+    }
+}
+
+/// Sealed content: AI prompt and escalation phrases.
+package struct SettingsChanged: EventPayload {
+    package var replyGlobal = false
+    package var replyPlatforms = ListField<UInt64>()
+    package var purgePlatforms = ListField<UInt64>()
+    package var timeZone = ""
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "reply_global", &replyGlobal)
+        visitor.field(2, "reply_platforms", &replyPlatforms)
+        visitor.field(3, "purge_platforms", &purgePlatforms)
+        visitor.field(4, "time_zone", &timeZone)
+    }
+}
+
+/// Sealed content: account ids, numbers and credentials as JSON. `account` is the keyed hash by which inbound traffic finds it.
+package struct ChannelConnected: EventPayload {
+    package var platform = Platform.sms
+    package var account = LookupHash.absent
+    package var segmentsPerSecond = UInt64(0)
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "platform", &platform)
+        visitor.field(2, "account", &account)
+        visitor.field(3, "segments_per_second", &segmentsPerSecond)
+    }
+}
+
+/// The channel's credential is destroyed.
+package struct ChannelDisconnected: EventPayload {
+    package var platform = Platform.sms
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "platform", &platform)
+    }
+}
+
+/// The provider refused the credential; sends wait until it changes.
+package struct ChannelPaused: EventPayload {
+    package var platform = Platform.sms
+    package var providerCode = ""
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "platform", &platform)
+        visitor.field(2, "provider_code", &providerCode)
+    }
+}
+
+/// Sends go on.
+package struct ChannelResumed: EventPayload {
+    package var platform = Platform.sms
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "platform", &platform)
+    }
+}
+
+/// The whole webhook endpoint as it is now. Sealed content: URL and headers as JSON.
+package struct EndpointConfigured: EventPayload {
+    package var enabled = false
+    package var events = ListField<String>()
+    package var channels = ListField<UInt64>()
+    package var retrySchedule = ListField<UInt64>()
+    package var maxInFlight = UInt64(0)
+    package var strictOrdering = false
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "enabled", &enabled)
+        visitor.field(2, "events", &events)
+        visitor.field(3, "channels", &channels)
+        visitor.field(4, "retry_schedule", &retrySchedule)
+        visitor.field(5, "max_in_flight", &maxInFlight)
+        visitor.field(6, "strict_ordering", &strictOrdering)
+    }
+}
+
+/// Waybill disabled the endpoint.
+package struct EndpointDisabled: EventPayload {
+    package var reason = ""
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "reason", &reason)
+    }
+}
+
+/// A half-open probe of a failing endpoint.
+package struct EndpointProbed: EventPayload {
+    package var succeeded = false
+    package var status = UInt64(0)
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "succeeded", &succeeded)
+        visitor.field(2, "status", &status)
+    }
+}

@@ -1,0 +1,106 @@
+// What happens to a conversation with one customer.
+
+/// Sealed identifiers: the customer's and our own address as JSON. `customer` is the keyed hash that finds it again.
+package struct ConversationOpened: EventPayload {
+    package var platform = Platform.sms
+    package var customer = LookupHash.absent
+    package var account = LookupHash.absent
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "platform", &platform)
+        visitor.field(2, "customer", &customer)
+        visitor.field(3, "account", &account)
+    }
+}
+
+/// The customer is also known by another identifier. Sealed identifiers.
+package struct ConversationIdentified: EventPayload {
+    package var customer = LookupHash.absent
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "customer", &customer)
+    }
+}
+
+/// status and ticket reference as they are now.
+package struct ConversationUpdated: EventPayload {
+    package var status = ConversationStatus.open
+    package var ticketRef = ""
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "status", &status)
+        visitor.field(2, "ticket_ref", &ticketRef)
+    }
+}
+
+/// Sealed content: the reason.
+package struct ConversationEscalated: EventPayload {
+    package var by = ""
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "by", &by)
+    }
+}
+
+/// An escalation ended.
+package struct ConversationResolved: EventPayload {
+    package var by = ""
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "by", &by)
+    }
+}
+
+/// The referral that started the conversation. Sealed content.
+package struct ConversationAttributed: EventPayload {
+    package var source = ""
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "source", &source)
+    }
+}
+
+/// From here on nobody reads the conversation.
+package struct EraseRequested: EventPayload {
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {}
+}
+
+/// Keys of identifiers and of every message are destroyed. `customer` survives.
+package struct ConversationErased: EventPayload {
+    package var customer = LookupHash.absent
+    package var rootGeneration = UInt64(0)
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "customer", &customer)
+        visitor.field(2, "root_generation", &rootGeneration)
+    }
+}
+
+/// The customer asked for no more messages. `customer` survives an erasure.
+package struct CustomerOptedOut: EventPayload {
+    package var platform = Platform.sms
+    package var customer = LookupHash.absent
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "platform", &platform)
+        visitor.field(2, "customer", &customer)
+    }
+}
+
+/// The customer asked for messages again.
+package struct CustomerOptedIn: EventPayload {
+    package var platform = Platform.sms
+    package var customer = LookupHash.absent
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "platform", &platform)
+        visitor.field(2, "customer", &customer)
+    }
+}
+
+/// Drawn from a message. Sealed content: e-mail, phone, name.
+package struct LeadCaptured: EventPayload {
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {}
+}

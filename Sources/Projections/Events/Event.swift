@@ -1,0 +1,512 @@
+/// Everything that can happen: one case per event type, with its payload.
+///
+/// The numbers in `EventType` are part of the format and are never used again for something else.
+package enum Event: Sendable, Equatable {
+    case logCreated(LogCreated)
+    case tailDiscarded(TailDiscarded)
+    case clockJumped(ClockJumped)
+    case processStarted(ProcessStarted)
+    case processStopped(ProcessStopped)
+    case rootKeyRotated(RootKeyRotated)
+    case logKeyRotated(LogKeyRotated)
+    case logRestored(LogRestored)
+    case tokenCreated(TokenCreated)
+    case tokenRevoked(TokenRevoked)
+    case clientCreated(ClientCreated)
+    case clientUpdated(ClientUpdated)
+    case clientDeleted(ClientDeleted)
+    case apiKeyCreated(APIKeyCreated)
+    case apiKeyExpires(APIKeyExpires)
+    case webhookSecretCreated(WebhookSecretCreated)
+    case webhookSecretExpires(WebhookSecretExpires)
+    case settingsChanged(SettingsChanged)
+    case channelConnected(ChannelConnected)
+    case channelDisconnected(ChannelDisconnected)
+    case channelPaused(ChannelPaused)
+    case channelResumed(ChannelResumed)
+    case endpointConfigured(EndpointConfigured)
+    case endpointDisabled(EndpointDisabled)
+    case endpointProbed(EndpointProbed)
+    case conversationOpened(ConversationOpened)
+    case conversationIdentified(ConversationIdentified)
+    case conversationUpdated(ConversationUpdated)
+    case conversationEscalated(ConversationEscalated)
+    case conversationResolved(ConversationResolved)
+    case conversationAttributed(ConversationAttributed)
+    case eraseRequested(EraseRequested)
+    case conversationErased(ConversationErased)
+    case customerOptedOut(CustomerOptedOut)
+    case customerOptedIn(CustomerOptedIn)
+    case leadCaptured(LeadCaptured)
+    case messageReceived(MessageReceived)
+    case messageEdited(MessageEdited)
+    case messageUnsent(MessageUnsent)
+    case messageReacted(MessageReacted)
+    case messageEchoed(MessageEchoed)
+    case providerEventUnrecognized(ProviderEventUnrecognized)
+    case providerEventParked(ProviderEventParked)
+    case mediaFetched(MediaFetched)
+    case mediaFailed(MediaFailed)
+    case messageStatusChanged(MessageStatusChanged)
+    case sendAccepted(SendAccepted)
+    case sendRefused(SendRefused)
+    case sendCanceled(SendCanceled)
+    case sendExpired(SendExpired)
+    case sendStarted(SendStarted)
+    case sendFinished(SendFinished)
+    case sendReconciled(SendReconciled)
+    case eventPublished(EventPublished)
+    case deliveryStarted(DeliveryStarted)
+    case deliveryFinished(DeliveryFinished)
+    case deliveryReplayed(DeliveryReplayed)
+    case deliveryDiscarded(DeliveryDiscarded)
+    case purgeRequested(PurgeRequested)
+    case purgeCompleted(PurgeCompleted)
+    case aiReplied(AIReplied)
+}
+
+/// The number and public name of an event type.
+package enum EventType: UInt16, Sendable, CaseIterable {
+    case logCreated = 1
+    case tailDiscarded = 2
+    case clockJumped = 3
+    case processStarted = 4
+    case processStopped = 5
+    case rootKeyRotated = 6
+    case logKeyRotated = 7
+    case logRestored = 8
+    case tokenCreated = 9
+    case tokenRevoked = 10
+    case clientCreated = 32
+    case clientUpdated = 33
+    case clientDeleted = 34
+    case apiKeyCreated = 35
+    case apiKeyExpires = 36
+    case webhookSecretCreated = 37
+    case webhookSecretExpires = 38
+    case settingsChanged = 39
+    case channelConnected = 40
+    case channelDisconnected = 41
+    case channelPaused = 42
+    case channelResumed = 43
+    case endpointConfigured = 44
+    case endpointDisabled = 45
+    case endpointProbed = 46
+    case conversationOpened = 64
+    case conversationIdentified = 65
+    case conversationUpdated = 66
+    case conversationEscalated = 67
+    case conversationResolved = 68
+    case conversationAttributed = 69
+    case eraseRequested = 70
+    case conversationErased = 71
+    case customerOptedOut = 72
+    case customerOptedIn = 73
+    case leadCaptured = 74
+    case messageReceived = 96
+    case messageEdited = 97
+    case messageUnsent = 98
+    case messageReacted = 99
+    case messageEchoed = 100
+    case providerEventUnrecognized = 101
+    case providerEventParked = 102
+    case mediaFetched = 103
+    case mediaFailed = 104
+    case messageStatusChanged = 105
+    case sendAccepted = 128
+    case sendRefused = 129
+    case sendCanceled = 130
+    case sendExpired = 131
+    case sendStarted = 132
+    case sendFinished = 133
+    case sendReconciled = 134
+    case eventPublished = 160
+    case deliveryStarted = 161
+    case deliveryFinished = 162
+    case deliveryReplayed = 163
+    case deliveryDiscarded = 164
+    case purgeRequested = 192
+    case purgeCompleted = 193
+    case aiReplied = 194
+
+    /// The name in `replay` and in the audit API.
+    package var name: String {
+        switch self {
+        case .logCreated: "log.created"
+        case .tailDiscarded: "log.tail_discarded"
+        case .clockJumped: "clock.jumped"
+        case .processStarted: "process.started"
+        case .processStopped: "process.stopped"
+        case .rootKeyRotated: "key.root_rotated"
+        case .logKeyRotated: "key.log_rotated"
+        case .logRestored: "log.restored"
+        case .tokenCreated: "token.created"
+        case .tokenRevoked: "token.revoked"
+        case .clientCreated: "client.created"
+        case .clientUpdated: "client.updated"
+        case .clientDeleted: "client.deleted"
+        case .apiKeyCreated: "api_key.created"
+        case .apiKeyExpires: "api_key.expires"
+        case .webhookSecretCreated: "webhook_secret.created"
+        case .webhookSecretExpires: "webhook_secret.expires"
+        case .settingsChanged: "settings.changed"
+        case .channelConnected: "channel.connected"
+        case .channelDisconnected: "channel.disconnected"
+        case .channelPaused: "channel.paused"
+        case .channelResumed: "channel.resumed"
+        case .endpointConfigured: "endpoint.configured"
+        case .endpointDisabled: "endpoint.disabled"
+        case .endpointProbed: "endpoint.probed"
+        case .conversationOpened: "conversation.opened"
+        case .conversationIdentified: "conversation.identified"
+        case .conversationUpdated: "conversation.updated"
+        case .conversationEscalated: "conversation.escalated"
+        case .conversationResolved: "conversation.resolved"
+        case .conversationAttributed: "conversation.attributed"
+        case .eraseRequested: "conversation.erase_requested"
+        case .conversationErased: "conversation.erased"
+        case .customerOptedOut: "customer.opted_out"
+        case .customerOptedIn: "customer.opted_in"
+        case .leadCaptured: "lead.captured"
+        case .messageReceived: "message.received"
+        case .messageEdited: "message.edited"
+        case .messageUnsent: "message.unsent"
+        case .messageReacted: "message.reacted"
+        case .messageEchoed: "message.echoed"
+        case .providerEventUnrecognized: "provider_event.unrecognized"
+        case .providerEventParked: "provider_event.parked"
+        case .mediaFetched: "media.fetched"
+        case .mediaFailed: "media.failed"
+        case .messageStatusChanged: "message.status_changed"
+        case .sendAccepted: "send.accepted"
+        case .sendRefused: "send.refused"
+        case .sendCanceled: "send.canceled"
+        case .sendExpired: "send.expired"
+        case .sendStarted: "send.started"
+        case .sendFinished: "send.finished"
+        case .sendReconciled: "send.reconciled"
+        case .eventPublished: "event.published"
+        case .deliveryStarted: "delivery.started"
+        case .deliveryFinished: "delivery.finished"
+        case .deliveryReplayed: "delivery.replayed"
+        case .deliveryDiscarded: "delivery.discarded"
+        case .purgeRequested: "purge.requested"
+        case .purgeCompleted: "purge.completed"
+        case .aiReplied: "ai.replied"
+        }
+    }
+
+    /// An empty event of this type, to ask it for its fields.
+    package var prototype: Event {
+        switch self {
+        case .logCreated: .logCreated(LogCreated())
+        case .tailDiscarded: .tailDiscarded(TailDiscarded())
+        case .clockJumped: .clockJumped(ClockJumped())
+        case .processStarted: .processStarted(ProcessStarted())
+        case .processStopped: .processStopped(ProcessStopped())
+        case .rootKeyRotated: .rootKeyRotated(RootKeyRotated())
+        case .logKeyRotated: .logKeyRotated(LogKeyRotated())
+        case .logRestored: .logRestored(LogRestored())
+        case .tokenCreated: .tokenCreated(TokenCreated())
+        case .tokenRevoked: .tokenRevoked(TokenRevoked())
+        case .clientCreated: .clientCreated(ClientCreated())
+        case .clientUpdated: .clientUpdated(ClientUpdated())
+        case .clientDeleted: .clientDeleted(ClientDeleted())
+        case .apiKeyCreated: .apiKeyCreated(APIKeyCreated())
+        case .apiKeyExpires: .apiKeyExpires(APIKeyExpires())
+        case .webhookSecretCreated: .webhookSecretCreated(WebhookSecretCreated())
+        case .webhookSecretExpires: .webhookSecretExpires(WebhookSecretExpires())
+        case .settingsChanged: .settingsChanged(SettingsChanged())
+        case .channelConnected: .channelConnected(ChannelConnected())
+        case .channelDisconnected: .channelDisconnected(ChannelDisconnected())
+        case .channelPaused: .channelPaused(ChannelPaused())
+        case .channelResumed: .channelResumed(ChannelResumed())
+        case .endpointConfigured: .endpointConfigured(EndpointConfigured())
+        case .endpointDisabled: .endpointDisabled(EndpointDisabled())
+        case .endpointProbed: .endpointProbed(EndpointProbed())
+        case .conversationOpened: .conversationOpened(ConversationOpened())
+        case .conversationIdentified: .conversationIdentified(ConversationIdentified())
+        case .conversationUpdated: .conversationUpdated(ConversationUpdated())
+        case .conversationEscalated: .conversationEscalated(ConversationEscalated())
+        case .conversationResolved: .conversationResolved(ConversationResolved())
+        case .conversationAttributed: .conversationAttributed(ConversationAttributed())
+        case .eraseRequested: .eraseRequested(EraseRequested())
+        case .conversationErased: .conversationErased(ConversationErased())
+        case .customerOptedOut: .customerOptedOut(CustomerOptedOut())
+        case .customerOptedIn: .customerOptedIn(CustomerOptedIn())
+        case .leadCaptured: .leadCaptured(LeadCaptured())
+        case .messageReceived: .messageReceived(MessageReceived())
+        case .messageEdited: .messageEdited(MessageEdited())
+        case .messageUnsent: .messageUnsent(MessageUnsent())
+        case .messageReacted: .messageReacted(MessageReacted())
+        case .messageEchoed: .messageEchoed(MessageEchoed())
+        case .providerEventUnrecognized: .providerEventUnrecognized(ProviderEventUnrecognized())
+        case .providerEventParked: .providerEventParked(ProviderEventParked())
+        case .mediaFetched: .mediaFetched(MediaFetched())
+        case .mediaFailed: .mediaFailed(MediaFailed())
+        case .messageStatusChanged: .messageStatusChanged(MessageStatusChanged())
+        case .sendAccepted: .sendAccepted(SendAccepted())
+        case .sendRefused: .sendRefused(SendRefused())
+        case .sendCanceled: .sendCanceled(SendCanceled())
+        case .sendExpired: .sendExpired(SendExpired())
+        case .sendStarted: .sendStarted(SendStarted())
+        case .sendFinished: .sendFinished(SendFinished())
+        case .sendReconciled: .sendReconciled(SendReconciled())
+        case .eventPublished: .eventPublished(EventPublished())
+        case .deliveryStarted: .deliveryStarted(DeliveryStarted())
+        case .deliveryFinished: .deliveryFinished(DeliveryFinished())
+        case .deliveryReplayed: .deliveryReplayed(DeliveryReplayed())
+        case .deliveryDiscarded: .deliveryDiscarded(DeliveryDiscarded())
+        case .purgeRequested: .purgeRequested(PurgeRequested())
+        case .purgeCompleted: .purgeCompleted(PurgeCompleted())
+        case .aiReplied: .aiReplied(AIReplied())
+        }
+    }
+
+    package static func named(_ name: String) -> EventType? { allCases.first { $0.name == name } }
+}
+
+extension Event {
+    package var type: EventType {
+        switch self {
+        case .logCreated: .logCreated
+        case .tailDiscarded: .tailDiscarded
+        case .clockJumped: .clockJumped
+        case .processStarted: .processStarted
+        case .processStopped: .processStopped
+        case .rootKeyRotated: .rootKeyRotated
+        case .logKeyRotated: .logKeyRotated
+        case .logRestored: .logRestored
+        case .tokenCreated: .tokenCreated
+        case .tokenRevoked: .tokenRevoked
+        case .clientCreated: .clientCreated
+        case .clientUpdated: .clientUpdated
+        case .clientDeleted: .clientDeleted
+        case .apiKeyCreated: .apiKeyCreated
+        case .apiKeyExpires: .apiKeyExpires
+        case .webhookSecretCreated: .webhookSecretCreated
+        case .webhookSecretExpires: .webhookSecretExpires
+        case .settingsChanged: .settingsChanged
+        case .channelConnected: .channelConnected
+        case .channelDisconnected: .channelDisconnected
+        case .channelPaused: .channelPaused
+        case .channelResumed: .channelResumed
+        case .endpointConfigured: .endpointConfigured
+        case .endpointDisabled: .endpointDisabled
+        case .endpointProbed: .endpointProbed
+        case .conversationOpened: .conversationOpened
+        case .conversationIdentified: .conversationIdentified
+        case .conversationUpdated: .conversationUpdated
+        case .conversationEscalated: .conversationEscalated
+        case .conversationResolved: .conversationResolved
+        case .conversationAttributed: .conversationAttributed
+        case .eraseRequested: .eraseRequested
+        case .conversationErased: .conversationErased
+        case .customerOptedOut: .customerOptedOut
+        case .customerOptedIn: .customerOptedIn
+        case .leadCaptured: .leadCaptured
+        case .messageReceived: .messageReceived
+        case .messageEdited: .messageEdited
+        case .messageUnsent: .messageUnsent
+        case .messageReacted: .messageReacted
+        case .messageEchoed: .messageEchoed
+        case .providerEventUnrecognized: .providerEventUnrecognized
+        case .providerEventParked: .providerEventParked
+        case .mediaFetched: .mediaFetched
+        case .mediaFailed: .mediaFailed
+        case .messageStatusChanged: .messageStatusChanged
+        case .sendAccepted: .sendAccepted
+        case .sendRefused: .sendRefused
+        case .sendCanceled: .sendCanceled
+        case .sendExpired: .sendExpired
+        case .sendStarted: .sendStarted
+        case .sendFinished: .sendFinished
+        case .sendReconciled: .sendReconciled
+        case .eventPublished: .eventPublished
+        case .deliveryStarted: .deliveryStarted
+        case .deliveryFinished: .deliveryFinished
+        case .deliveryReplayed: .deliveryReplayed
+        case .deliveryDiscarded: .deliveryDiscarded
+        case .purgeRequested: .purgeRequested
+        case .purgeCompleted: .purgeCompleted
+        case .aiReplied: .aiReplied
+        }
+    }
+
+    private func withPayload<Result>(_ body: (any EventPayload) -> Result) -> Result {
+        switch self {
+        case .logCreated(let payload): body(payload)
+        case .tailDiscarded(let payload): body(payload)
+        case .clockJumped(let payload): body(payload)
+        case .processStarted(let payload): body(payload)
+        case .processStopped(let payload): body(payload)
+        case .rootKeyRotated(let payload): body(payload)
+        case .logKeyRotated(let payload): body(payload)
+        case .logRestored(let payload): body(payload)
+        case .tokenCreated(let payload): body(payload)
+        case .tokenRevoked(let payload): body(payload)
+        case .clientCreated(let payload): body(payload)
+        case .clientUpdated(let payload): body(payload)
+        case .clientDeleted(let payload): body(payload)
+        case .apiKeyCreated(let payload): body(payload)
+        case .apiKeyExpires(let payload): body(payload)
+        case .webhookSecretCreated(let payload): body(payload)
+        case .webhookSecretExpires(let payload): body(payload)
+        case .settingsChanged(let payload): body(payload)
+        case .channelConnected(let payload): body(payload)
+        case .channelDisconnected(let payload): body(payload)
+        case .channelPaused(let payload): body(payload)
+        case .channelResumed(let payload): body(payload)
+        case .endpointConfigured(let payload): body(payload)
+        case .endpointDisabled(let payload): body(payload)
+        case .endpointProbed(let payload): body(payload)
+        case .conversationOpened(let payload): body(payload)
+        case .conversationIdentified(let payload): body(payload)
+        case .conversationUpdated(let payload): body(payload)
+        case .conversationEscalated(let payload): body(payload)
+        case .conversationResolved(let payload): body(payload)
+        case .conversationAttributed(let payload): body(payload)
+        case .eraseRequested(let payload): body(payload)
+        case .conversationErased(let payload): body(payload)
+        case .customerOptedOut(let payload): body(payload)
+        case .customerOptedIn(let payload): body(payload)
+        case .leadCaptured(let payload): body(payload)
+        case .messageReceived(let payload): body(payload)
+        case .messageEdited(let payload): body(payload)
+        case .messageUnsent(let payload): body(payload)
+        case .messageReacted(let payload): body(payload)
+        case .messageEchoed(let payload): body(payload)
+        case .providerEventUnrecognized(let payload): body(payload)
+        case .providerEventParked(let payload): body(payload)
+        case .mediaFetched(let payload): body(payload)
+        case .mediaFailed(let payload): body(payload)
+        case .messageStatusChanged(let payload): body(payload)
+        case .sendAccepted(let payload): body(payload)
+        case .sendRefused(let payload): body(payload)
+        case .sendCanceled(let payload): body(payload)
+        case .sendExpired(let payload): body(payload)
+        case .sendStarted(let payload): body(payload)
+        case .sendFinished(let payload): body(payload)
+        case .sendReconciled(let payload): body(payload)
+        case .eventPublished(let payload): body(payload)
+        case .deliveryStarted(let payload): body(payload)
+        case .deliveryFinished(let payload): body(payload)
+        case .deliveryReplayed(let payload): body(payload)
+        case .deliveryDiscarded(let payload): body(payload)
+        case .purgeRequested(let payload): body(payload)
+        case .purgeCompleted(let payload): body(payload)
+        case .aiReplied(let payload): body(payload)
+        }
+    }
+
+    package var encodedPayload: [UInt8] { withPayload { $0.encoded } }
+
+    /// The payload as a JSON object.
+    package var describedPayload: [UInt8] {
+        withPayload { payload in
+            var payload = payload
+            return payload.described
+        }
+    }
+
+    package var fields: [(number: Int, name: String, kind: FieldKind)] {
+        withPayload { payload in
+            var payload = payload
+            return payload.schema
+        }
+    }
+
+    /// Nil when the payload does not fit the type.
+    package init?(_ type: EventType, payload bytes: UnsafeRawBufferPointer) {
+        func decode<Payload: EventPayload>(_ wrap: (Payload) -> Event) -> Event? { Payload(decoding: bytes).map(wrap) }
+        let event: Event? =
+            switch type {
+            case .logCreated: decode(Event.logCreated)
+            case .tailDiscarded: decode(Event.tailDiscarded)
+            case .clockJumped: decode(Event.clockJumped)
+            case .processStarted: decode(Event.processStarted)
+            case .processStopped: decode(Event.processStopped)
+            case .rootKeyRotated: decode(Event.rootKeyRotated)
+            case .logKeyRotated: decode(Event.logKeyRotated)
+            case .logRestored: decode(Event.logRestored)
+            case .tokenCreated: decode(Event.tokenCreated)
+            case .tokenRevoked: decode(Event.tokenRevoked)
+            case .clientCreated: decode(Event.clientCreated)
+            case .clientUpdated: decode(Event.clientUpdated)
+            case .clientDeleted: decode(Event.clientDeleted)
+            case .apiKeyCreated: decode(Event.apiKeyCreated)
+            case .apiKeyExpires: decode(Event.apiKeyExpires)
+            case .webhookSecretCreated: decode(Event.webhookSecretCreated)
+            case .webhookSecretExpires: decode(Event.webhookSecretExpires)
+            case .settingsChanged: decode(Event.settingsChanged)
+            case .channelConnected: decode(Event.channelConnected)
+            case .channelDisconnected: decode(Event.channelDisconnected)
+            case .channelPaused: decode(Event.channelPaused)
+            case .channelResumed: decode(Event.channelResumed)
+            case .endpointConfigured: decode(Event.endpointConfigured)
+            case .endpointDisabled: decode(Event.endpointDisabled)
+            case .endpointProbed: decode(Event.endpointProbed)
+            case .conversationOpened: decode(Event.conversationOpened)
+            case .conversationIdentified: decode(Event.conversationIdentified)
+            case .conversationUpdated: decode(Event.conversationUpdated)
+            case .conversationEscalated: decode(Event.conversationEscalated)
+            case .conversationResolved: decode(Event.conversationResolved)
+            case .conversationAttributed: decode(Event.conversationAttributed)
+            case .eraseRequested: decode(Event.eraseRequested)
+            case .conversationErased: decode(Event.conversationErased)
+            case .customerOptedOut: decode(Event.customerOptedOut)
+            case .customerOptedIn: decode(Event.customerOptedIn)
+            case .leadCaptured: decode(Event.leadCaptured)
+            case .messageReceived: decode(Event.messageReceived)
+            case .messageEdited: decode(Event.messageEdited)
+            case .messageUnsent: decode(Event.messageUnsent)
+            case .messageReacted: decode(Event.messageReacted)
+            case .messageEchoed: decode(Event.messageEchoed)
+            case .providerEventUnrecognized: decode(Event.providerEventUnrecognized)
+            case .providerEventParked: decode(Event.providerEventParked)
+            case .mediaFetched: decode(Event.mediaFetched)
+            case .mediaFailed: decode(Event.mediaFailed)
+            case .messageStatusChanged: decode(Event.messageStatusChanged)
+            case .sendAccepted: decode(Event.sendAccepted)
+            case .sendRefused: decode(Event.sendRefused)
+            case .sendCanceled: decode(Event.sendCanceled)
+            case .sendExpired: decode(Event.sendExpired)
+            case .sendStarted: decode(Event.sendStarted)
+            case .sendFinished: decode(Event.sendFinished)
+            case .sendReconciled: decode(Event.sendReconciled)
+            case .eventPublished: decode(Event.eventPublished)
+            case .deliveryStarted: decode(Event.deliveryStarted)
+            case .deliveryFinished: decode(Event.deliveryFinished)
+            case .deliveryReplayed: decode(Event.deliveryReplayed)
+            case .deliveryDiscarded: decode(Event.deliveryDiscarded)
+            case .purgeRequested: decode(Event.purgeRequested)
+            case .purgeCompleted: decode(Event.purgeCompleted)
+            case .aiReplied: decode(Event.aiReplied)
+            }
+        guard let event else { return nil }
+        self = event
+    }
+}
+
+extension EventPayload {
+    fileprivate var described: [UInt8] {
+        mutating get {
+            var describer = FieldDescriber(json: JSONWriter())
+            var copy = self
+            describer.json.object { json in
+                var inner = FieldDescriber(json: json)
+                copy.visit(&inner)
+                json = inner.json
+            }
+            return describer.json.bytes
+        }
+    }
+
+    fileprivate var schema: [(number: Int, name: String, kind: FieldKind)] {
+        mutating get {
+            var collector = SchemaCollector()
+            visit(&collector)
+            return collector.fields
+        }
+    }
+}

@@ -1,0 +1,91 @@
+/// The written schema of every event, as `docs/events.md` has it; a test holds the two together.
+package enum EventCatalogue {
+    package static func summary(of type: EventType) -> String {
+        switch type {
+        case .logCreated:
+            "The first record. `id_key` keys the permutation that makes API ids from positions."
+        case .tailDiscarded: "Opening found bytes that were never acknowledged and moved them to quarantine."
+        case .clockJumped:
+            "The wall clock moved by more than 60 s against the boot clock. No timer follows it."
+        case .processStarted: "A process opened the log for writing."
+        case .processStopped: "A process closed the log in order."
+        case .rootKeyRotated: "The key state was sealed under a new root key."
+        case .logKeyRotated: "Checkpoints are signed with a new key."
+        case .logRestored: "The log was restored from a backup."
+        case .tokenCreated: "An operator or auditor token. `hash` is SHA-256 of the token. subject: none."
+        case .tokenRevoked: "subject: the record that created the token."
+        case .clientCreated: "A new client. Sealed content: name and look-up key."
+        case .clientUpdated: "The whole account as it is now. Sealed content, when present: the new name."
+        case .clientDeleted: "The client, its conversations and secrets are erased."
+        case .apiKeyCreated: "`hash` is SHA-256 of the key."
+        case .apiKeyExpires: "An older key ends at this time. subject: the record that created the key."
+        case .webhookSecretCreated: "Sealed content: the 32 bytes of the secret."
+        case .webhookSecretExpires: "An older secret ends at this time. subject: the record that created it."
+        case .settingsChanged: "Sealed content: AI prompt and escalation phrases."
+        case .channelConnected:
+            "Sealed content: account ids, numbers and credentials as JSON. `account` is the keyed hash by which inbound traffic finds it."
+        case .channelDisconnected: "The channel's credential is destroyed."
+        case .channelPaused: "The provider refused the credential; sends wait until it changes."
+        case .channelResumed: "Sends go on."
+        case .endpointConfigured:
+            "The whole webhook endpoint as it is now. Sealed content: URL and headers as JSON."
+        case .endpointDisabled: "Waybill disabled the endpoint."
+        case .endpointProbed: "A half-open probe of a failing endpoint."
+        case .conversationOpened:
+            "Sealed identifiers: the customer's and our own address as JSON. `customer` is the keyed hash that finds it again."
+        case .conversationIdentified: "The customer is also known by another identifier. Sealed identifiers."
+        case .conversationUpdated: "status and ticket reference as they are now."
+        case .conversationEscalated: "Sealed content: the reason."
+        case .conversationResolved: "An escalation ended."
+        case .conversationAttributed: "The referral that started the conversation. Sealed content."
+        case .eraseRequested: "From here on nobody reads the conversation."
+        case .conversationErased: "Keys of identifiers and of every message are destroyed. `customer` survives."
+        case .customerOptedOut: "The customer asked for no more messages. `customer` survives an erasure."
+        case .customerOptedIn: "The customer asked for messages again."
+        case .leadCaptured: "Drawn from a message. Sealed content: e-mail, phone, name."
+        case .messageReceived:
+            "Sealed content: text and structure; sealed provider bytes. `duplicate_key` is the keyed hash of the provider's id."
+        case .messageEdited: "message: the edited one. Sealed content: the new text."
+        case .messageUnsent: "The customer withdrew it; it is purged. message: the withdrawn one."
+        case .messageReacted: "message: the one reacted to. Sealed content: the emoji."
+        case .messageEchoed: "Sent by the business outside Waybill. Sealed content."
+        case .providerEventUnrecognized: "Verified but of a kind Waybill does not know. Sealed provider bytes."
+        case .providerEventParked: "Refers to a message that has not come yet. Sealed provider bytes."
+        case .mediaFetched: "message: the one it belongs to. The file is sealed under the message's key."
+        case .mediaFailed: "The provider no longer has it or it is not allowed."
+        case .messageStatusChanged:
+            "The provider reported a status. message: the one sent. `previous`: the message's status record before this."
+        case .sendAccepted:
+            "Its position is the message. Sealed content: the request. `key`: keyed hash of the idempotency key; `fingerprint`: of the request."
+        case .sendRefused: "Refused on policy. No body is kept."
+        case .sendCanceled: "Canceled while queued. message: the canceled one."
+        case .sendExpired: "`expires_at` passed before the provider was called."
+        case .sendStarted:
+            "Durable before the first byte goes to the provider. One record for several messages."
+        case .sendFinished:
+            "What became of a call. Sealed content: the provider's message id; sealed response excerpt. `provider_key`: keyed hash of that id."
+        case .sendReconciled: "An unknown outcome was settled by asking the provider."
+        case .eventPublished:
+            "An event of the client's numbered sequence. Sealed rendering: the exact webhook body. Its position is the event and, when wanted, its delivery."
+        case .deliveryStarted: "Durable before the first byte goes out. One record for several deliveries."
+        case .deliveryFinished:
+            "Outcome and next attempt in one record. subject: the delivery. Sealed response excerpt."
+        case .deliveryReplayed:
+            "A dead letter is delivered again under a delivery id of its own, which is this position. subject: the event."
+        case .deliveryDiscarded: "A dead letter was discarded by hand. subject: the delivery."
+        case .purgeRequested: "From here on nobody reads the body. message: the purged one."
+        case .purgeCompleted: "The keys are destroyed. One record for several messages."
+        case .aiReplied: "Waybill's own assistant answered. message: the reply."
+        }
+    }
+
+    /// The table of `docs/events.md`.
+    package static var markdown: String {
+        var text = "| number | event | fields | meaning |\n|---|---|---|---|\n"
+        for type in EventType.allCases {
+            let fields = type.prototype.fields.map { "`\($0.number) \($0.name)` \($0.kind.rawValue)" }
+            text += "| \(type.rawValue) | `\(type.name)` | \(fields.joined(separator: ", ")) | \(summary(of: type)) |\n"
+        }
+        return text
+    }
+}

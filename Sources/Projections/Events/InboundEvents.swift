@@ -1,0 +1,131 @@
+package import Log
+
+// What comes in from providers.
+
+/// Sealed content: text and structure; sealed provider bytes. `duplicate_key` is the keyed hash of the provider's id.
+package struct MessageReceived: EventPayload {
+    package var platform = Platform.sms
+    package var kind = ""
+    package var duplicateKey = LookupHash.absent
+    package var providerTime = Timestamp(0)
+    package var encoding = ""
+    package var segments = UInt64(0)
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "platform", &platform)
+        visitor.field(2, "kind", &kind)
+        visitor.field(3, "duplicate_key", &duplicateKey)
+        visitor.field(4, "provider_time", &providerTime)
+        visitor.field(5, "encoding", &encoding)
+        visitor.field(6, "segments", &segments)
+    }
+}
+
+/// message: the edited one. Sealed content: the new text.
+package struct MessageEdited: EventPayload {
+    package var duplicateKey = LookupHash.absent
+    package var number = UInt64(0)
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "duplicate_key", &duplicateKey)
+        visitor.field(2, "number", &number)
+    }
+}
+
+/// The customer withdrew it; it is purged. message: the withdrawn one.
+package struct MessageUnsent: EventPayload {
+    package var duplicateKey = LookupHash.absent
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "duplicate_key", &duplicateKey)
+    }
+}
+
+/// message: the one reacted to. Sealed content: the emoji.
+package struct MessageReacted: EventPayload {
+    package var duplicateKey = LookupHash.absent
+    package var removed = false
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "duplicate_key", &duplicateKey)
+        visitor.field(2, "removed", &removed)
+    }
+}
+
+/// Sent by the business outside Waybill. Sealed content.
+package struct MessageEchoed: EventPayload {
+    package var platform = Platform.sms
+    package var kind = ""
+    package var duplicateKey = LookupHash.absent
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "platform", &platform)
+        visitor.field(2, "kind", &kind)
+        visitor.field(3, "duplicate_key", &duplicateKey)
+    }
+}
+
+/// Verified but of a kind Waybill does not know. Sealed provider bytes.
+package struct ProviderEventUnrecognized: EventPayload {
+    package var platform = Platform.sms
+    package var duplicateKey = LookupHash.absent
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "platform", &platform)
+        visitor.field(2, "duplicate_key", &duplicateKey)
+    }
+}
+
+/// Refers to a message that has not come yet. Sealed provider bytes.
+package struct ProviderEventParked: EventPayload {
+    package var platform = Platform.sms
+    package var duplicateKey = LookupHash.absent
+    package var target = LookupHash.absent
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "platform", &platform)
+        visitor.field(2, "duplicate_key", &duplicateKey)
+        visitor.field(3, "target", &target)
+    }
+}
+
+/// message: the one it belongs to. The file is sealed under the message's key.
+package struct MediaFetched: EventPayload {
+    package var index = UInt64(0)
+    package var bytes = UInt64(0)
+    package var mimeType = ""
+    package var file = ""
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "index", &index)
+        visitor.field(2, "bytes", &bytes)
+        visitor.field(3, "mime_type", &mimeType)
+        visitor.field(4, "file", &file)
+    }
+}
+
+/// The provider no longer has it or it is not allowed.
+package struct MediaFailed: EventPayload {
+    package var index = UInt64(0)
+    package var code = ""
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "index", &index)
+        visitor.field(2, "code", &code)
+    }
+}
+
+/// The provider reported a status. message: the one sent. `previous`: the message's status record before this.
+package struct MessageStatusChanged: EventPayload {
+    package var status = MessageStatus.queued
+    package var code = ""
+    package var at = Timestamp(0)
+    package var previous = LogPosition.zero
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "status", &status)
+        visitor.field(2, "code", &code)
+        visitor.field(3, "at", &at)
+        visitor.field(4, "previous", &previous)
+    }
+}

@@ -1,0 +1,118 @@
+package import Log
+
+// What happens to the log, its keys and the process.
+
+/// The first record. `id_key` keys the permutation that makes API ids from positions.
+package struct LogCreated: EventPayload {
+    package var formatVersion = UInt64(0)
+    package var idKey = RawBytes()
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "format_version", &formatVersion)
+        visitor.field(2, "id_key", &idKey)
+    }
+}
+
+/// Opening found bytes that were never acknowledged and moved them to quarantine.
+package struct TailDiscarded: EventPayload {
+    package var name = ""
+    package var segment = UInt64(0)
+    package var offset = UInt64(0)
+    package var bytes = UInt64(0)
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "name", &name)
+        visitor.field(2, "segment", &segment)
+        visitor.field(3, "offset", &offset)
+        visitor.field(4, "bytes", &bytes)
+    }
+}
+
+/// The wall clock moved by more than 60 s against the boot clock. No timer follows it.
+package struct ClockJumped: EventPayload {
+    package var wallBefore = Timestamp(0)
+    package var wallAfter = Timestamp(0)
+    package var bootNanoseconds = UInt64(0)
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "wall_before", &wallBefore)
+        visitor.field(2, "wall_after", &wallAfter)
+        visitor.field(3, "boot_nanoseconds", &bootNanoseconds)
+    }
+}
+
+/// A process opened the log for writing.
+package struct ProcessStarted: EventPayload {
+    package var version = ""
+    package var keyEpoch = UInt64(0)
+    package var sandbox = false
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "version", &version)
+        visitor.field(2, "key_epoch", &keyEpoch)
+        visitor.field(3, "sandbox", &sandbox)
+    }
+}
+
+/// A process closed the log in order.
+package struct ProcessStopped: EventPayload {
+    package var reason = ""
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "reason", &reason)
+    }
+}
+
+/// The key state was sealed under a new root key.
+package struct RootKeyRotated: EventPayload {
+    package var generationBefore = UInt64(0)
+    package var generationAfter = UInt64(0)
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "generation_before", &generationBefore)
+        visitor.field(2, "generation_after", &generationAfter)
+    }
+}
+
+/// Checkpoints are signed with a new key.
+package struct LogKeyRotated: EventPayload {
+    package var verifierKeyBefore = ""
+    package var verifierKeyAfter = ""
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "verifier_key_before", &verifierKeyBefore)
+        visitor.field(2, "verifier_key_after", &verifierKeyAfter)
+    }
+}
+
+/// The log was restored from a backup.
+package struct LogRestored: EventPayload {
+    package var backupPosition = LogPosition.zero
+    package var lossAccepted = false
+    package var logIdBefore = RawBytes()
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "backup_position", &backupPosition)
+        visitor.field(2, "loss_accepted", &lossAccepted)
+        visitor.field(3, "log_id_before", &logIdBefore)
+    }
+}
+
+/// An operator or auditor token. `hash` is SHA-256 of the token. subject: none.
+package struct TokenCreated: EventPayload {
+    package var role = TokenRole.operator
+    package var hash = Digest.zero
+    package var label = ""
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "role", &role)
+        visitor.field(2, "hash", &hash)
+        visitor.field(3, "label", &label)
+    }
+}
+
+/// subject: the record that created the token.
+package struct TokenRevoked: EventPayload {
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {}
+}

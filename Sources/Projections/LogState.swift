@@ -1,0 +1,52 @@
+package import Log
+
+/// Everything Waybill knows, as a pure fold of the log. There is no second source of truth.
+///
+/// The same `apply` serves the writer (which folds its own decisions at once), a restart, and a look into the past.
+package struct LogState: Sendable {
+    /// The last record folded in.
+    package private(set) var position = LogPosition.zero
+    package private(set) var time = Timestamp(0)
+    /// Keys the permutation of API ids; from the log's first record.
+    package private(set) var idKey: [UInt8] = []
+    package private(set) var tokens = TokenRegistry()
+    package private(set) var clients = ClientDirectory()
+    package private(set) var inbox = Inbox()
+    package private(set) var idempotency = IdempotencyIndex()
+    package private(set) var deduplication = DeduplicationIndex()
+    package private(set) var optOuts = OptOutRegister()
+    package private(set) var usage = UsageCounters()
+    package var deliveries = DeliveryBook()
+    package var sends = SendQueue()
+
+    package init() {}
+
+    package mutating func apply(_ record: EventRecord) {
+        position = record.position
+        time = record.time
+        if case .logCreated(let event) = record.event { idKey = event.idKey.bytes }
+        tokens.apply(record)
+        clients.apply(record)
+        inbox.apply(record)
+        idempotency.apply(record)
+        deduplication.apply(record)
+        optOuts.apply(record)
+        usage.apply(record)
+        deliveries.apply(record, strict: clients[record.client]?.endpoint?.strictOrdering ?? false)
+        sends.apply(record)
+    }
+
+    /// Folds durable records from where the state stands up to `end`.
+    package mutating func catchUp(_ reader: LogReader, through end: LogPosition) throws {
+        guard position < end else { return }
+        try reader.scan(from: position.next, through: end) { record in apply(try EventRecord(record)) }
+    }
+
+    /// Whether two folds know the same. Schedules are derived from what is compared here and left out.
+    package func agrees(with other: LogState) -> Bool {
+        position == other.position && time == other.time && idKey == other.idKey && tokens == other.tokens
+            && clients == other.clients && inbox == other.inbox && idempotency == other.idempotency
+            && deduplication == other.deduplication && optOuts == other.optOuts && usage == other.usage
+            && deliveries.rows == other.deliveries.rows && sends.rows == other.sends.rows
+    }
+}

@@ -1,0 +1,53 @@
+package import Log
+
+/// The ids of the API: prefix, underscore, 26 letters and digits.
+///
+/// An id is one AES-256 block over position (8 bytes), kind (1) and zeros (7), in Base32. Nobody without the key can make
+/// or relate ids; the zeros make a guess fail with all but 2^-56 probability; looking one up needs no index.
+package struct OpaqueID: Sendable {
+    package enum Kind: UInt8, Sendable, CaseIterable {
+        case client = 1
+        case conversation = 2
+        case message = 3
+        case event = 4
+        case delivery = 5
+        case media = 6
+        case token = 7
+        case secret = 8
+        case request = 9
+
+        package var prefix: String {
+            switch self {
+            case .client: "cl_"
+            case .conversation: "conv_"
+            case .message: "msg_"
+            case .event: "evt_"
+            case .delivery: "dlv_"
+            case .media: "med_"
+            case .token: "tok_"
+            case .secret: "sec_"
+            case .request: "req_"
+            }
+        }
+    }
+
+    private let permutation: BlockPermutation
+
+    package init(key: [UInt8]) { permutation = BlockPermutation(key: key) }
+
+    package func encode(_ kind: Kind, _ position: LogPosition) -> String {
+        var block = withUnsafeBytes(of: position.rawValue.littleEndian) { [UInt8]($0) }
+        block += [kind.rawValue, 0, 0, 0, 0, 0, 0, 0]
+        return kind.prefix + Base32.encode(permutation.encrypt(block))
+    }
+
+    /// Nil for anything that `encode` did not make for this kind.
+    package func decode(_ kind: Kind, _ text: some StringProtocol) -> LogPosition? {
+        guard text.hasPrefix(kind.prefix),
+            let sealed = Base32.decode(text.dropFirst(kind.prefix.count), count: 16)
+        else { return nil }
+        let block = permutation.decrypt(sealed)
+        guard block[8] == kind.rawValue, block[9...].allSatisfy({ $0 == 0 }) else { return nil }
+        return LogPosition(block[..<8].reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) })
+    }
+}

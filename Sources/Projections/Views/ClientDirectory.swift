@@ -1,0 +1,186 @@
+package import Log
+
+/// Who the clients are: accounts, keys, secrets, channels, endpoints, and their numbered event sequences.
+package struct ClientDirectory: Sendable, Equatable {
+    package private(set) var clients: [LogPosition: ClientRow] = [:]
+    /// SHA-256 of an API key → whose it is.
+    private var keys: [Digest: LogPosition] = [:]
+
+    package init() {}
+
+    package subscript(_ client: LogPosition) -> ClientRow? { clients[client] }
+
+    /// The client a key belongs to, while the key is valid.
+    package func client(forKey hash: Digest, at now: Timestamp) -> ClientRow? {
+        guard let owner = keys[hash], let client = clients[owner],
+            client.apiKeys.contains(where: { $0.hash == hash && now < $0.expiresAt })
+        else { return nil }
+        return client
+    }
+
+    mutating func apply(_ record: EventRecord) {
+        let id = record.client
+        switch record.event {
+        case .clientCreated(let event):
+            clients[record.position] = ClientRow(id: record.position, created: record.time, event)
+        case .clientDeleted:
+            for key in clients[id]?.apiKeys ?? [] { keys[key.hash] = nil }
+            clients[id] = nil
+        case .apiKeyCreated(let event):
+            keys[event.hash] = id
+            clients[id]?.apiKeys.append(APIKeyRow(position: record.position, hash: event.hash))
+        case .eventPublished(let event):
+            clients[id]?.published(event, at: record.position)
+        default:
+            clients[id]?.apply(record)
+        }
+    }
+}
+
+package struct APIKeyRow: Sendable, Equatable {
+    package let position: LogPosition
+    package let hash: Digest
+    package var expiresAt = Timestamp(.max)
+}
+
+package struct SecretRow: Sendable, Equatable {
+    package let position: LogPosition
+    package var expiresAt = Timestamp(.max)
+}
+
+package struct ChannelRow: Sendable, Equatable {
+    /// The record that holds the sealed credentials.
+    package let position: LogPosition
+    package let account: LookupHash
+    /// 0: Waybill does not pace this sender, the provider queues.
+    package let segmentsPerSecond: UInt64
+    package var pausedFor: String?
+}
+
+package struct EndpointRow: Sendable, Equatable {
+    /// The record that holds the sealed URL and headers.
+    package var position: LogPosition
+    package var enabled: Bool
+    /// Event types; `*` for all.
+    package var events: [String]
+    /// Empty: all channels.
+    package var channels: [UInt64]
+    /// Seconds from one attempt to the next.
+    package var retrySchedule: [UInt64]
+    package var maxInFlight: Int
+    package var strictOrdering: Bool
+    package var disabledReason: String?
+
+    package func wants(_ type: String, _ platform: Platform?) -> Bool {
+        guard enabled, events.contains(type) || events.contains("*") else { return false }
+        guard let platform, !channels.isEmpty else { return true }
+        return channels.contains(UInt64(platform.rawValue))
+    }
+}
+
+/// One client as of some position.
+package struct ClientRow: Sendable, Equatable {
+    package let id: LogPosition
+    package let created: Timestamp
+    /// The record that holds the sealed name.
+    package private(set) var namePosition: LogPosition
+    package private(set) var plan: Plan
+    package private(set) var addon: AddonStatus
+    package private(set) var trialEndsAt: Timestamp
+    package private(set) var trialUsed: Bool
+    package private(set) var smsMonthlyQuota: UInt64
+    package private(set) var timeZone: String
+    package fileprivate(set) var apiKeys: [APIKeyRow] = []
+    package private(set) var secrets: [SecretRow] = []
+    package private(set) var channels: [Platform: ChannelRow] = [:]
+    package private(set) var endpoint: EndpointRow?
+    /// Where each event of the client's sequence lies; sequence numbers start at 1.
+    package private(set) var events: [LogPosition] = []
+    /// The last sequence number that the endpoint's subscription wanted.
+    package private(set) var lastWanted: UInt64 = 0
+
+    init(id: LogPosition, created: Timestamp, _ event: ClientCreated) {
+        self.id = id
+        self.created = created
+        namePosition = id
+        plan = event.plan
+        addon = event.addon
+        trialEndsAt = event.trialEndsAt
+        trialUsed = event.addon == .trial
+        smsMonthlyQuota = event.smsMonthlyQuota
+        timeZone = event.timeZone
+    }
+
+    /// Whether webhooks and the Send API are open to this client.
+    package func hasAddon(at now: Timestamp) -> Bool {
+        addon == .active || (addon == .trial && now < trialEndsAt)
+    }
+
+    /// Whether the plan includes SMS and WhatsApp.
+    package var planIncludesPhone: Bool { plan >= .professional }
+
+    package func secrets(at now: Timestamp) -> [SecretRow] { secrets.filter { now < $0.expiresAt } }
+
+    fileprivate mutating func published(_ event: EventPublished, at position: LogPosition) {
+        events.append(position)
+        if event.wanted { lastWanted = event.sequence }
+    }
+
+    fileprivate mutating func apply(_ record: EventRecord) {
+        switch record.event {
+        case .clientUpdated(let event): update(event, at: record.position)
+        case .apiKeyExpires(let event):
+            for index in apiKeys.indices where apiKeys[index].position == record.subject {
+                apiKeys[index].expiresAt = min(apiKeys[index].expiresAt, event.at)
+            }
+        case .webhookSecretCreated: secrets.append(SecretRow(position: record.position))
+        case .webhookSecretExpires(let event):
+            for index in secrets.indices where secrets[index].position == record.subject {
+                secrets[index].expiresAt = min(secrets[index].expiresAt, event.at)
+            }
+        default: applyConnections(record)
+        }
+    }
+
+    private mutating func applyConnections(_ record: EventRecord) {
+        switch record.event {
+        case .channelConnected(let event):
+            channels[event.platform] = ChannelRow(
+                position: record.position,
+                account: event.account,
+                segmentsPerSecond: event.segmentsPerSecond
+            )
+        case .channelDisconnected(let event): channels[event.platform] = nil
+        case .channelPaused(let event): channels[event.platform]?.pausedFor = event.providerCode
+        case .channelResumed(let event): channels[event.platform]?.pausedFor = nil
+        case .endpointConfigured(let event):
+            endpoint = EndpointRow(
+                position: record.position,
+                enabled: event.enabled,
+                events: event.events.values,
+                channels: event.channels.values,
+                retrySchedule: event.retrySchedule.values,
+                maxInFlight: Int(event.maxInFlight),
+                strictOrdering: event.strictOrdering
+            )
+        case .endpointDisabled(let event):
+            endpoint?.enabled = false
+            endpoint?.disabledReason = event.reason
+        default: break
+        }
+    }
+
+    private mutating func update(_ event: ClientUpdated, at position: LogPosition) {
+        plan = event.plan
+        addon = event.addon
+        trialEndsAt = event.trialEndsAt
+        trialUsed = event.trialUsed
+        smsMonthlyQuota = event.smsMonthlyQuota
+        timeZone = event.timeZone
+        if event.renamed { namePosition = position }
+    }
+}
+
+extension Plan: Comparable {
+    package static func < (a: Plan, b: Plan) -> Bool { a.rawValue < b.rawValue }
+}

@@ -1,0 +1,117 @@
+package import Log
+
+/// What was said: conversations, and a few dozen bytes for each message. Bodies stay in the log.
+package struct Inbox: Sendable, Equatable {
+    package struct ConversationRow: Sendable, Equatable {
+        package let id: LogPosition
+        package let client: LogPosition
+        package let platform: Platform
+        package let customer: LookupHash
+        package var status = ConversationStatus.open
+        package var ticketRef = ""
+        package var lastActivity: Timestamp
+        package var lastInbound: Timestamp?
+        package var messages: [LogPosition] = []
+    }
+
+    package struct MessageRow: Sendable, Equatable {
+        package let client: LogPosition
+        package let conversation: LogPosition
+        /// The last record that said something about the status; each names the one before.
+        package var trail: LogPosition
+        package let platform: Platform
+        package let direction: Direction
+        package var status: MessageStatus
+    }
+
+    private struct CustomerKey: Hashable, Sendable {
+        let client: LogPosition
+        let platform: Platform
+        let customer: LookupHash
+    }
+
+    package private(set) var conversations: [LogPosition: ConversationRow] = [:]
+    package private(set) var messages: [LogPosition: MessageRow] = [:]
+    package private(set) var conversationsByClient: [LogPosition: [LogPosition]] = [:]
+    private var byCustomer: [CustomerKey: LogPosition] = [:]
+
+    package init() {}
+
+    package func conversation(_ client: LogPosition, _ platform: Platform, _ customer: LookupHash) -> ConversationRow? {
+        byCustomer[CustomerKey(client: client, platform: platform, customer: customer)].flatMap { conversations[$0] }
+    }
+
+    mutating func apply(_ record: EventRecord) {
+        switch record.event {
+        case .conversationOpened(let event): open(event, record)
+        case .conversationUpdated(let event):
+            conversations[record.conversation]?.status = event.status
+            conversations[record.conversation]?.ticketRef = event.ticketRef
+            conversations[record.conversation]?.lastActivity = record.time
+        case .messageReceived(let event): add(record, event.platform, .inbound, .received)
+        case .sendAccepted(let event): add(record, event.platform, .outbound, .queued)
+        case .sendStarted(let event):
+            for message in event.messages.values { raise(message, to: .sending, at: nil) }
+        case .sendFinished(let event): finish(event, record)
+        case .sendCanceled: raise(record.message, to: .canceled, at: record.position)
+        case .sendExpired: raise(record.message, to: .failed, at: record.position)
+        case .sendReconciled(let event): raise(record.message, to: event.status, at: record.position)
+        case .messageStatusChanged(let event): raise(record.message, to: event.status, at: record.position)
+        default: break
+        }
+    }
+
+    private mutating func open(_ event: ConversationOpened, _ record: EventRecord) {
+        conversations[record.position] = ConversationRow(
+            id: record.position,
+            client: record.client,
+            platform: event.platform,
+            customer: event.customer,
+            lastActivity: record.time
+        )
+        conversationsByClient[record.client, default: []].append(record.position)
+        byCustomer[CustomerKey(client: record.client, platform: event.platform, customer: event.customer)] =
+            record.position
+    }
+
+    private mutating func add(
+        _ record: EventRecord,
+        _ platform: Platform,
+        _ direction: Direction,
+        _ status: MessageStatus
+    ) {
+        messages[record.position] = MessageRow(
+            client: record.client,
+            conversation: record.conversation,
+            trail: record.position,
+            platform: platform,
+            direction: direction,
+            status: status
+        )
+        conversations[record.conversation]?.messages.append(record.position)
+        conversations[record.conversation]?.lastActivity = record.time
+        if direction == .inbound { conversations[record.conversation]?.lastInbound = record.time }
+    }
+
+    private mutating func finish(_ event: SendFinished, _ record: EventRecord) {
+        switch event.outcome {
+        case .accepted: raise(record.message, to: .sent, at: record.position)
+        case .rejected: raise(record.message, to: .failed, at: record.position)
+        case .unknown: raise(record.message, to: .outcomeUnknown, at: record.position)
+        case .retryLater, .misconfigured: backToQueue(record.message, at: record.position)
+        }
+    }
+
+    /// A refused call had no effect, so the message is queued as before. This is the one way down.
+    private mutating func backToQueue(_ message: LogPosition, at position: LogPosition) {
+        messages[message]?.trail = position
+        if messages[message]?.status == .sending { messages[message]?.status = .queued }
+    }
+
+    private mutating func raise(_ message: LogPosition, to status: MessageStatus, at position: LogPosition?) {
+        guard var row = messages[message] else { return }
+        if let position { row.trail = position }
+        if status > row.status { row.status = status }
+        messages[message] = row
+    }
+}

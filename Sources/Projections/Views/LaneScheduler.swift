@@ -1,0 +1,118 @@
+import DequeModule
+import HeapModule
+package import Log
+
+/// Which jobs may start now: order within a lane, fairness between groups, waiting until a time.
+///
+/// A lane (one conversation) holds its jobs in order, and only its first may run; a group (one client, or one sender) is
+/// what capacity and fairness are counted by. The schedule is derived: every change comes from folding an event, but for
+/// `pick` and `advance`, which only move jobs that the next folded event would move anyway.
+package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
+    package typealias Job = LogPosition
+
+    private struct Timer: Comparable, Sendable {
+        let at: Timestamp
+        let job: Job
+
+        static func < (a: Timer, b: Timer) -> Bool { (a.at, a.job) < (b.at, b.job) }
+    }
+
+    private struct Place: Sendable {
+        let lane: LogPosition
+        let group: Group
+    }
+
+    private var places: [Job: Place] = [:]
+    private var lanes: [LogPosition: Deque<Job>] = [:]
+    private var timers = Heap<Timer>()
+    private var ready: [Group: Deque<Job>] = [:]
+    private var rotation: Deque<Group> = []
+
+    package init() {}
+
+    /// A new job at the end of its lane.
+    package mutating func enqueue(_ job: Job, lane: LogPosition, group: Group) {
+        places[job] = Place(lane: lane, group: group)
+        lanes[lane, default: []].append(job)
+        if lanes[lane]?.count == 1 { makeReady(job, group) }
+    }
+
+    /// The job runs now: it is not offered again until `retry` or, for the next in its lane, `release`.
+    package mutating func started(_ job: Job) {
+        guard let group = places[job]?.group else { return }
+        if ready[group]?.first == job {
+            ready[group]?.removeFirst()
+        } else if let index = ready[group]?.firstIndex(of: job) {
+            ready[group]?.remove(at: index)
+        }
+    }
+
+    /// Offers the job again at a time. Whether it still holds its lane is the caller's choice.
+    package mutating func retry(_ job: Job, at time: Timestamp) {
+        guard places[job] != nil else { return }
+        timers.insert(Timer(at: time, job: job))
+    }
+
+    /// The next job of the lane may start.
+    package mutating func release(_ job: Job) {
+        guard let place = places[job], lanes[place.lane]?.first == job else { return }
+        lanes[place.lane]?.removeFirst()
+        if let next = lanes[place.lane]?.first {
+            if let group = places[next]?.group { makeReady(next, group) }
+        } else {
+            lanes[place.lane] = nil
+        }
+    }
+
+    /// The job is over, wherever it was.
+    package mutating func remove(_ job: Job) {
+        guard let place = places[job] else { return }
+        started(job)
+        if lanes[place.lane]?.first == job {
+            release(job)
+        } else if let index = lanes[place.lane]?.firstIndex(of: job) {
+            lanes[place.lane]?.remove(at: index)
+        }
+        places[job] = nil
+    }
+
+    private mutating func makeReady(_ job: Job, _ group: Group) {
+        if ready[group]?.isEmpty ?? true, !rotation.contains(group) { rotation.append(group) }
+        ready[group, default: []].append(job)
+    }
+
+    /// Makes every job whose time has come ready.
+    package mutating func advance(to now: Timestamp) {
+        while let timer = timers.min, timer.at <= now {
+            timers.removeMin()
+            if let group = places[timer.job]?.group { makeReady(timer.job, group) }
+        }
+    }
+
+    /// When the next waiting job becomes ready, if any waits.
+    package var nextTimer: Timestamp? { timers.min?.at }
+
+    /// Takes up to `limit` ready jobs, one group after the other, never more from a group than it has capacity for.
+    package mutating func pick(limit: Int, capacity: (Group) -> Int) -> [Job] {
+        var picked: [Job] = []
+        var room: [Group: Int] = [:]
+        var skipped = 0
+        while picked.count < limit, skipped < rotation.count, let group = rotation.popFirst() {
+            guard let job = ready[group]?.first else {
+                ready[group] = nil
+                continue
+            }
+            rotation.append(group)
+            let left = room[group] ?? capacity(group)
+            room[group] = left - 1
+            if left <= 0 {
+                skipped += 1
+                continue
+            }
+            skipped = 0
+            ready[group]?.removeFirst()
+            picked.append(job)
+        }
+        return picked
+    }
+}

@@ -1,0 +1,97 @@
+package import Log
+
+/// Outbound messages that are not settled: queued, with the provider, or waiting for another try.
+package struct SendQueue: Sendable {
+    package struct Sender: Hashable, Sendable {
+        package let client: LogPosition
+        package let platform: Platform
+    }
+
+    package struct Row: Sendable, Equatable {
+        package let client: LogPosition
+        package let conversation: LogPosition
+        package let platform: Platform
+        package let expiresAt: Timestamp
+        package let segments: UInt64
+        package var attempts: UInt64 = 0
+        package var startedAt: Timestamp?
+        package var isInFlight = false
+        /// Refused because of the credential; waits until the channel changes.
+        package var isPaused = false
+    }
+
+    package private(set) var rows: [LogPosition: Row] = [:]
+    package private(set) var countByClient: [LogPosition: Int] = [:]
+    package private(set) var inFlightBySender: [Sender: Int] = [:]
+    private var paused: [Sender: [LogPosition]] = [:]
+    package var schedule = LaneScheduler<Sender>()
+
+    package init() {}
+
+    package var inFlight: [LogPosition] { rows.filter { $0.value.isInFlight }.keys.sorted() }
+
+    mutating func apply(_ record: EventRecord) {
+        switch record.event {
+        case .sendAccepted(let event): add(event, record)
+        case .sendStarted(let event): for message in event.messages.values { start(message, record.time) }
+        case .sendFinished(let event): finish(event, record.message)
+        case .sendCanceled, .sendExpired: settle(record.message)
+        case .channelConnected(let event): resume(Sender(client: record.client, platform: event.platform), record.time)
+        case .channelResumed(let event): resume(Sender(client: record.client, platform: event.platform), record.time)
+        default: break
+        }
+    }
+
+    private mutating func add(_ event: SendAccepted, _ record: EventRecord) {
+        rows[record.position] = Row(
+            client: record.client,
+            conversation: record.conversation,
+            platform: event.platform,
+            expiresAt: event.expiresAt,
+            segments: event.segments
+        )
+        countByClient[record.client, default: 0] += 1
+        schedule.enqueue(
+            record.position,
+            lane: record.conversation,
+            group: Sender(client: record.client, platform: event.platform)
+        )
+    }
+
+    private mutating func start(_ message: LogPosition, _ time: Timestamp) {
+        guard var row = rows[message] else { return }
+        row.attempts += 1
+        row.startedAt = time
+        row.isInFlight = true
+        rows[message] = row
+        inFlightBySender[Sender(client: row.client, platform: row.platform), default: 0] += 1
+        schedule.started(message)
+    }
+
+    private mutating func finish(_ event: SendFinished, _ message: LogPosition) {
+        guard var row = rows[message], row.isInFlight else { return }
+        let sender = Sender(client: row.client, platform: row.platform)
+        inFlightBySender[sender, default: 1] -= 1
+        row.isInFlight = false
+        row.isPaused = event.outcome == .misconfigured
+        rows[message] = row
+        switch event.outcome {
+        case .accepted, .rejected, .unknown: settle(message)
+        case .retryLater: schedule.retry(message, at: event.retryAt)
+        case .misconfigured: paused[sender, default: []].append(message)
+        }
+    }
+
+    private mutating func resume(_ sender: Sender, _ now: Timestamp) {
+        for message in paused.removeValue(forKey: sender) ?? [] where rows[message] != nil {
+            rows[message]?.isPaused = false
+            schedule.retry(message, at: now)
+        }
+    }
+
+    private mutating func settle(_ message: LogPosition) {
+        guard let row = rows.removeValue(forKey: message) else { return }
+        countByClient[row.client, default: 1] -= 1
+        schedule.remove(message)
+    }
+}

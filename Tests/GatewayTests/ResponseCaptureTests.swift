@@ -1,0 +1,42 @@
+import Testing
+
+@testable import Gateway
+
+@Suite struct ResponseCaptureTests {
+    @Test func onlyTheFinalResponsesHeadersCount() {
+        var capture = ResponseCapture(bodyBytesMax: 16)
+        feed(&capture, ["HTTP/1.1 103 Early: hints\r\n", "Link: </a>\r\n", "\r\n"])
+        feed(&capture, ["HTTP/1.1 200 OK\r\n", "Retry-After:  7 \r\n", " folded: no\r\n", "X-Empty:\r\n", "\r\n"])
+        feed(&capture, ["X-Trailer: 1\r\n"])
+        #expect(capture.headers.map(\.name) == ["retry-after", "x-empty"])
+        #expect(capture.headers.map(\.value) == ["7", ""])
+    }
+
+    @Test func headerBytesAreBounded() {
+        var capture = ResponseCapture(bodyBytesMax: 16)
+        feed(&capture, ["HTTP/2 200\r\n"])
+        for _ in 0..<100 { feed(&capture, ["x: " + String(repeating: "y", count: 1023) + "\r\n"]) }
+        #expect(capture.headers.count == 64)
+    }
+
+    @Test func bodyIsCutAndReadingGivenUp() {
+        var capture = ResponseCapture(bodyBytesMax: 10)
+        #expect(body(&capture, 10))
+        #expect(capture.body.count == 10)
+        #expect(!capture.bodyTruncated)
+        #expect(body(&capture, ResponseCapture.discardedBytesMax))
+        #expect(capture.bodyTruncated)
+        #expect(!capture.stoppedReading)
+        #expect(!body(&capture, 1))
+        #expect(capture.stoppedReading)
+        #expect(capture.body.count == 10)
+    }
+
+    private func feed(_ capture: inout ResponseCapture, _ lines: [String]) {
+        for line in lines { Array(line.utf8).withUnsafeBytes { capture.takeHeader(line: $0) } }
+    }
+
+    private func body(_ capture: inout ResponseCapture, _ count: Int) -> Bool {
+        [UInt8](repeating: 0x61, count: count).withUnsafeBytes { capture.takeBody($0) }
+    }
+}
