@@ -84,8 +84,9 @@ def test_replay_filters(gateway, make_tenant, tenant, conversation, customer):
         lambda line: line["conversation_id"] == conversation_id)
     assert gateway.replay("--type", one["type"], *upto) == expected(lambda line: line["type"] == one["type"])
     # Both ends are assumed to belong to the range.
-    assert gateway.replay("--from", one["position"], *upto) == expected(lambda line: line["position"] >= one["position"])
-    assert gateway.replay("--until", one["position"]) == expected(lambda line: line["position"] <= one["position"])
+    middle = one["position"]
+    assert gateway.replay("--from", middle, *upto) == expected(lambda line: line["position"] >= middle)
+    assert gateway.replay("--until", middle) == expected(lambda line: line["position"] <= middle)
     assert gateway.replay("--from", "2100-01-01T00:00:00Z") == []
     assert gateway.replay("--until", "2000-01-01T00:00:00Z") == []
     assert gateway.replay("--from", "2000-01-01T00:00:00Z", *upto) == everything
@@ -260,9 +261,16 @@ def test_check_config_masks_secrets(gateway):
 
 
 @pytest.mark.parametrize(
-    "name, value", [("WAYBILL_NO_SUCH_KEY", "1"), ("WAYBILL_LOG_DURABILITY", "perhaps"), ("WAYBILL_WEBHOOKS_ALLOW_CIDRS", "10.0.0.0/99")])
+    "name, value",
+    [
+        ("WAYBILL_NO_SUCH_KEY", "1"),
+        ("WAYBILL_LOG_DURABILITY", "perhaps"),
+        ("WAYBILL_WEBHOOKS_ALLOW_CIDRS", "10.0.0.0/99"),
+    ],
+)
 def test_bad_settings_are_an_error(gateway, name, value):
-    result = gateway.run("serve", "--data", gateway.directory / "unused", "--check-config", settings=gateway.settings | {name: value})
+    settings = gateway.settings | {name: value}
+    result = gateway.run("serve", "--data", gateway.directory / "unused", "--check-config", settings=settings)
     # Bad usage, or a failed check: the contract does not say which of the two codes.
     assert result.returncode in (1, 2)
     key = name.removeprefix("WAYBILL_").lower()
@@ -272,7 +280,9 @@ def test_bad_settings_are_an_error(gateway, name, value):
 
 def test_settings_file_is_under_the_environment(gateway, tmp_path):
     file = tmp_path / "waybill.yaml"
-    file.write_text("listen: 127.0.0.1:1\nwebhooks:\n  header_prefix: FromFile\n  allow_cidrs: [10.0.0.0/8]\npublic_url: https://file.example.test\n")
+    file.write_text(
+        "listen: 127.0.0.1:1\npublic_url: https://file.example.test\n"
+        "webhooks:\n  header_prefix: FromFile\n  allow_cidrs: [10.0.0.0/8]\n")
     settings = {"WAYBILL_PUBLIC_URL": "https://environment.example.test"}
     arguments = ["serve", "--data", tmp_path / "unused", "--config", file, "--check-config"]
     result = gateway.run(*arguments, "--listen", "127.0.0.1:2", settings=settings)
@@ -368,6 +378,7 @@ def test_verify_of_no_data_directory(gateway, tmp_path):
 def test_replay_into_a_closed_pipe(gateway, conversation):
     """`replay | head -1` is how people look: the end of the reader is no crash."""
     command = f"'{binary()}' replay --data '{gateway.data}' | head -n 1"
-    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=30, env=clean_environment({}))
+    result = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=30, env=clean_environment({}))
     assert json.loads(result.stdout)["position"] == 1
     assert "Fatal" not in result.stderr

@@ -191,7 +191,8 @@ def settle(tenant, ledger):
         message = tenant.wait_for_status(message_id, *SETTLED, seconds=30)
         calls = tenant.account.calls_with(text)
         assert message["status"] in ("sent", "outcome_unknown"), message
-        assert len(calls) == 1 or (not calls and message["status"] == "outcome_unknown"), f"{len(calls)} calls: {message}"
+        fewest = 0 if message["status"] == "outcome_unknown" else 1
+        assert fewest <= len(calls) <= 1, f"{len(calls)} calls: {message}"
     assert {one["Body"] for one in tenant.account.calls} <= {text for _, text, _ in ledger.sends.values()}
     callbacks = [one["StatusCallback"] for one in tenant.account.calls]
     assert len(set(callbacks)) == len(callbacks)
@@ -282,7 +283,10 @@ def test_opt_out_and_duplicates_survive(gateway, tenant, customer):
 
 
 def test_graceful_stop_keeps_everything(gateway, tenant, customer):
+    # Slow enough that a send is under way at SIGTERM: draining lets it end, so its outcome is known.
+    tenant.account.delay_seconds = 0.3
     ids = [tenant.accepted(f"kept {n}", customer)["message_id"] for n in range(5)]
+    tenant.account.wait_for_call("kept 0")
     assert gateway.stop() == 0
     assert_verifies(gateway)
     gateway.start()

@@ -59,7 +59,8 @@ def test_order_and_spacing_of_the_json_do_not_matter(tenant, customer):
     key = unique("key")
     headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
     first = tenant.call("POST", "/v1/send", headers=headers, data=f'{{"to_phone":"{customer}","text":"a"}}')
-    second = tenant.call("POST", "/v1/send", headers=headers, data=f'{{ "text" : "\\u0061", "to_phone": "{customer}" }}')
+    reordered = f'{{ "text" : "\\u0061", "to_phone": "{customer}" }}'
+    second = tenant.call("POST", "/v1/send", headers=headers, data=reordered)
     assert (first.status_code, second.status_code) == (202, 202)
     assert replayed(second) and second.content == first.content
 
@@ -129,8 +130,8 @@ def test_key_survives_a_new_api_key(tenant, customer):
 def test_refusal_is_not_stored_under_the_key(tenant, customer):
     key = unique("key")
     assert tenant.send("Hello", customer, key=key, colour="red").status_code in REFUSED
-    unknown = tenant.post("/v1/send", {"conversation_id": "conv_unknown", "text": "x"}, headers={"Idempotency-Key": key})
-    assert unknown.status_code == 404
+    nowhere = {"conversation_id": "conv_unknown", "text": "x"}
+    assert tenant.post("/v1/send", nowhere, headers={"Idempotency-Key": key}).status_code == 404
     tenant.inbound("STOP", customer)
     assert tenant.send("Hello", customer, key=key).status_code == 410
     tenant.inbound("START", customer)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from support.problems import assert_problem
+from support.problems import REFUSED, assert_problem
 from support.receiver import DROP, HANG
 from support.tenant import customer_number
 from support.wait import holds_for, wait_until
@@ -199,7 +199,8 @@ def test_replay_by_filter(tenant, receiver):
 
 def test_replay_by_filter_refuses_an_unknown_filter(tenant):
     # A misspelt filter must not mean "everything".
-    assert_problem(tenant.post("/v1/dead-letters/replay", {"dry_run": True, "evnt_type": "x"}), (400, 422), field="evnt_type")
+    answer = tenant.post("/v1/dead-letters/replay", {"dry_run": True, "evnt_type": "x"})
+    assert_problem(answer, REFUSED, field="evnt_type")
 
 
 def test_discarding_a_dead_letter(tenant, receiver, customer):
@@ -290,7 +291,8 @@ def test_subscription_selects_types(tenant, receiver, customer):
     ids=lambda value: str(value)[:40],
 )
 def test_bad_endpoint_settings_are_refused(tenant, body, field):
-    problem = assert_problem(tenant.put("/v1/webhook", {"url": "http://127.0.0.1:9/x", "enabled": True} | body), (400, 422))
+    answer = tenant.put("/v1/webhook", {"url": "http://127.0.0.1:9/x", "enabled": True} | body)
+    problem = assert_problem(answer, REFUSED)
     # A path into the field ("headers.X-Bad", "events[0]") names it as well.
     assert problem["field"].startswith(field), problem
     assert "Injected" not in tenant.get("/v1/webhook").text

@@ -27,6 +27,7 @@ package final class CurlDriver: Sendable {
     ///     with it. libcurl 7.88 does not tell which of them the server promised not to have touched, so for requests
     ///     that must not be repeated HTTP/1.1 leaves fewer outcomes unknown.
     ///   - certificateAuthorityFile: PEM certificates to trust in place of the system's.
+    ///   - unixSocket: Connect to this socket, whatever host a URL names.
     /// - Throws: If the system has no thread or memory for it.
     package init(
         policy: AddressPolicy?,
@@ -34,7 +35,8 @@ package final class CurlDriver: Sendable {
         connectionsPerHostMax: Int,
         bodyBytesMax: Int = 4096,
         usesHTTP2: Bool = true,
-        certificateAuthorityFile: String? = nil
+        certificateAuthorityFile: String? = nil,
+        unixSocket: String? = nil
     ) throws(TransferError) {
         let loop = CurlLoop(
             multi: try MultiHandle(connectionsMax: connectionsMax, connectionsPerHostMax: connectionsPerHostMax),
@@ -42,7 +44,8 @@ package final class CurlDriver: Sendable {
                 policy: policy,
                 bodyBytesMax: bodyBytesMax,
                 usesHTTP2: usesHTTP2,
-                certificateAuthorityFile: certificateAuthorityFile
+                certificateAuthorityFile: certificateAuthorityFile,
+                unixSocket: unixSocket
             ),
             queue: TransferQueue(runningMax: connectionsMax, runningPerHostMax: connectionsPerHostMax)
         )

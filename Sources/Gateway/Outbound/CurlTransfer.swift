@@ -9,6 +9,8 @@ struct TransferSettings: Sendable {
     let usesHTTP2: Bool
     /// A file of trusted certificates in place of the system's.
     let certificateAuthorityFile: String?
+    /// A socket in the file system to speak to in place of the URL's host.
+    let unixSocket: String?
 }
 
 /// One exchange over one libcurl easy handle, and what its callbacks have seen.
@@ -97,6 +99,7 @@ extension CurlTransfer {
 
     private func setNetwork(_ settings: TransferSettings) throws(TransferError) {
         try easy.set(CURLOPT_PROTOCOLS_STR, "http,https")
+        if let socket = settings.unixSocket { try easy.set(CURLOPT_UNIX_SOCKET_PATH, socket) }
         let version = settings.usesHTTP2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1
         try easy.set(CURLOPT_HTTP_VERSION, Int(version))
         try easy.set(CURLOPT_FOLLOWLOCATION, 0)

@@ -17,7 +17,7 @@ struct ResponseCapture {
     private var discardedBytes = 0
 
     init(bodyBytesMax: Int) {
-        self.bodyBytesMax = bodyBytesMax
+        self.bodyBytesMax = max(0, bodyBytesMax)
     }
 
     /// Takes one line as libcurl hands it out: status lines, headers, the empty line after them, and trailers.

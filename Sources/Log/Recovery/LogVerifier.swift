@@ -22,6 +22,9 @@ package struct LogVerifier {
         package var unjudgedTailBytes = 0
     }
 
+    /// The name of a segment's file, for findings.
+    package static func fileName(_ segment: UInt64) -> String { LogPath.segment(segment) }
+
     private let storage: any Storage
     private let directory: String
     private let limit: LogPosition?

@@ -100,7 +100,7 @@ struct Recovery {
     private func refusal(_ newest: SegmentCatalog.Entry, _ scan: TailScan) -> LogError {
         LogError(
             .corrupt,
-            "segment \(newest.header.number) is damaged at offset \(scan.walk.offset): \(scan.reason ?? "cut off"); "
+            "segment \(LogPath.segment(newest.header.number)) is damaged at offset \(scan.walk.offset): \(scan.reason ?? "cut off"); "
                 + "positions \(scan.walk.expected) to \(scan.provenThrough) were acknowledged and are missing. "
                 + "Nothing was changed. waybill verify and replay still work; restore from a backup to go on"
         )

@@ -23,7 +23,7 @@ package struct Block: Equatable, Sendable {
     var frameCount: Int
 
     /// Bytes the block takes in the file.
-    var alignedSize: Int { Block.alignedSize(frame: frameCount) }
+    package var alignedSize: Int { Block.alignedSize(frame: frameCount) }
 
     static func alignedSize(frame: Int) -> Int {
         (headerSize + frame + size - 1) & ~(size - 1)

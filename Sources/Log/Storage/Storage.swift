@@ -35,7 +35,7 @@ package protocol StorageFile: AnyObject, Sendable {
 }
 
 extension Storage {
-    func readAll(_ path: String, limit: Int = 1 << 30) throws(LogError) -> [UInt8] {
+    package func readAll(_ path: String, limit: Int = 1 << 30) throws(LogError) -> [UInt8] {
         let file = try open(path, .read)
         let size = try file.size
         guard size <= limit else {

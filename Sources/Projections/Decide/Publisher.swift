@@ -23,7 +23,7 @@ struct Publisher {
         let position = context.next.advanced(by: offset)
         var event = EventPublished()
         event.type = type
-        event.sequence = UInt64(client.events.count) + 1
+        event.sequence = client.sequence + 1
         event.previousSequence = client.lastWanted
         event.wanted = test || (client.endpoint?.wants(type, platform) ?? false)
         event.test = test

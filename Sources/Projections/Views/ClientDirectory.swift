@@ -3,6 +3,9 @@ package import Log
 /// Who the clients are: accounts, keys, secrets, channels, endpoints, and their numbered event sequences.
 package struct ClientDirectory: Sendable, Equatable {
     package private(set) var clients: [LogPosition: ClientRow] = [:]
+    /// Where each event of a client's sequence lies; sequence numbers start at 1. Not in the rows, which readers copy: a
+    /// copied row must stay small, and appending here must never copy a long list.
+    package private(set) var events: [LogPosition: [LogPosition]] = [:]
     /// SHA-256 of an API key → whose it is.
     private var keys: [Digest: LogPosition] = [:]
 
@@ -30,7 +33,8 @@ package struct ClientDirectory: Sendable, Equatable {
             keys[event.hash] = id
             clients[id]?.apiKeys.append(APIKeyRow(position: record.position, hash: event.hash))
         case .eventPublished(let event):
-            clients[id]?.published(event, at: record.position)
+            clients[id]?.published(event)
+            events[id, default: []].append(record.position)
         default:
             clients[id]?.apply(record)
         }
@@ -94,8 +98,8 @@ package struct ClientRow: Sendable, Equatable {
     package private(set) var secrets: [SecretRow] = []
     package private(set) var channels: [Platform: ChannelRow] = [:]
     package private(set) var endpoint: EndpointRow?
-    /// Where each event of the client's sequence lies; sequence numbers start at 1.
-    package private(set) var events: [LogPosition] = []
+    /// The number of the client's last event.
+    package private(set) var sequence: UInt64 = 0
     /// The last sequence number that the endpoint's subscription wanted.
     package private(set) var lastWanted: UInt64 = 0
 
@@ -121,8 +125,8 @@ package struct ClientRow: Sendable, Equatable {
 
     package func secrets(at now: Timestamp) -> [SecretRow] { secrets.filter { now < $0.expiresAt } }
 
-    fileprivate mutating func published(_ event: EventPublished, at position: LogPosition) {
-        events.append(position)
+    fileprivate mutating func published(_ event: EventPublished) {
+        sequence = event.sequence
         if event.wanted { lastWanted = event.sequence }
     }
 

@@ -5,6 +5,11 @@ package struct SendQueue: Sendable {
     package struct Sender: Hashable, Sendable {
         package let client: LogPosition
         package let platform: Platform
+
+        package init(client: LogPosition, platform: Platform) {
+            self.client = client
+            self.platform = platform
+        }
     }
 
     package struct Row: Sendable, Equatable {

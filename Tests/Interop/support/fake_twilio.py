@@ -200,8 +200,8 @@ class FormValues(dict):
         return self[name]
 
 
-def signature(auth_token, url, pairs):
-    return RequestValidator(auth_token).compute_signature(url, FormValues(pairs))
+def signature(auth_token, url, pairs, algorithm=None):
+    return RequestValidator(auth_token).compute_signature(url, FormValues(pairs), algorithm)
 
 
 def post_signed(local_url, signed_url, auth_token, pairs, signature_header=None, timeout=40):
@@ -235,8 +235,9 @@ def status_pairs(call_made, status, sid=None, **extra):
     """The form of a status callback for a call that was made."""
     sid = sid or call_made.sid or "SM" + uuid.uuid4().hex
     form = {
-        "MessageSid": sid, "SmsSid": sid, "AccountSid": call_made.account_sid, "From": call_made.form.get("From", [""])[0],
-        "To": call_made["To"], "MessageStatus": status, "SmsStatus": status, "ApiVersion": "2010-04-01",
+        "MessageSid": sid, "SmsSid": sid, "AccountSid": call_made.account_sid, "ApiVersion": "2010-04-01",
+        "From": call_made.form.get("From", [""])[0], "To": call_made["To"],
+        "MessageStatus": status, "SmsStatus": status,
     }
     form.update(extra)
     return list(form.items())

@@ -1,0 +1,91 @@
+import ArgumentParser
+import Gateway
+import Log
+import Projections
+
+struct Replay: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print the history as JSON lines.",
+        discussion: "Works beside a running gateway, up to what is durable, and on a damaged log, up to the damage.")
+
+    @Option(help: "The data directory.")
+    var data: String
+    @Option(help: "First position, or a time in RFC 3339.")
+    var from: String?
+    @Option(help: "Last position, or a time in RFC 3339.")
+    var until: String?
+    @Option(help: "Only this client (cl_…).")
+    var client: String?
+    @Option(help: "Only this conversation (conv_…).")
+    var conversation: String?
+    @Option(help: "Only this event type.")
+    var type: String?
+    @Flag(help: "Show bodies; needs the root key.")
+    var bodies = false
+    @Option(help: "File of the root key; default root.key in the data directory.")
+    var keyRoot: String?
+
+    func run() async throws {
+        let log = try ReadOnlyLog(directory: data)
+        guard log.end >= LogPosition(1) else { return }
+        let ids = OpaqueID(key: try Replay.idKey(log))
+        let keys = bodies ? try openKeys() : nil
+        let filter = try makeFilter(ids)
+        let printer = ReplayPrinter(ids: ids, keys: keys)
+        let first = try position(from, log, atEnd: false) ?? LogPosition(1)
+        let last = try position(until, log, atEnd: true) ?? log.end
+        var text: [UInt8] = []
+        func flush() {
+            Output.write(String(decoding: text, as: UTF8.self), to: 1)
+            text.removeAll(keepingCapacity: true)
+        }
+        defer { flush() }
+        try log.reader.scan(from: first, through: last) { record in
+            guard filter.matches(record) else { return }
+            text += try printer.line(record)
+            text.append(10)
+            if text.count > 1 << 16 { flush() }
+        }
+    }
+
+    /// Seeds on disk are replaced atomically, so reading them beside a writer is safe.
+    private func openKeys() throws -> KeyStore {
+        try KeyStore.openForReading(
+            directory: data, root: RootKeyFile(path: keyRoot ?? data + "/root.key"), storage: PosixStorage())
+    }
+
+    private func makeFilter(_ ids: OpaqueID) throws -> ReplayFilter {
+        var filter = ReplayFilter()
+        if let client {
+            guard let position = ids.decode(.client, client) else { throw ValidationError("--client is not a client id") }
+            filter.client = position
+        }
+        if let conversation {
+            guard let position = ids.decode(.conversation, conversation) else {
+                throw ValidationError("--conversation is not a conversation id")
+            }
+            filter.conversation = position
+        }
+        if let type {
+            guard let named = EventType.named(type) else { throw ValidationError("--type is not an event type") }
+            filter.type = named
+        }
+        return filter
+    }
+
+    private func position(_ text: String?, _ log: ReadOnlyLog, atEnd: Bool) throws -> LogPosition? {
+        guard let text else { return nil }
+        if let number = UInt64(text) { return LogPosition(number) }
+        guard let time = RFC3339.parse(text) else {
+            throw ValidationError("\(text) is neither a position nor a time like 2026-11-01T00:00:00Z")
+        }
+        let found = try log.reader.position(atOrAfter: time.nanoseconds)
+        return atEnd ? LogPosition(found.rawValue - 1) : found
+    }
+
+    static func idKey(_ log: ReadOnlyLog) throws -> [UInt8] {
+        var state = LogState()
+        try state.catchUp(log.reader, through: LogPosition(1))
+        return state.idKey
+    }
+}

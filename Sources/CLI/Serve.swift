@@ -1,0 +1,66 @@
+import ArgumentParser
+import Gateway
+import Glibc
+import Logging
+import ServiceLifecycle
+import UnixSignals
+
+struct Serve: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Run the gateway until SIGTERM or SIGINT.")
+
+    @Option(help: "Directory that holds the log and everything else.")
+    var data: String?
+    @Option(help: "HOST:PORT to listen on; default 127.0.0.1:8080.")
+    var listen: String?
+    @Option(help: "Settings file, YAML or JSON.")
+    var config: String?
+    @Option(help: "File of the root key; default root.key in the data directory. Losing it loses every body.")
+    var keyRoot: String?
+    @Flag(help: "Add a simulated Twilio, a webhook receiver and a demo client.")
+    var sandbox = false
+    @Flag(help: "Validate the settings, print them with secrets masked, and stop.")
+    var checkConfig = false
+
+    func run() async throws {
+        var flags: [String: String] = [:]
+        flags["data"] = data
+        flags["listen"] = listen
+        flags["key_root"] = keyRoot
+        let environment = Environment.all()
+        let loader = ConfigurationLoader(
+            flags: flags, environment: environment, file: config ?? environment["WAYBILL_CONFIG"])
+        var (configuration, effective) = try loader.load()
+        configuration.isSandbox = sandbox
+        if checkConfig {
+            for (key, value) in effective { Output.line("\(key) = \(value)") }
+            return
+        }
+        // A client that hangs up must not end the process.
+        signal(SIGPIPE, SIG_IGN)
+        let logger = Serve.makeLogger()
+        let application = GatewayApplication(configuration: configuration, logger: logger) { Output.line($0) }
+        let group = ServiceGroup(
+            configuration: .init(
+                services: [application], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
+        try await group.run()
+    }
+
+    private static func makeLogger() -> Logger {
+        var logger = Logger(label: "waybill", factory: { StreamLogHandler.standardError(label: $0) })
+        logger.logLevel = .notice
+        return logger
+    }
+}
+
+enum Environment {
+    static func all() -> [String: String] {
+        var values: [String: String] = [:]
+        var entry = environ
+        while let pointer = entry.pointee {
+            let pair = String(cString: pointer).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            if pair.count == 2 { values[String(pair[0])] = String(pair[1]) }
+            entry += 1
+        }
+        return values
+    }
+}

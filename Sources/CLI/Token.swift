@@ -1,0 +1,86 @@
+import ArgumentParser
+import Gateway
+import Log
+import Projections
+
+struct Token: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Operator and auditor tokens.", subcommands: [Create.self, List.self, Revoke.self])
+
+    struct Create: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Make a token; it is printed once.")
+        @OptionGroup var target: Target
+        @Option(help: "operator or auditor.")
+        var role = "operator"
+        @Option(help: "A note to recognise the token by.")
+        var label = ""
+
+        func run() async throws {
+            guard let named = TokenRole(name: role) else { throw ValidationError("--role is operator or auditor") }
+            let body = JSONWriter.object { json in
+                json.string("role", role)
+                json.string("label", label)
+            }
+            let answer = try await target.ask("POST", "/tokens", body) { tokens in
+                try await tokens.create(role: named, label: label)
+            }
+            if target.json { return Output.line(String(decoding: answer, as: UTF8.self)) }
+            Output.line(try JSONFields(answer).string("token") ?? "")
+        }
+    }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "List tokens, without their values.")
+        @OptionGroup var target: Target
+
+        func run() async throws {
+            let answer = try await target.ask("GET", "/tokens", []) { try await $0.list() }
+            Output.line(String(decoding: answer, as: UTF8.self))
+        }
+    }
+
+    struct Revoke: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "End a token.")
+        @OptionGroup var target: Target
+        @Argument(help: "The token's id (tok_…), from `token list`.")
+        var id: String
+
+        func run() async throws {
+            guard id.utf8.allSatisfy({ $0 == 95 || (48...57).contains($0) || (97...122).contains($0) }) else {
+                throw ValidationError("a token id looks like tok_…")
+            }
+            let answer = try await target.ask("POST", "/tokens/\(id)/revoke", []) { try await $0.revoke(id) }
+            Output.line(String(decoding: answer, as: UTF8.self))
+        }
+    }
+
+    /// Where the command works: through the socket of a running gateway, else on the data directory itself.
+    struct Target: ParsableArguments {
+        @Option(help: "The data directory.")
+        var data: String
+        @Option(help: "File of the root key; default root.key in the data directory.")
+        var keyRoot: String?
+        @Flag(help: "Print JSON.")
+        var json = false
+
+        func ask(
+            _ method: String, _ path: String, _ body: [UInt8], offline: (TokenControl) async throws -> [UInt8]
+        ) async throws -> [UInt8] {
+            do {
+                let ledger = try await Ledger.open(
+                    directory: data, root: RootKeyFile(path: keyRoot ?? data + "/root.key"),
+                    configuration: LogConfiguration(), version: WaybillVersion.current, isSandbox: false)
+                do {
+                    let answer = try await offline(TokenControl(ledger))
+                    await ledger.close(reason: "token command")
+                    return answer
+                } catch {
+                    await ledger.close(reason: "token command failed")
+                    throw error
+                }
+            } catch let error as LogError where error.code == .locked {
+                return try await ControlClient(data: data).call(method, path, body)
+            }
+        }
+    }
+}

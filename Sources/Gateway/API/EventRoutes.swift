@@ -1,0 +1,75 @@
+import Hummingbird
+import Log
+import Projections
+
+/// The client's events by pull, and its usage.
+struct EventRoutes: Sendable {
+    let ledger: Ledger
+
+    func add(to group: RouterGroup<GatewayContext>) {
+        group.get("events") { try await events($0, $1) }
+        group.get("usage") { try await usage($0, $1) }
+    }
+
+    /// `after` is a sequence number; `wait` seconds to hold on for the first event that is not there yet.
+    private func events(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        try await ledger.reach(request)
+        let client = try context.requireClient()
+        let after = try number(request, "after", in: 0...Int(Int32.max)) ?? 0
+        let limit = try number(request, "limit", in: 1...200) ?? 50
+        let wait = try number(request, "wait", in: 0...30) ?? 0
+        let deadline = ContinuousClock.now + .seconds(wait)
+        var page: [LogPosition] = []
+        while true {
+            page = try await ledger.read { state in
+                Array((state.clients.events[client.id] ?? []).dropFirst(after).prefix(limit))
+            }
+            if !page.isEmpty || ContinuousClock.now >= deadline { break }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        let bodies = try page.map { try body($0) }
+        return Answer.json { json in
+            json.array("data") { json in for body in bodies { json.element { $0.raw(body) } } }
+            json.number("next_after", after + page.count)
+        }
+    }
+
+    private func body(_ position: LogPosition) throws -> [UInt8] {
+        do {
+            return try ledger.body(at: position, .rendering) ?? []
+        } catch let error as GatewayError where error == GatewayError(.bodyPurged, "") {
+            return JSONWriter.object { json in
+                json.string("id", ledger.ids.encode(.event, position))
+                json.bool("purged", true)
+            }
+        }
+    }
+
+    private func number(_ request: Request, _ name: String, in range: ClosedRange<Int>) throws -> Int? {
+        guard let text = request.uri.queryParameters[Substring(name)] else { return nil }
+        guard let value = Int(text), range.contains(value) else {
+            throw GatewayError(
+                .invalidRequest,
+                "\(name) must be a whole number from \(range.lowerBound) to \(range.upperBound)",
+                field: name
+            )
+        }
+        return value
+    }
+
+    private func usage(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        try await ledger.reach(request)
+        let client = try context.requireClient()
+        let month = UsageMonth.of(ledger.now, timeZone: client.timeZone)
+        let counted = try await ledger.read { $0.usage.month(client.id, month) }
+        return Answer.json { json in
+            json.string("month", "\(month / 100)-\(month % 100 < 10 ? "0" : "")\(month % 100)")
+            json.string("time_zone", client.timeZone)
+            json.object("sms") { json in
+                json.number("quota", client.smsMonthlyQuota)
+                json.number("used", counted.used)
+                json.number("reserved", counted.reserved)
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+import Log
+import Projections
+
+/// The body of a send request, checked for form. Policy is decided later, in one order, by the writer.
+struct SendForm: Sendable {
+    enum Recipient: Sendable {
+        case conversation(String)
+        case phone(String)
+    }
+
+    static let textMax = 1600
+    private static let known: Set<String> = [
+        "conversation_id", "platform_user_id", "to_phone", "platform", "text", "media_url", "media_type", "caption",
+        "filename", "template_name", "template_language", "template_components", "reaction", "typing", "reply_to",
+        "metadata", "expires_at", "human_agent", "idempotency_key",
+    ]
+    /// Contents and options that the contract names and that come with the other channels.
+    private static let later = [
+        "platform_user_id", "media_url", "media_type", "caption", "filename", "template_name", "template_language",
+        "template_components", "reaction", "typing", "reply_to", "human_agent",
+    ]
+
+    let recipient: Recipient
+    let text: String
+    let expiresAt: Timestamp?
+    /// A JSON object of strings, or empty.
+    let metadata: [UInt8]
+    let idempotencyKey: String
+
+    init(_ fields: JSONFields, idempotencyHeader: String?) throws {
+        for sender in ["from", "from_phone", "sender", "sender_id", "messaging_service_sid"] where fields.has(sender) {
+            throw GatewayError(.unknownField, "the sender is the server's; leave \(sender) out", field: sender)
+        }
+        try fields.allow(SendForm.known)
+        for name in SendForm.later where fields.has(name) {
+            throw GatewayError(.unsupportedChannel, "\(name) is not available over sms in this version", field: name)
+        }
+        recipient = try SendForm.recipient(fields)
+        text = try SendForm.text(fields)
+        expiresAt = try SendForm.expiry(fields)
+        metadata = try SendForm.metadata(fields)
+        idempotencyKey = try SendForm.key(fields, idempotencyHeader)
+    }
+
+    private static func recipient(_ fields: JSONFields) throws -> Recipient {
+        let conversation = try fields.string("conversation_id")
+        let phone = try fields.string("to_phone")
+        guard (conversation == nil) != (phone == nil) else {
+            throw GatewayError(
+                .invalidRequest,
+                "give exactly one of conversation_id, platform_user_id and to_phone",
+                field: conversation == nil ? "conversation_id" : "to_phone"
+            )
+        }
+        if let platform = try fields.string("platform"), platform != Platform.sms.name {
+            guard Platform(name: platform) != nil else {
+                throw fields.wrong("platform", "facebook, instagram, sms or whatsapp")
+            }
+            throw GatewayError(.unsupportedChannel, "this version sends over sms only", field: "platform")
+        }
+        if let conversation { return .conversation(conversation) }
+        guard let phone, PhoneNumber.isE164(phone) else {
+            throw GatewayError(.invalidRequest, "to_phone must be in E.164 form, like +15551234567", field: "to_phone")
+        }
+        return .phone(phone)
+    }
+
+    private static func text(_ fields: JSONFields) throws -> String {
+        let text = try fields.require("text")
+        // Twilio counts characters of the UTF-16 form.
+        guard text.utf16.count <= textMax else { throw fields.wrong("text", "at most \(textMax) characters long") }
+        return text
+    }
+
+    private static func expiry(_ fields: JSONFields) throws -> Timestamp? {
+        guard let text = try fields.string("expires_at") else { return nil }
+        guard let time = RFC3339.parse(text) else { throw fields.wrong("expires_at", "a time in RFC 3339") }
+        return time
+    }
+
+    private static func metadata(_ fields: JSONFields) throws -> [UInt8] {
+        guard let object = try fields.object("metadata") else { return [] }
+        let names = object.names
+        guard names.count <= 16 else { throw fields.wrong("metadata", "at most 16 pairs") }
+        let pairs = try names.map { name in
+            let value = try object.string(name) ?? ""
+            guard name.utf8.count <= 64, value.utf8.count <= 512 else {
+                throw fields.wrong("metadata", "short: names up to 64 bytes, values up to 512")
+            }
+            return (name, value)
+        }
+        return JSONWriter.object { json in
+            for (name, value) in pairs {
+                json.key(dynamic: name)
+                json.string(value)
+            }
+        }
+    }
+
+    /// The key from header or body; without one the request gets a key of its own and is never taken for a repeat.
+    private static func key(_ fields: JSONFields, _ header: String?) throws -> String {
+        let body = try fields.string("idempotency_key")
+        let fromHeader = header.map(unquoted)
+        if let body, let fromHeader, body != fromHeader {
+            throw GatewayError(
+                .invalidRequest,
+                "the Idempotency-Key header and idempotency_key differ",
+                field: "idempotency_key"
+            )
+        }
+        guard let key = body ?? fromHeader else { return "auto-" + Base32.encode(Crypto.randomBytes(16)) }
+        guard (1...255).contains(key.count), key.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
+            throw GatewayError(
+                .invalidRequest,
+                "an idempotency key has 1 to 255 printable characters",
+                field: "idempotency_key"
+            )
+        }
+        return key
+    }
+
+    /// A structured-field string (`"abc"`) or the bare text.
+    private static func unquoted(_ header: String) -> String {
+        guard header.count >= 2, header.hasPrefix("\""), header.hasSuffix("\"") else { return header }
+        return String(header.dropFirst().dropLast())
+    }
+
+    /// Everything but the key, in one unambiguous form: what a repeat must match.
+    var canonical: [UInt8] {
+        JSONWriter.object { json in
+            switch recipient {
+            case .conversation(let id): json.string("conversation_id", id)
+            case .phone(let phone): json.string("to_phone", phone)
+            }
+            json.string("text", text)
+            json.time("expires_at", expiresAt)
+            json.string("metadata", String(decoding: metadata, as: UTF8.self))
+        }
+    }
+}
+
+enum PhoneNumber {
+    /// `+`, then 7 to 15 digits that do not start with 0 (ITU-T E.164).
+    static func isE164(_ text: String) -> Bool {
+        let digits = text.utf8.dropFirst()
+        return text.utf8.first == UInt8(ascii: "+") && (7...15).contains(digits.count)
+            && digits.allSatisfy { (48...57).contains($0) } && digits.first != 48
+    }
+}

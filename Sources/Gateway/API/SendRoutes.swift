@@ -1,0 +1,115 @@
+import HTTPTypes
+import Hummingbird
+import Log
+import Projections
+
+/// `POST /v1/send`: the one way out to customers.
+struct SendRoutes: Sendable {
+    static let waitMax = 30
+    let ledger: Ledger
+    let configuration: GatewayConfiguration
+
+    func add(to group: RouterGroup<GatewayContext>) {
+        group.post("send") { try await send($0, $1) }
+    }
+
+    private func send(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let client = try context.requireClient()
+        let fields = try await request.fields()
+        let header = HTTPField.Name("Idempotency-Key").flatMap { request.headers[$0] }
+        let form = try SendForm(fields, idempotencyHeader: header)
+        let wanted = try command(form, client)
+        let committed = try await ledger.commit { state, context -> ([NewEvent], SendDecision) in
+            let decision = state.decide(wanted, context)
+            switch decision {
+            case .accepted(let events, _): return (events, decision)
+            case .replayed: return ([], decision)
+            case .refused(_, let events): return (events, decision)
+            }
+        }
+        switch committed.value {
+        case .refused(let refusal, _): throw refusal
+        case .replayed(let message): return try await answer(message, form, request, replayed: true)
+        case .accepted: return try await answer(committed.position, form, request, replayed: false)
+        }
+    }
+
+    private func command(_ form: SendForm, _ client: ClientRow) throws -> SendRequest {
+        let now = ledger.now
+        let recipient: SendRequest.Recipient
+        switch form.recipient {
+        case .conversation(let id):
+            // An id that is not ours cannot be told from one that is somebody else's.
+            recipient = .conversation(ledger.ids.decode(.conversation, id) ?? .zero)
+        case .phone(let phone):
+            recipient = .phone(try ledger.hash(client.id, .smsCustomer, phone), phone)
+        }
+        var content = SendContent()
+        content.text = form.text
+        content.metadata = form.metadata
+        content.idempotencyKey = form.idempotencyKey
+        return SendRequest(
+            client: client.id,
+            platform: .sms,
+            recipient: recipient,
+            kind: "text",
+            content: content.json,
+            key: try ledger.hash(client.id, .idempotencyKey, form.idempotencyKey),
+            fingerprint: try ledger.hash(client.id, .requestFingerprint, form.canonical),
+            keyExpiresAt: now.advanced(bySeconds: configuration.idempotencyRetention),
+            expiresAt: form.expiresAt ?? Timestamp(0),
+            segments: UInt64(SMSEncoding(of: form.text).segments),
+            usageMonth: UsageMonth.of(now, timeZone: client.timeZone),
+            queueMax: configuration.queueMax
+        )
+    }
+
+    /// The first answer and every repeat of it come from the record itself, so they are the same.
+    private func answer(
+        _ message: LogPosition,
+        _ form: SendForm,
+        _ request: Request,
+        replayed: Bool
+    ) async throws -> Response {
+        let record = try ledger.event(at: message)
+        var status = MessageStatus.queued
+        var code = HTTPResponse.Status.accepted
+        if let seconds = SendRoutes.waitSeconds(request) {
+            status = try await settled(message, seconds: seconds)
+            if status != .queued, status != .sending { code = .ok }
+        }
+        var response = Answer.json(code, position: message) { json in
+            json.string("message_id", ledger.ids.encode(.message, message))
+            json.string("conversation_id", ledger.ids.encode(.conversation, record.conversation))
+            json.string("platform", Platform.sms.name)
+            json.string("status", code == .ok ? status.name : MessageStatus.queued.name)
+            json.string("idempotency_key", form.idempotencyKey)
+            json.time("created_at", record.time)
+            json.number("position", message.rawValue)
+        }
+        if replayed, let name = Answer.replayed { response.headers[name] = "true" }
+        return response
+    }
+
+    /// `Prefer: wait=N` (RFC 7240), N at most 30.
+    static func waitSeconds(_ request: Request) -> Int? {
+        guard let header = HTTPField.Name("Prefer").flatMap({ request.headers[$0] }) else { return nil }
+        for part in header.split(separator: ",") {
+            let pair = part.split(separator: "=").map { String($0).trimmingSpaces }
+            if pair.count == 2, pair[0].lowercased() == "wait", let seconds = Int(pair[1]), seconds > 0 {
+                return min(seconds, waitMax)
+            }
+        }
+        return nil
+    }
+
+    /// Waits until the provider has answered, or the time is over; never longer because of a slow disk.
+    private func settled(_ message: LogPosition, seconds: Int) async throws -> MessageStatus {
+        let deadline = ContinuousClock.now + .seconds(seconds)
+        while true {
+            let status = try await ledger.read { $0.inbox.messages[message]?.status } ?? .queued
+            if (status != .queued && status != .sending) || ContinuousClock.now >= deadline { return status }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+    }
+}

@@ -1,0 +1,145 @@
+import Log
+import Projections
+
+/// A message as the API shows it: the row, and what its records say.
+struct MessageView {
+    struct Step {
+        let status: MessageStatus
+        let at: Timestamp
+        let code: String
+    }
+
+    private let id: LogPosition
+    private let row: Inbox.MessageRow
+    private let createdAt: Timestamp
+    private let content: JSONFields?
+    private var steps: [Step] = []
+    private var providerMessageID: String?
+
+    init(_ id: LogPosition, _ row: Inbox.MessageRow, _ ledger: Ledger) throws {
+        self.id = id
+        self.row = row
+        createdAt = try ledger.event(at: id).time
+        content = try? JSONFields(try ledger.body(at: id, .content) ?? [])
+        if row.direction == .inbound {
+            providerMessageID = try content?.string("platform_message_id")
+        } else {
+            try walkTrail(ledger)
+        }
+    }
+
+    /// Status records name the one before, so the history is read backwards from the last.
+    private mutating func walkTrail(_ ledger: Ledger) throws {
+        var steps: [Step] = []
+        var position = row.trail
+        while position > id {
+            let record = try ledger.event(at: position)
+            position = id
+            switch record.event {
+            case .sendFinished(let event):
+                steps += MessageView.steps(event, at: record.time)
+                if event.outcome == .accepted {
+                    let bytes = try ledger.body(at: record.position, .content) ?? []
+                    providerMessageID = String(decoding: bytes, as: UTF8.self)
+                }
+                position = event.previous
+            case .messageStatusChanged(let event):
+                steps.append(Step(status: event.status, at: event.at, code: event.code))
+                position = event.previous
+            case .sendReconciled(let event):
+                steps.append(Step(status: event.status, at: record.time, code: ""))
+                position = event.previous
+            case .sendCanceled: steps.append(Step(status: .canceled, at: record.time, code: ""))
+            case .sendExpired: steps.append(Step(status: .failed, at: record.time, code: "expired"))
+            default: break
+            }
+        }
+        self.steps = [Step(status: .queued, at: createdAt, code: "")] + steps.reversed()
+    }
+
+    /// Newest first: what came of the call, then its start.
+    private static func steps(_ event: SendFinished, at time: Timestamp) -> [Step] {
+        let outcome: MessageStatus =
+            switch event.outcome {
+            case .accepted: .sent
+            case .rejected: .failed
+            case .unknown: .outcomeUnknown
+            case .retryLater, .misconfigured: .queued
+            }
+        return [
+            Step(status: outcome, at: time, code: event.code), Step(status: .sending, at: event.startedAt, code: ""),
+        ]
+    }
+
+    func write(_ json: inout JSONWriter, _ ledger: Ledger) {
+        json.string("id", ledger.ids.encode(.message, id))
+        json.string("conversation_id", ledger.ids.encode(.conversation, row.conversation))
+        json.string("platform", row.platform.name)
+        json.string("direction", row.direction.name)
+        json.string("type", "text")
+        json.string("text", content.flatMap { try? $0.string("text") })
+        json.bool("purged", content == nil)
+        json.string("status", row.status.name)
+        json.string("provider_message_id", providerMessageID)
+        json.time("created_at", createdAt)
+        json.number("position", id.rawValue)
+        if row.direction == .inbound { return }
+        writeOutbound(&json)
+    }
+
+    private func writeOutbound(_ json: inout JSONWriter) {
+        json.array("status_history") { json in
+            for step in steps {
+                json.element { json in
+                    json.object { json in
+                        json.string("status", step.status.name)
+                        json.time("at", step.at)
+                        if !step.code.isEmpty { json.string("code", step.code) }
+                    }
+                }
+            }
+        }
+        json.key("error")
+        let failure = steps.last { $0.status == .failed || $0.status == .outcomeUnknown || !$0.code.isEmpty }
+        if let failure, row.status == .failed || row.status == .outcomeUnknown || row.status == .queued {
+            json.object { json in
+                json.string("code", failure.code)
+                json.string("message", "the provider's code; see the provider's documentation")
+            }
+        } else {
+            json.null()
+        }
+        let metadata = content.flatMap { try? $0.string("metadata") } ?? ""
+        json.raw("metadata", metadata.isEmpty ? [UInt8]("{}".utf8) : [UInt8](metadata.utf8))
+        json.string("idempotency_key", content.flatMap { try? $0.string("idempotency_key") })
+    }
+}
+
+/// A conversation as the API shows it.
+struct ConversationView {
+    private let id: LogPosition
+    private let row: Inbox.ConversationRow?
+    private let identifiers: ConversationIdentifiers
+    private let createdAt: Timestamp
+
+    init(_ id: LogPosition, _ row: Inbox.ConversationRow?, _ ledger: Ledger) throws {
+        self.id = id
+        self.row = row
+        createdAt = try ledger.event(at: id).time
+        identifiers = try ledger.identifiers(id)
+    }
+
+    func write(_ json: inout JSONWriter, _ ledger: Ledger) {
+        let writer = WebhookBody(ids: ledger.ids)
+        json.string("id", ledger.ids.encode(.conversation, id))
+        json.string("platform", row?.platform.name)
+        json.string("status", row?.status.name)
+        json.string("ticket_ref", row.flatMap { $0.ticketRef.isEmpty ? nil : $0.ticketRef })
+        writer.customer(&json, identifiers)
+        writer.account(&json, identifiers)
+        json.number("message_count", row?.messages.count ?? 0)
+        json.time("created_at", createdAt)
+        json.time("updated_at", row?.lastActivity)
+        json.time("last_inbound_at", row?.lastInbound)
+    }
+}

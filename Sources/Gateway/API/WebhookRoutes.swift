@@ -1,0 +1,122 @@
+import HTTPTypes
+import Hummingbird
+import Log
+import Projections
+
+/// The client's endpoint, its secrets and its API keys.
+struct WebhookRoutes: Sendable {
+    let ledger: Ledger
+    let configuration: GatewayConfiguration
+
+    func add(to group: RouterGroup<GatewayContext>) {
+        group.get("webhook") { try await get($0, $1) }
+        group.put("webhook") { try await put($0, $1) }
+        group.post("webhook/test") { try await test($0, $1) }
+        group.post("webhook/secret/rotate") { try await rotateSecret($0, $1) }
+        group.post("api-key/rotate") { try await rotateKey($0, $1) }
+    }
+
+    private func get(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let client = try context.requireClient()
+        guard let endpoint = client.endpoint else {
+            throw GatewayError(.notFound, "no webhook is set; use PUT /v1/webhook")
+        }
+        let settings = try EndpointSettings(try ledger.secret(endpoint.position))
+        return Answer.json { WebhookRoutes.write(&$0, endpoint, settings) }
+    }
+
+    private func put(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let client = try context.requireClient()
+        let form = try EndpointForm(try await request.fields(), configuration, client)
+        let committed = try await ledger.commit { _, _ in
+            let new = NewEvent(
+                .endpointConfigured(form.event),
+                client: client.id,
+                bodies: [(.content, form.settings.json)],
+                seal: .newKey(.secret)
+            )
+            return ([new], ())
+        }
+        guard let endpoint = try await ledger.read({ $0.clients[client.id]?.endpoint }) else {
+            throw GatewayError(.notFound, "the client is gone")
+        }
+        return Answer.json(position: committed.position) { WebhookRoutes.write(&$0, endpoint, form.settings) }
+    }
+
+    private static func write(_ json: inout JSONWriter, _ endpoint: EndpointRow, _ settings: EndpointSettings) {
+        json.string("url", settings.url)
+        json.bool("enabled", endpoint.enabled)
+        json.array("events") { json in for event in endpoint.events { json.element { $0.string(event) } } }
+        json.array("channels") { json in
+            for platform in Platform.allCases where endpoint.channels.contains(UInt64(platform.rawValue)) {
+                json.element { $0.string(platform.name) }
+            }
+        }
+        json.object("headers") { json in
+            for header in settings.headers {
+                json.key(dynamic: header.name)
+                json.string(header.value)
+            }
+        }
+        json.array("retry_schedule") { json in for wait in endpoint.retrySchedule { json.element { $0.number(wait) } } }
+        json.number("max_in_flight", endpoint.maxInFlight)
+        json.string("ordering", endpoint.strictOrdering ? "strict" : "first_attempt")
+        json.string("state", endpoint.enabled ? "active" : "disabled")
+        json.string("reason", endpoint.disabledReason)
+    }
+
+    /// Sends a test event and answers what the endpoint said, within the time a delivery may take.
+    private func test(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let client = try context.requireClient()
+        _ = try await request.optionalFields()
+        let committed = try await ledger.commit { [ids = ledger.ids] state, context in
+            (try state.decideTest(client: client.id, ids: ids, context), ())
+        }
+        let delivery = committed.position
+        let deadline = ContinuousClock.now + .seconds(20)
+        var row = try await ledger.read { $0.deliveries.rows[delivery] }
+        while let current = row, current.trail == .zero, ContinuousClock.now < deadline {
+            try await Task.sleep(for: .milliseconds(10))
+            row = try await ledger.read { $0.deliveries.rows[delivery] }
+        }
+        let attempt = try row.flatMap { try AttemptView.last($0, ledger) }
+        return Answer.json(position: committed.position) { json in
+            json.string("event_id", ledger.ids.encode(.event, delivery))
+            json.string("delivery_id", ledger.ids.encode(.delivery, delivery))
+            json.bool("success", row?.state == .delivered)
+            json.number("status", attempt?.httpStatus)
+            json.string("error", attempt?.error)
+            json.number("duration_ms", attempt?.durationMilliseconds)
+            json.string("response_excerpt", attempt?.excerpt)
+        }
+    }
+
+    // MARK: Rotation
+
+    private func overlap(_ request: Request) async throws -> UInt64 {
+        let fields = try await request.optionalFields()
+        try fields.allow(["overlap_seconds"])
+        return UInt64(try fields.integer("overlap_seconds", in: 0...2_592_000) ?? 86_400)
+    }
+
+    private func rotateSecret(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let client = try context.requireClient()
+        let overlap = try await overlap(request)
+        let (secret, committed) = try await ledger.rotateSecret(of: client.id, overlap: overlap)
+        return Answer.json(position: committed.position) { json in
+            json.string("webhook_secret", WebhookSignature.show(secret))
+            json.string("secret_id", ledger.ids.encode(.secret, committed.value))
+            json.time("previous_expires_at", committed.time.advanced(bySeconds: overlap))
+        }
+    }
+
+    private func rotateKey(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let client = try context.requireClient()
+        let overlap = try await overlap(request)
+        let (key, committed) = try await ledger.rotateKey(of: client.id, overlap: overlap)
+        return Answer.json(position: committed.position) { json in
+            json.string("api_key", key)
+            json.time("previous_expires_at", committed.time.advanced(bySeconds: overlap))
+        }
+    }
+}

@@ -1,0 +1,186 @@
+import Log
+import Projections
+
+/// Twilio's credentials of one client, as the operator entered them.
+struct TwilioCredentials: Sendable, Equatable {
+    var accountSID = ""
+    var authToken = ""
+    var fromPhone = ""
+    var messagingServiceSID = ""
+
+    var json: [UInt8] {
+        JSONWriter.object { json in
+            json.string("account_sid", accountSID)
+            json.string("auth_token", authToken)
+            json.string("from_phone", fromPhone)
+            json.string("messaging_service_sid", messagingServiceSID)
+        }
+    }
+
+    init() {}
+
+    init(_ json: [UInt8]) throws {
+        let fields = try JSONFields(json)
+        accountSID = try fields.string("account_sid") ?? ""
+        authToken = try fields.string("auth_token") ?? ""
+        fromPhone = try fields.string("from_phone") ?? ""
+        messagingServiceSID = try fields.string("messaging_service_sid") ?? ""
+    }
+}
+
+/// SMS over Twilio: wire to domain and back, without sockets. Facts: `reference/channels.md` section A.
+enum TwilioChannel {
+    // MARK: Inbound
+
+    /// What Twilio's form says, or nil when it is not an inbound message.
+    struct Inbound: Sendable, Equatable {
+        var messageSID: String
+        var from: String
+        var to: String
+        var messagingServiceSID: String
+        var text: String
+        var segments: UInt64
+        var optOutType: String
+    }
+
+    static func inbound(_ form: FormBody) -> Inbound? {
+        guard let sid = form["MessageSid"] ?? form["SmsMessageSid"] ?? form["SmsSid"], !sid.isEmpty,
+            let from = form["From"], !from.isEmpty
+        else { return nil }
+        let text = form["Body"] ?? ""
+        let counted = UInt64(SMSEncoding(of: text).segments)
+        return Inbound(
+            messageSID: sid,
+            from: from,
+            to: form["To"] ?? "",
+            messagingServiceSID: form["MessagingServiceSid"] ?? "",
+            text: text,
+            segments: form["NumSegments"].flatMap { UInt64($0) }.flatMap { $0 > 0 ? $0 : nil } ?? counted,
+            optOutType: form["OptOutType"] ?? ""
+        )
+    }
+
+    private static let stopWords: Set<String> = [
+        "STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT",
+    ]
+    private static let startWords: Set<String> = ["START", "YES", "UNSTOP"]
+
+    /// Twilio handles the keywords itself; we keep our own register so that a send is refused here, with a clear reason.
+    static func consent(_ inbound: Inbound) -> InboundMessage.Consent? {
+        switch inbound.optOutType {
+        case "STOP": return .optOut
+        case "START": return .optIn
+        case "HELP": return nil
+        default: break
+        }
+        let word = inbound.text.uppercased().split(whereSeparator: \.isWhitespace).joined(separator: " ")
+        if stopWords.contains(word) { return .optOut }
+        return startWords.contains(word) ? .optIn : nil
+    }
+
+    // MARK: Status
+
+    struct StatusReport: Sendable, Equatable {
+        var messageSID: String
+        var status: MessageStatus?
+        var errorCode: String
+    }
+
+    static func status(_ form: FormBody) -> StatusReport? {
+        guard let sid = form["MessageSid"] ?? form["SmsSid"], !sid.isEmpty else { return nil }
+        let name = form["MessageStatus"] ?? form["SmsStatus"] ?? ""
+        return StatusReport(messageSID: sid, status: status(named: name), errorCode: form["ErrorCode"] ?? "")
+    }
+
+    /// Nil for states that say nothing beyond "Twilio has it", and for states that are new to us.
+    private static func status(named name: String) -> MessageStatus? {
+        switch name {
+        case "sent": .sent
+        case "delivered", "partially_delivered": .delivered
+        case "read": .read
+        case "undelivered", "failed", "canceled": .failed
+        default: nil
+        }
+    }
+
+    // MARK: Send
+
+    static func request(
+        _ credentials: TwilioCredentials,
+        to: String,
+        text: String,
+        statusCallback: String,
+        baseURL: String
+    ) -> OutgoingRequest {
+        var fields = [("To", to), ("Body", text), ("StatusCallback", statusCallback)]
+        if !credentials.messagingServiceSID.isEmpty {
+            fields.append(("MessagingServiceSid", credentials.messagingServiceSID))
+        }
+        if !credentials.fromPhone.isEmpty { fields.append(("From", credentials.fromPhone)) }
+        let basic = Base64.encode([UInt8]("\(credentials.accountSID):\(credentials.authToken)".utf8))
+        return OutgoingRequest(
+            method: "POST",
+            url: "\(baseURL)/2010-04-01/Accounts/\(credentials.accountSID)/Messages.json",
+            headers: [
+                ("Authorization", "Basic \(basic)"), ("Content-Type", "application/x-www-form-urlencoded"),
+                ("Accept", "application/json"), ("User-Agent", "Waybill/\(WaybillVersion.current)"),
+            ],
+            body: FormBody.encode(fields),
+            timeout: .seconds(30),
+            connectTimeout: .seconds(10),
+            atMostOnce: true
+        )
+    }
+
+    /// What Twilio's answer, or its absence, says about the message. Only Twilio's own error body proves a refusal.
+    static func result(
+        _ answer: Result<OutgoingResponse, TransferError>,
+        startedAt: Timestamp,
+        finishedAt: Timestamp
+    ) -> SendResult {
+        var result =
+            switch answer {
+            case .success(let response): result(response, startedAt)
+            case .failure(let error): result(error, startedAt)
+            }
+        result.durationMilliseconds =
+            (finishedAt.nanoseconds - min(startedAt.nanoseconds, finishedAt.nanoseconds)) / 1_000_000
+        return result
+    }
+
+    private static func result(_ error: TransferError, _ startedAt: Timestamp) -> SendResult {
+        let outcome: SendOutcome = error.requestBytesSent ? .unknown : .retryLater
+        return SendResult(outcome, code: error.failure.rawValue, startedAt: startedAt)
+    }
+
+    private static func result(_ response: OutgoingResponse, _ startedAt: Timestamp) -> SendResult {
+        let fields = try? JSONFields(response.body)
+        var result = SendResult(.unknown, code: "http_\(response.status)", startedAt: startedAt)
+        if response.status == 200 || response.status == 201,
+            let sid = fields.flatMap({ try? $0.string("sid") }), !sid.isEmpty
+        {
+            result.outcome = .accepted
+            result.code = ""
+            result.providerMessageID = sid
+        } else if let fields, let code = try? fields.integer("code", in: 1...999_999) {
+            result.code = String(code)
+            result.outcome = outcome(code: code, status: response.status)
+        } else if response.status == 429 {
+            result.outcome = .retryLater
+        }
+        result.httpStatus = UInt64(max(response.status, 0))
+        result.retryAfter = response.header("retry-after").flatMap { UInt64($0) }
+        result.excerpt = Array(response.body.prefix(1024))
+        return result
+    }
+
+    /// Section A.7, column "retry", for errors in the answer to the send call.
+    static func outcome(code: Int64, status: Int) -> SendOutcome {
+        switch code {
+        case 20_429, 21_611: .retryLater
+        case 20_003, 21_212, 21_408, 21_606, 21_608, 21_609, 21_612, 21_659, 21_660, 21_703, 21_704, 30_002:
+            .misconfigured
+        default: status == 429 || status >= 500 ? .retryLater : .rejected
+        }
+    }
+}

@@ -1,0 +1,28 @@
+import Hummingbird
+import Log
+import Projections
+
+/// The socket in the data directory, for commands that write or need keys while the gateway runs. Mode 0600 is its
+/// authentication: who may open it may read the data directory anyway.
+struct ControlRoutes: Sendable {
+    static let socketName = "control.sock"
+    let ledger: Ledger
+
+    func router() -> Router<GatewayContext> {
+        let router = Router(context: GatewayContext.self)
+        router.add(middleware: ProblemMiddleware(metrics: GatewayMetrics()))
+        let tokens = TokenControl(ledger)
+        router.post("/tokens") { request, _ in
+            let fields = try await request.fields()
+            guard let role = TokenRole(name: try fields.require("role")) else {
+                throw fields.wrong("role", "operator or auditor")
+            }
+            return Answer.json(.ok, bytes: try await tokens.create(role: role, label: try fields.string("label") ?? ""))
+        }
+        router.get("/tokens") { _, _ in Answer.json(.ok, bytes: try await tokens.list()) }
+        router.post("/tokens/:id/revoke") { _, context in
+            Answer.json(.ok, bytes: try await tokens.revoke(try context.parameter("id")))
+        }
+        return router
+    }
+}

@@ -1,0 +1,60 @@
+import Log
+package import Projections
+
+/// Operator and auditor tokens: the same operations whether asked through the socket or on a closed data directory.
+package struct TokenControl: Sendable {
+    private let ledger: Ledger
+
+    package init(_ ledger: Ledger) { self.ledger = ledger }
+
+    /// `{"id","role","token"}`; the token is never shown again.
+    package func create(role: TokenRole, label: String) async throws -> [UInt8] {
+        let (token, hash) = Credential.make(role == .operator ? Credential.operatorToken : Credential.auditorToken)
+        let committed = try await ledger.commit(edge: false) { _, _ in
+            var event = TokenCreated()
+            event.role = role
+            event.hash = hash
+            event.label = label
+            return ([NewEvent(.tokenCreated(event))], ())
+        }
+        return JSONWriter.object { json in
+            json.string("id", ledger.ids.encode(.token, committed.position))
+            json.string("role", role.name)
+            json.string("token", token)
+        }
+    }
+
+    package func list() async throws -> [UInt8] {
+        let rows = try await ledger.read { $0.tokens.rows.values.sorted { $0.position < $1.position } }
+        var json = JSONWriter()
+        json.array { json in
+            for row in rows {
+                json.element { json in
+                    json.object { json in
+                        json.string("id", ledger.ids.encode(.token, row.position))
+                        json.string("role", row.role.name)
+                        json.string("label", row.label)
+                        json.time("created_at", row.created)
+                    }
+                }
+            }
+        }
+        return json.bytes
+    }
+
+    package func revoke(_ id: String) async throws -> [UInt8] {
+        guard let position = ledger.ids.decode(.token, id) else {
+            throw GatewayError(.notFound, "there is no token with this id")
+        }
+        _ = try await ledger.commit(edge: false) { state, _ in
+            guard state.tokens.rows[position] != nil else { throw Refusal(.notFound, "there is no token with this id") }
+            return ([NewEvent(.tokenRevoked(TokenRevoked()), subject: position)], ())
+        }
+        return JSONWriter.object { $0.string("revoked", id) }
+    }
+
+    /// Whether any operator can log in; a first start makes a token when not.
+    package func hasOperator() async throws -> Bool {
+        try await ledger.read { state in state.tokens.rows.values.contains { $0.role == .operator } }
+    }
+}

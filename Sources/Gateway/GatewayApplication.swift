@@ -1,0 +1,207 @@
+import Hummingbird
+import HummingbirdCore
+import HummingbirdHTTP2
+import HummingbirdTLS
+import Log
+package import Logging
+import NIOCore
+import NIOSSL
+import Projections
+import ServiceLifecycle
+import Synchronization
+
+/// Assembles the gateway: ledger, planners, outgoing HTTP, public and control servers, and the sandbox when asked for.
+package struct GatewayApplication: Service {
+    private let configuration: GatewayConfiguration
+    private let logger: Logger
+    /// Gets one line of text for each thing a person starting the gateway wants to know.
+    private let announce: @Sendable (String) -> Void
+
+    package init(
+        configuration: GatewayConfiguration,
+        logger: Logger,
+        announce: @escaping @Sendable (String) -> Void
+    ) {
+        self.configuration = configuration
+        self.logger = logger
+        self.announce = announce
+    }
+
+    /// Runs until graceful shutdown: stops accepting, lets attempts finish, records the stop, closes the log.
+    package func run() async throws {
+        let ledger = try await Ledger.open(
+            directory: configuration.data,
+            root: RootKeyFile(path: configuration.keyRoot),
+            configuration: configuration.log,
+            version: configuration.version,
+            isSandbox: configuration.isSandbox
+        )
+        do {
+            try await serve(ledger)
+        } catch {
+            await ledger.close(reason: "error")
+            throw error
+        }
+        await ledger.close(reason: "shutdown")
+    }
+
+    private func serve(_ ledger: Ledger) async throws {
+        try await printFirstToken(ledger)
+        let address = ServedAddress(configuration)
+        let metrics = GatewayMetrics()
+        let sandbox = configuration.isSandbox ? Sandbox(ledger: ledger, logger: logger) : nil
+        try await sandbox?.start()
+        let webhooks = try CurlDriver(
+            policy: AddressPolicy(allowed: allowedNetworks),
+            connectionsMax: 512,
+            connectionsPerHostMax: 64,
+            usesHTTP2: false
+        )
+        let providers = try CurlDriver(
+            policy: nil,
+            connectionsMax: 256,
+            connectionsPerHostMax: 64,
+            usesHTTP2: false
+        )
+        var settings = configuration
+        if let sandbox { settings = await sandbox.adjust(settings) }
+        let router = GatewayRouter(
+            ledger: ledger,
+            configuration: settings,
+            publicURL: { address.publicURL },
+            metrics: metrics
+        )
+        var services: [any Service] = [
+            PlanningClock(ledger: ledger), LogWatch(ledger: ledger),
+            DeliveryService(
+                ledger: ledger,
+                driver: webhooks,
+                headerPrefix: settings.webhooksHeaderPrefix,
+                allowHTTP: settings.webhooksAllowHTTP,
+                metrics: metrics,
+                logger: logger
+            ),
+            SendService(
+                ledger: ledger,
+                driver: providers,
+                twilioBaseURL: settings.twilioBaseURL,
+                publicURL: { address.publicURL },
+                metrics: metrics,
+                logger: logger
+            ),
+            controlServer(ledger),
+        ]
+        let ready = announce
+        services.append(
+            try publicServer(router) { port in
+                address.bound(port)
+                ready("Waybill listens on \(address.local)")
+                await sandbox?.ready(address: address, announce: ready)
+            }
+        )
+        // Services stop in reverse order: first the edges, then the planners, so that what was accepted is worked on.
+        let group = ServiceGroup(configuration: .init(services: services, logger: logger))
+        defer { removeSocket() }
+        try await group.run()
+        await webhooks.shutdown()
+        await providers.shutdown()
+        await sandbox?.stop()
+    }
+
+    /// The sandbox's receiver listens on loopback, which the public never may.
+    private var allowedNetworks: [IPNetwork] {
+        configuration.webhooksAllowCIDRs + (configuration.isSandbox ? [IPNetwork("127.0.0.0/8")].compactMap { $0 } : [])
+    }
+
+    private func printFirstToken(_ ledger: Ledger) async throws {
+        let control = TokenControl(ledger)
+        if try await control.hasOperator() { return }
+        let created = try JSONFields(try await control.create(role: .operator, label: "first start"))
+        announce("Operator token (shown once): \(try created.string("token") ?? "")")
+    }
+
+    // MARK: Servers
+
+    private func publicServer(
+        _ router: GatewayRouter,
+        onReady: @escaping @Sendable (Int) async -> Void
+    ) throws -> any Service {
+        let built = router.build()
+        return Application(
+            router: built,
+            server: try server(),
+            configuration: ApplicationConfiguration(
+                address: .hostname(configuration.listenHost, port: configuration.listenPort),
+                serverName: nil
+            ),
+            onServerRunning: { channel in await onReady(channel.localAddress?.port ?? 0) },
+            logger: logger
+        )
+    }
+
+    private func server() throws -> HTTPServerBuilder {
+        if configuration.tlsCertificate.isEmpty { return .http1() }
+        let chain = try NIOSSLCertificate.fromPEMFile(configuration.tlsCertificate).map {
+            NIOSSLCertificateSource.certificate($0)
+        }
+        let key = try NIOSSLPrivateKey(file: configuration.tlsKey, format: .pem)
+        return try .http2Upgrade(
+            tlsConfiguration: TLSConfiguration.makeServerConfiguration(
+                certificateChain: chain,
+                privateKey: .privateKey(key)
+            )
+        )
+    }
+
+    private var socketPath: String { configuration.data + "/" + ControlRoutes.socketName }
+
+    private func controlServer(_ ledger: Ledger) -> any Service {
+        removeSocket()
+        return Application(
+            router: ControlRoutes(ledger: ledger).router(),
+            configuration: ApplicationConfiguration(address: .unixDomainSocket(path: socketPath)),
+            logger: quiet
+        )
+    }
+
+    /// The control server's start and stop interest nobody.
+    private var quiet: Logger {
+        var logger = logger
+        logger.logLevel = .error
+        return logger
+    }
+
+    private func removeSocket() { try? PosixStorage().remove(socketPath) }
+}
+
+/// Where the gateway really listens, known once the port is bound.
+final class ServedAddress: Sendable {
+    private let configuration: GatewayConfiguration
+    private let port = Mutex(0)
+
+    init(_ configuration: GatewayConfiguration) { self.configuration = configuration }
+
+    func bound(_ port: Int) { self.port.withLock { $0 = port } }
+
+    var local: String {
+        let scheme = configuration.tlsCertificate.isEmpty ? "http" : "https"
+        return "\(scheme)://\(configuration.listenHost):\(port.withLock { $0 })"
+    }
+
+    /// What providers call and sign.
+    var publicURL: String { configuration.publicURL.isEmpty ? local : configuration.publicURL }
+}
+
+/// Ends the process when the log has failed: only a restart, which reads what is really on disk, can go on.
+struct LogWatch: Service {
+    let ledger: Ledger
+
+    func run() async throws {
+        try await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                if let failure = ledger.log.failure { throw failure }
+                try? await Task.sleep(for: .milliseconds(200))
+            }
+        }
+    }
+}

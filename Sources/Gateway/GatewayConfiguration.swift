@@ -1,0 +1,30 @@
+package import Log
+
+/// Every setting of the gateway, checked. The keys and defaults are those of the public contract.
+package struct GatewayConfiguration: Sendable {
+    package var data = ""
+    package var listenHost = "127.0.0.1"
+    package var listenPort = 8080
+    /// The URL that providers call, without a slash at the end; it is part of what they sign.
+    package var publicURL = ""
+    package var keyRoot = ""
+    package var tlsCertificate = ""
+    package var tlsKey = ""
+    package var webhooksAllowHTTP = false
+    package var webhooksAllowCIDRs: [IPNetwork] = []
+    package var webhooksHeaderPrefix = "ChatGenius"
+    package var twilioBaseURL = "https://api.twilio.com"
+    /// Seconds that an idempotency key is remembered.
+    package var idempotencyRetention: UInt64 = 7 * 86_400
+    /// Messages of one client that may wait to be sent.
+    package var queueMax = 100_000
+    package var log = LogConfiguration()
+    package var isSandbox = false
+    package var version = WaybillVersion.current
+
+    package init() {}
+}
+
+package enum WaybillVersion {
+    package static let current = "0.1.0"
+}

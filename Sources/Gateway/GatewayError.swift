@@ -1,0 +1,77 @@
+package import Projections
+
+/// Every way in which a request can fail, with the stable code that clients see. The HTTP status is chosen here only.
+package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible {
+    package enum Code: String, Sendable, CaseIterable {
+        case unauthorized
+        case forbidden
+        case notFound = "not_found"
+        case methodNotAllowed = "method_not_allowed"
+        case invalidJSON = "invalid_json"
+        case invalidRequest = "invalid_request"
+        case unknownField = "unknown_field"
+        case payloadTooLarge = "payload_too_large"
+        case unsupportedChannel = "unsupported_channel"
+        case invalidSignature = "invalid_signature"
+        case idempotencyInProgress = "idempotency_in_progress"
+        case positionNotReached = "position_not_reached"
+        case unavailable
+        case diskFull = "disk_full"
+        case configuration = "configuration_invalid"
+        case bodyPurged = "body_purged"
+        case internalError = "internal_error"
+    }
+
+    package let code: String
+    package let status: Int
+    package let detail: String
+    /// The request field at fault.
+    package let field: String?
+    /// Seconds after which trying again makes sense.
+    package let retryAfter: Int?
+
+    package init(_ code: Code, _ detail: String, field: String? = nil, retryAfter: Int? = nil) {
+        self.code = code.rawValue
+        self.detail = detail
+        self.field = field
+        self.status =
+            switch code {
+            case .unauthorized: 401
+            case .forbidden, .invalidSignature: 403
+            case .notFound: 404
+            case .methodNotAllowed: 405
+            case .payloadTooLarge: 413
+            case .idempotencyInProgress: 409
+            case .bodyPurged: 410
+            case .invalidJSON, .invalidRequest, .unknownField, .unsupportedChannel, .configuration: 400
+            case .positionNotReached: 412
+            case .unavailable, .diskFull: 503
+            case .internalError: 500
+            }
+        self.retryAfter = retryAfter ?? (self.status == 503 ? 1 : nil)
+    }
+
+    package init(_ refusal: Refusal) {
+        code = refusal.code.rawValue
+        detail = refusal.detail
+        field = nil
+        status =
+            switch refusal.code {
+            case .planRequired, .channelNotConnected, .smsNotEnabled: 403
+            case .unknownRecipient, .notFound: 404
+            case .recipientOptedOut, .conversationErased: 410
+            case .smsQuotaExceeded, .queueFull: 429
+            case .idempotencyMismatch: 422
+            case .notCancelable, .notADeadLetter, .endpointDisabled, .trialUsed: 409
+            case .unsupportedChannel: 400
+            }
+        retryAfter = status == 429 ? (refusal.code == .queueFull ? 10 : 3600) : nil
+    }
+
+    package static func == (a: GatewayError, b: GatewayError) -> Bool { a.code == b.code }
+
+    package var description: String { "\(code): \(detail)" }
+
+    /// What the code is called in `title`: the code, readable.
+    package var title: String { code.replacing("_", with: " ") }
+}

@@ -1,0 +1,39 @@
+package import Hummingbird
+import Projections
+
+/// The public edges, put together.
+package struct GatewayRouter: Sendable {
+    let ledger: Ledger
+    let configuration: GatewayConfiguration
+    let publicURL: @Sendable () -> String
+    let metrics: GatewayMetrics
+
+    package init(
+        ledger: Ledger,
+        configuration: GatewayConfiguration,
+        publicURL: @escaping @Sendable () -> String,
+        metrics: GatewayMetrics
+    ) {
+        self.ledger = ledger
+        self.configuration = configuration
+        self.publicURL = publicURL
+        self.metrics = metrics
+    }
+
+    package func build() -> Router<GatewayContext> {
+        let router = Router(context: GatewayContext.self)
+        router.add(middleware: ProblemMiddleware(metrics: metrics))
+        OperationsRoutes(ledger: ledger, metrics: metrics).add(to: router)
+        TwilioRoutes(ledger: ledger, publicURL: publicURL, metrics: metrics).add(to: router)
+        let client = router.group("v1").add(middleware: ClientAuthentication(ledger: ledger))
+        SendRoutes(ledger: ledger, configuration: configuration).add(to: client)
+        MessageRoutes(ledger: ledger).add(to: client)
+        WebhookRoutes(ledger: ledger, configuration: configuration).add(to: client)
+        DeliveryRoutes(ledger: ledger).add(to: client)
+        EventRoutes(ledger: ledger).add(to: client)
+        let admin = router.group("admin/v1").add(middleware: OperatorAuthentication(ledger: ledger))
+        ClientRoutes(ledger: ledger).add(to: admin)
+        ChannelRoutes(ledger: ledger).add(to: admin)
+        return router
+    }
+}

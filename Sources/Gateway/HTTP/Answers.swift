@@ -1,0 +1,84 @@
+import HTTPTypes
+import Hummingbird
+import Log
+import NIOCore
+import Projections
+
+/// Makes the answers of the API, so that headers and shapes are the same everywhere.
+enum Answer {
+    static let position = HTTPField.Name("Waybill-Position")
+    static let minPosition = HTTPField.Name("Waybill-Min-Position")
+    static let replayed = HTTPField.Name("Idempotency-Replayed")
+    static let requestID = HTTPField.Name("X-Request-Id")
+
+    static func json(
+        _ status: HTTPResponse.Status = .ok,
+        position: LogPosition? = nil,
+        _ body: (inout JSONWriter) -> Void
+    ) -> Response {
+        json(status, position: position, bytes: JSONWriter.object(body))
+    }
+
+    static func json(_ status: HTTPResponse.Status, position: LogPosition? = nil, bytes: [UInt8]) -> Response {
+        var headers: HTTPFields = [.contentType: "application/json"]
+        if let position, let name = Answer.position { headers[name] = position.description }
+        return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: bytes)))
+    }
+
+    static func text(_ status: HTTPResponse.Status, _ type: String, _ text: String) -> Response {
+        Response(
+            status: status,
+            headers: [.contentType: type],
+            body: ResponseBody(byteBuffer: ByteBuffer(string: text))
+        )
+    }
+
+    static func empty(position: LogPosition? = nil) -> Response {
+        var headers = HTTPFields()
+        if let position, let name = Answer.position { headers[name] = position.description }
+        return Response(status: .noContent, headers: headers)
+    }
+
+    /// RFC 9457 problem details.
+    static func problem(_ error: GatewayError, requestID: String) -> Response {
+        let body = JSONWriter.object { json in
+            json.string("type", "https://waybill.dev/problems/\(error.code)")
+            json.string("title", error.title)
+            json.number("status", error.status)
+            json.string("detail", error.detail)
+            json.string("code", error.code)
+            json.string("request_id", requestID)
+            if let field = error.field { json.string("field", field) }
+            if let retryAfter = error.retryAfter { json.number("retry_after", retryAfter) }
+        }
+        var headers: HTTPFields = [.contentType: "application/problem+json"]
+        if let retryAfter = error.retryAfter { headers[.retryAfter] = String(retryAfter) }
+        if error.status == 401 { headers[.wwwAuthenticate] = "Bearer" }
+        return Response(
+            status: HTTPResponse.Status(code: error.status),
+            headers: headers,
+            body: ResponseBody(byteBuffer: ByteBuffer(bytes: body))
+        )
+    }
+}
+
+extension Request {
+    /// The whole body, bounded.
+    func bytes(limit: Int) async throws -> [UInt8] {
+        do {
+            let buffer = try await body.collect(upTo: limit)
+            return [UInt8](buffer: buffer)
+        } catch let error as NIOTooManyBytesError {
+            _ = error
+            throw GatewayError(.payloadTooLarge, "the body is larger than \(limit) bytes")
+        }
+    }
+
+    func fields(limit: Int = 256 << 10) async throws -> JSONFields { try JSONFields(try await bytes(limit: limit)) }
+
+    /// As `fields`, where no body at all counts as an empty object.
+    func optionalFields() async throws -> JSONFields {
+        let bytes = try await bytes(limit: 256 << 10)
+        return bytes.isEmpty ? JSONFields(members: [:], path: "") : try JSONFields(bytes)
+    }
+}

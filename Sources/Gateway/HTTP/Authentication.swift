@@ -1,0 +1,86 @@
+import Hummingbird
+import Log
+import Projections
+
+/// Kinds of bearer tokens, told apart by their prefix.
+enum Credential {
+    static let live = "wb_live_"
+    static let test = "wb_test_"
+    static let operatorToken = "wb_op_"
+    static let auditorToken = "wb_aud_"
+
+    /// 256 random bits after the prefix; only the SHA-256 is kept.
+    static func make(_ prefix: String) -> (text: String, hash: Digest) {
+        let text = prefix + Base32.encode(Crypto.randomBytes(32))
+        return (text, hash(text))
+    }
+
+    /// Looking up the hash of what was presented takes the same time whatever it shares with a real token.
+    static func hash(_ text: String) -> Digest { Digest(Crypto.sha256([UInt8](text.utf8))) ?? .zero }
+
+    static func bearer(_ request: Request) -> String? {
+        guard let header = request.headers[.authorization] else { return nil }
+        let parts = header.split(separator: " ", maxSplits: 1)
+        guard parts.count == 2, parts[0].lowercased() == "bearer" else { return nil }
+        return String(parts[1]).trimmingSpaces
+    }
+}
+
+extension String {
+    var trimmingSpaces: String {
+        var slice = self[...]
+        while slice.first == " " { slice = slice.dropFirst() }
+        while slice.last == " " { slice = slice.dropLast() }
+        return String(slice)
+    }
+}
+
+/// Lets a client's API key through and looks up whose it is.
+struct ClientAuthentication: RouterMiddleware {
+    let ledger: Ledger
+
+    func handle(
+        _ request: Request,
+        context: GatewayContext,
+        next: (Request, GatewayContext) async throws -> Response
+    ) async throws -> Response {
+        guard let token = Credential.bearer(request) else {
+            throw GatewayError(.unauthorized, "send the API key as Authorization: Bearer …")
+        }
+        if token.hasPrefix(Credential.operatorToken) || token.hasPrefix(Credential.auditorToken) {
+            throw GatewayError(.forbidden, "this path takes a client's API key")
+        }
+        let hash = Credential.hash(token)
+        let now = ledger.now
+        guard let client = try await ledger.read({ $0.clients.client(forKey: hash, at: now) }) else {
+            throw GatewayError(.unauthorized, "the API key is not valid")
+        }
+        var context = context
+        context.client = client
+        return try await next(request, context)
+    }
+}
+
+/// Lets an operator's token through.
+struct OperatorAuthentication: RouterMiddleware {
+    let ledger: Ledger
+
+    func handle(
+        _ request: Request,
+        context: GatewayContext,
+        next: (Request, GatewayContext) async throws -> Response
+    ) async throws -> Response {
+        guard let token = Credential.bearer(request) else {
+            throw GatewayError(.unauthorized, "send the operator token as Authorization: Bearer …")
+        }
+        if token.hasPrefix(Credential.live) || token.hasPrefix(Credential.test) {
+            throw GatewayError(.forbidden, "this path takes an operator token")
+        }
+        let hash = Credential.hash(token)
+        guard let role = try await ledger.read({ $0.tokens.role(forHash: hash) }) else {
+            throw GatewayError(.unauthorized, "the operator token is not valid")
+        }
+        guard role == .operator else { throw GatewayError(.forbidden, "an auditor's token cannot do this") }
+        return try await next(request, context)
+    }
+}

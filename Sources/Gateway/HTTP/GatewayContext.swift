@@ -1,0 +1,30 @@
+package import Hummingbird
+import Log
+import Logging
+import NIOCore
+package import Projections
+
+/// What travels with one request.
+package struct GatewayContext: RequestContext {
+    package var coreContext: CoreRequestContextStorage
+    /// Shown as `X-Request-Id` and in errors; from a random source, so it says nothing about other requests.
+    package let requestID: String
+    /// Who is asking, once a route group has checked.
+    package var client: ClientRow?
+
+    package init(source: ApplicationRequestContextSource) {
+        coreContext = CoreRequestContextStorage(source: source)
+        requestID = "req_" + Base32.encode(Crypto.randomBytes(12))
+    }
+
+    /// The client of an authenticated route.
+    func requireClient() throws -> ClientRow {
+        guard let client else { throw GatewayError(.unauthorized, "an API key is needed") }
+        return client
+    }
+
+    func parameter(_ name: String) throws -> String {
+        guard let value = parameters.get(name) else { throw GatewayError(.notFound, "there is nothing here") }
+        return value
+    }
+}

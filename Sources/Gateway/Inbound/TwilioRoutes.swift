@@ -1,0 +1,168 @@
+import HTTPTypes
+import Hummingbird
+import Log
+import Projections
+
+/// Twilio's webhooks: verify, adapt, append, answer only when it is on disk.
+struct TwilioRoutes: Sendable {
+    let ledger: Ledger
+    let publicURL: @Sendable () -> String
+    let metrics: GatewayMetrics
+
+    func add(to router: Router<GatewayContext>) {
+        for method in [HTTPRequest.Method.post, .get] {
+            router.on("/channels/twilio/:client/sms", method: method) { try await inbound($0, $1) }
+            router.on("/channels/twilio/:client/status", method: method) { try await status($0, $1) }
+        }
+    }
+
+    /// Empty TwiML. Plain text would be sent to the customer as a reply.
+    static func accepted() -> Response {
+        Answer.text(.ok, "text/xml; charset=utf-8", "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response></Response>")
+    }
+
+    private func inbound(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let (client, credentials, form, raw) = try await verified(request, context)
+        guard let inbound = TwilioChannel.inbound(form) else {
+            try await recordUnrecognized(client, raw)
+            return TwilioRoutes.accepted()
+        }
+        let message = try adapt(inbound, client, credentials, raw)
+        _ = try await ledger.commit { [ids = ledger.ids] state, context in
+            (state.decide(message, ids: ids, context), ())
+        }
+        return TwilioRoutes.accepted()
+    }
+
+    private func adapt(
+        _ inbound: TwilioChannel.Inbound,
+        _ client: LogPosition,
+        _ credentials: TwilioCredentials,
+        _ raw: [UInt8]
+    ) throws -> InboundMessage {
+        var message = InboundMessage(
+            client: client,
+            platform: .sms,
+            duplicateKey: try ledger.hash(client, .twilioMessage, credentials.accountSID + "/" + inbound.messageSID),
+            customer: try ledger.hash(client, .smsCustomer, inbound.from),
+            account: try ledger.hash(client, .smsAccount, inbound.to)
+        )
+        message.identifiers.phone = inbound.from
+        message.identifiers.accountPhone = inbound.to
+        message.identifiers.accountID = inbound.messagingServiceSID
+        message.platformMessageID = inbound.messageSID
+        message.text = inbound.text
+        message.encoding = SMSEncoding(of: inbound.text).alphabet.rawValue
+        message.segments = inbound.segments
+        message.consent = TwilioChannel.consent(inbound)
+        message.providerBytes = raw
+        return message
+    }
+
+    /// Verified but of a shape we do not know: kept, so that nothing a provider tells us is lost.
+    private func recordUnrecognized(_ client: LogPosition, _ raw: [UInt8]) async throws {
+        let hash = try ledger.hash(client, .twilioMessage, raw)
+        _ = try await ledger.commit { state, _ in
+            if state.deduplication.first(client, hash) != nil { return ([], ()) }
+            var event = ProviderEventUnrecognized()
+            event.platform = .sms
+            event.duplicateKey = hash
+            let new = NewEvent(
+                .providerEventUnrecognized(event),
+                client: client,
+                bodies: [(.providerBytes, raw)],
+                seal: .newKey(.message)
+            )
+            return ([new], ())
+        }
+    }
+
+    private func status(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let (client, credentials, form, raw) = try await verified(request, context)
+        guard let report = TwilioChannel.status(form) else {
+            try await recordUnrecognized(client, raw)
+            return TwilioRoutes.accepted()
+        }
+        guard let message = try await message(request, client, credentials, report), let status = report.status else {
+            metrics.count("waybill_provider_status_ignored_total")
+            return TwilioRoutes.accepted()
+        }
+        try await raise(message, client, report, status)
+        return TwilioRoutes.accepted()
+    }
+
+    /// Our callback URL names the message, so that a callback is matched even when it comes before the answer to the
+    /// send, or when that answer never came.
+    private func message(
+        _ request: Request,
+        _ client: LogPosition,
+        _ credentials: TwilioCredentials,
+        _ report: TwilioChannel.StatusReport
+    ) async throws -> LogPosition? {
+        let named = request.uri.queryParameters["message"].flatMap { ledger.ids.decode(.message, $0) }
+        let key = try ledger.hash(client, .twilioMessage, credentials.accountSID + "/" + report.messageSID)
+        return try await ledger.read { state in
+            if let named, let row = state.inbox.messages[named], row.client == client { return named }
+            return state.deduplication.sentMessage(client, key)
+        }
+    }
+
+    private func raise(
+        _ message: LogPosition,
+        _ client: LogPosition,
+        _ report: TwilioChannel.StatusReport,
+        _ status: MessageStatus
+    ) async throws {
+        let reference = try ledger.keyReference(at: message)
+        let content = try ledger.sendContent(message)
+        let change = ProviderStatus(
+            client: client,
+            message: message,
+            status: status,
+            code: report.errorCode,
+            metadata: content.metadata,
+            platformMessageID: report.messageSID
+        )
+        _ = try await ledger.commit { [ids = ledger.ids] state, context in
+            (state.decide(change, seal: reference, ids: ids, context), ())
+        }
+    }
+
+    // MARK: Verification
+
+    /// Checks the signature over exactly what came, before anything is parsed for meaning.
+    private func verified(
+        _ request: Request,
+        _ context: GatewayContext
+    ) async throws -> (LogPosition, TwilioCredentials, FormBody, [UInt8]) {
+        let raw = try await request.bytes(limit: 1 << 20)
+        let target = request.head.path ?? ""
+        let isForm = request.headers[.contentType]?.lowercased().hasPrefix("application/x-www-form-urlencoded") ?? false
+        let source = request.method == .get ? [UInt8]((request.uri.query ?? "").utf8) : raw
+        guard let client = ledger.ids.decode(.client, try context.parameter("client")),
+            let credentials = try await credentials(client), let form = FormBody(source)
+        else { throw refused() }
+        let body: TwilioSignature.Body =
+            request.method == .get ? .query : isForm ? .form(form.fields) : .raw(raw)
+        let name = HTTPField.Name("X-Twilio-Signature")
+        let verified = TwilioSignature.verify(
+            header: name.flatMap { request.headers[$0] },
+            tokens: [[UInt8](credentials.authToken.utf8)],
+            url: publicURL() + target,
+            body: body
+        )
+        guard verified else { throw refused() }
+        return (client, credentials, form, raw)
+    }
+
+    /// One answer for a wrong signature and for an unknown client, so that nobody can find out who is one.
+    private func refused() -> GatewayError {
+        metrics.count("waybill_invalid_signatures_total")
+        return GatewayError(.invalidSignature, "the signature does not match the request and the public URL")
+    }
+
+    private func credentials(_ client: LogPosition) async throws -> TwilioCredentials? {
+        let channel = try await ledger.read { $0.clients[client]?.channels[.sms]?.position }
+        return try channel.map { try TwilioCredentials(try ledger.secret($0)) }
+    }
+}

@@ -1,0 +1,167 @@
+package import Log
+package import Projections
+import Synchronization
+
+/// The one writer: turns commands into events, in one order, and lets outsiders see only what is on disk.
+///
+/// `state` is the speculative head: a decision is folded in at once, so that two requests with one idempotency key cannot
+/// both win while a sync is running. Readers see the durable head, because every read first waits until the position it
+/// saw is durable. When the log fails, what was folded but not stored is never shown: reads fail from then on.
+///
+/// Lock order: `state`, then the log's own lock.
+package final class Ledger: Sendable {
+    package let log: EventLog
+    package let keys: KeyStore
+    package let ids: OpaqueID
+    package let isSandbox: Bool
+    private let state: Mutex<LogState>
+    private let clock: @Sendable () -> UInt64
+    private let listeners = Mutex<[AsyncStream<Void>.Continuation]>([])
+    let secrets = SecretCache()
+
+    package struct Committed<Value: Sendable>: Sendable {
+        package let value: Value
+        /// The last record of the commit, or the head when nothing was written.
+        package let position: LogPosition
+        package let time: Timestamp
+    }
+
+    package init(
+        log: EventLog,
+        keys: KeyStore,
+        state: LogState,
+        isSandbox: Bool = false,
+        clock: @escaping @Sendable () -> UInt64 = EventLog.systemTime
+    ) {
+        self.log = log
+        self.keys = keys
+        self.isSandbox = isSandbox
+        self.clock = clock
+        ids = OpaqueID(key: state.idKey)
+        self.state = Mutex(state)
+    }
+
+    package var now: Timestamp { Timestamp(clock()) }
+
+    // MARK: Write
+
+    /// Decides, appends and waits until it is on disk.
+    ///
+    /// - Parameter edge: true for what outsiders ask, which is refused first when the disk fills up.
+    package func commit<Value: Sendable>(
+        edge: Bool = true,
+        _ decide: (inout LogState, DecisionContext) throws -> ([NewEvent], Value)
+    ) async throws -> Committed<Value> {
+        let committed = try append(edge: edge, decide)
+        try await log.waitUntilDurable(committed.position)
+        return committed
+    }
+
+    /// Decides and appends; the caller waits for durability itself before anything leaves.
+    package func append<Value: Sendable>(
+        edge: Bool = true,
+        _ decide: (inout LogState, DecisionContext) throws -> ([NewEvent], Value)
+    ) throws -> Committed<Value> {
+        if edge { try log.admitEdge() }
+        let committed = try state.withLock { state in
+            let now = Timestamp(max(clock(), state.time.nanoseconds + 1))
+            let context = DecisionContext(now: now, next: state.position.next)
+            let (events, value) = try decide(&state, context)
+            if events.isEmpty { return Committed(value: value, position: state.position, time: state.time) }
+            let (drafts, records) = try seal(events, context)
+            _ = try log.append(drafts, expecting: context.next, time: now.nanoseconds)
+            for record in records { state.apply(record) }
+            return Committed(value: value, position: state.position, time: state.time)
+        }
+        announce()
+        return committed
+    }
+
+    /// Gives each event its position, time and sealed bodies.
+    private func seal(_ events: [NewEvent], _ context: DecisionContext) throws -> ([RecordDraft], [EventRecord]) {
+        var drafts: [RecordDraft] = []
+        var records: [EventRecord] = []
+        var references: [KeyReference?] = []
+        for (index, event) in events.enumerated() {
+            let position = context.next.advanced(by: index)
+            var draft = RecordDraft(
+                type: event.event.type.rawValue,
+                client: event.client,
+                conversation: event.conversation,
+                message: event.message,
+                subject: event.subject,
+                payload: event.event.encodedPayload
+            )
+            var reference: KeyReference?
+            if !event.bodies.isEmpty {
+                let (found, key) = try key(for: event, at: index, references)
+                reference = found
+                draft.sealed = SealedSection.seal(event.bodies, reference: found, leaf: key, position: position)
+            }
+            references.append(reference)
+            drafts.append(draft)
+            records.append(
+                EventRecord(
+                    event.event,
+                    position: position,
+                    time: Timestamp(context.now.nanoseconds + UInt64(index)),
+                    client: event.client,
+                    conversation: event.conversation,
+                    message: event.message,
+                    subject: event.subject
+                )
+            )
+        }
+        return (drafts, records)
+    }
+
+    private func key(
+        for event: NewEvent,
+        at index: Int,
+        _ references: [KeyReference?]
+    ) throws -> (KeyReference, LeafKey) {
+        let reference: KeyReference?
+        switch event.seal {
+        case .newKey(let keyClass): return keys.issue(client: event.client, keyClass)
+        case .sameAs(let known): reference = known
+        case .sameAsBatch(let back): reference = references[index - back]
+        }
+        guard let reference, let key = keys.find(reference) else {
+            throw GatewayError(.bodyPurged, "the key of this message is destroyed")
+        }
+        return (reference, key)
+    }
+
+    // MARK: Read
+
+    /// Reads the durable state: what the closure saw is on disk when this returns.
+    package func read<Value: Sendable>(_ body: (borrowing LogState) throws -> Value) async throws -> Value {
+        let (value, position) = try state.withLock { state in (try body(state), state.position) }
+        try await log.waitUntilDurable(position)
+        return value
+    }
+
+    /// The head, durable or not; for planning, whose every step waits for durability itself.
+    func plan<Value: Sendable>(_ body: (inout LogState) -> Value) -> Value { state.withLock { body(&$0) } }
+
+    package var head: LogPosition { state.withLock { $0.position } }
+
+    // MARK: Tell
+
+    /// A signal after each commit; signals that come while nobody listens are one signal.
+    func changes() -> AsyncStream<Void> {
+        let (stream, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        listeners.withLock { $0.append(continuation) }
+        continuation.yield()
+        return stream
+    }
+
+    /// Wakes whoever plans, also when only time has passed.
+    func announce() {
+        for listener in listeners.withLock({ $0 }) { listener.yield() }
+    }
+
+    func stopAnnouncing() {
+        for listener in listeners.withLock({ $0 }) { listener.finish() }
+    }
+}

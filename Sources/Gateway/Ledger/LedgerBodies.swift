@@ -1,0 +1,96 @@
+package import Log
+package import Projections
+import Synchronization
+
+/// Opened secrets that are needed on every request: look-up keys and webhook secrets, by the record that holds them.
+final class SecretCache: Sendable {
+    private let secrets = Mutex<[LogPosition: [UInt8]]>([:])
+
+    func get(_ position: LogPosition, _ open: () throws -> [UInt8]) rethrows -> [UInt8] {
+        if let secret = secrets.withLock({ $0[position] }) { return secret }
+        let secret = try open()
+        secrets.withLock { $0[position] = secret }
+        return secret
+    }
+}
+
+extension Ledger {
+    /// The plaintext of one sealed part of a durable record.
+    ///
+    /// - Throws: `bodyPurged` when the key is destroyed.
+    package func body(at position: LogPosition, _ purpose: SealedPurpose) throws -> [UInt8]? {
+        let record = try log.reader.record(at: position)
+        return try LedgerBody.open(record, purpose, keys)
+    }
+
+    /// The key under which a durable record is sealed.
+    package func keyReference(at position: LogPosition) throws -> KeyReference {
+        let reference = try log.reader.record(at: position).withView { SealedSection($0.sealed)?.reference }
+        guard let reference else { throw GatewayError(.internalError, "position \(position) has no sealed section") }
+        return reference
+    }
+
+    package func event(at position: LogPosition) throws -> EventRecord {
+        try log.reader.record(at: position).withView { try EventRecord($0) }
+    }
+
+    /// The client's look-up key, which turns identifiers into hashes that folds can hold.
+    func lookupKey(_ client: LogPosition) throws -> [UInt8] {
+        try secrets.get(client) {
+            let content = try JSONFields(try body(at: client, .content) ?? [])
+            guard let key = Base64.decode(try content.string("lookup_key") ?? "") else {
+                throw GatewayError(.internalError, "the client's look-up key is damaged")
+            }
+            return key
+        }
+    }
+
+    func secret(_ position: LogPosition) throws -> [UInt8] {
+        try secrets.get(position) { try body(at: position, .content) ?? [] }
+    }
+
+    /// `HMAC-SHA-256(look-up key, domain ‖ 0 ‖ value)`, first 16 bytes.
+    func hash(_ client: LogPosition, _ domain: LookupDomain, _ value: String) throws -> LookupHash {
+        try hash(client, domain, [UInt8](value.utf8))
+    }
+
+    func hash(_ client: LogPosition, _ domain: LookupDomain, _ value: [UInt8]) throws -> LookupHash {
+        let message = [UInt8](domain.rawValue.utf8) + [0] + value
+        return LookupHash(Crypto.hmacSHA256(key: try lookupKey(client), message: message)) ?? .absent
+    }
+
+    /// Who a conversation is with.
+    func identifiers(_ conversation: LogPosition) throws -> ConversationIdentifiers {
+        let fields = try JSONFields(try body(at: conversation, .identifiers) ?? [])
+        var identifiers = ConversationIdentifiers()
+        identifiers.phone = try fields.string("phone") ?? ""
+        identifiers.platformUserID = try fields.string("platform_user_id") ?? ""
+        identifiers.name = try fields.string("name") ?? ""
+        identifiers.accountID = try fields.string("account_id") ?? ""
+        identifiers.accountPhone = try fields.string("account_phone") ?? ""
+        return identifiers
+    }
+}
+
+/// What a hash stands for; hashes of different things never meet.
+enum LookupDomain: String {
+    case smsCustomer = "customer/sms"
+    case smsAccount = "account/sms"
+    case twilioMessage = "message/twilio"
+    case idempotencyKey = "idempotency-key"
+    case requestFingerprint = "request"
+}
+
+package enum LedgerBody {
+    package static func open(_ record: StoredRecord, _ purpose: SealedPurpose, _ keys: KeyStore) throws -> [UInt8]? {
+        try record.withView { view in
+            guard let section = SealedSection(view.sealed),
+                section.boxes.contains(where: { $0.purpose == purpose })
+            else { return nil }
+            guard let key = keys.find(section.reference),
+                let plaintext = section.open(purpose, leaf: key, position: view.position)
+            else { throw GatewayError(.bodyPurged, "the key of this body is destroyed") }
+            return plaintext
+        }
+    }
+}

@@ -1,0 +1,111 @@
+package import Log
+import Projections
+
+extension Ledger {
+    /// Opens log and keys, folds the history, and puts on record what a crash left open.
+    ///
+    /// After this nothing is in flight: webhooks that were under way are due again (at least once), sends that were under
+    /// way are `outcome_unknown` (at most once).
+    package static func open(
+        directory: String,
+        root: any RootKeyHolder,
+        configuration: LogConfiguration,
+        version: String,
+        isSandbox: Bool
+    ) async throws -> Ledger {
+        let storage = PosixStorage()
+        let log = try EventLog.open(directory: directory, configuration: configuration, storage: storage)
+        do {
+            let keys = try KeyStore.open(
+                directory: directory,
+                root: root,
+                logIsEmpty: log.durable == .zero,
+                storage: storage
+            )
+            let state = try await initialState(log)
+            let ledger = Ledger(log: log, keys: keys, state: state, isSandbox: isSandbox)
+            try await ledger.recordStart(version: version)
+            return ledger
+        } catch {
+            log.close()
+            throw error
+        }
+    }
+
+    /// Folds the log; an empty one first gets the record that gives it its id key.
+    private static func initialState(_ log: EventLog) async throws -> LogState {
+        if log.durable == .zero {
+            var created = LogCreated()
+            created.formatVersion = 1
+            created.idKey = RawBytes(Crypto.randomBytes(32))
+            let draft = RecordDraft(type: EventType.logCreated.rawValue, payload: created.encoded)
+            try await log.waitUntilDurable(try log.append([draft], expecting: LogPosition(1)))
+        }
+        var state = LogState()
+        try state.catchUp(log.reader, through: log.durable)
+        return state
+    }
+
+    private func recordStart(version: String) async throws {
+        var started = ProcessStarted()
+        started.version = version
+        started.keyEpoch = UInt64(keys.epoch)
+        started.sandbox = isSandbox
+        let tails = log.recovery.discarded
+        _ = try await commit(edge: false) { _, _ in
+            ([NewEvent(.processStarted(started))] + tails.map(Ledger.discarded), ())
+        }
+        for tail in tails { try log.acknowledgeDiscarded(tail) }
+        try await settleInterrupted()
+    }
+
+    private static func discarded(_ tail: RecoveryReport.DiscardedTail) -> NewEvent {
+        var event = TailDiscarded()
+        event.name = tail.name
+        event.segment = tail.segment
+        event.offset = UInt64(tail.offset)
+        event.bytes = UInt64(tail.bytes)
+        return NewEvent(.tailDiscarded(event))
+    }
+
+    private func settleInterrupted() async throws {
+        let (deliveries, sends) = plan { ($0.deliveries.inFlight, $0.sends.inFlight) }
+        for delivery in deliveries {
+            let event = plan { $0.deliveries.rows[delivery]?.event } ?? delivery
+            let reference = try keyReference(at: event)
+            _ = try await commit(edge: false) { state, context in
+                let started = state.deliveries.rows[delivery]?.startedAt ?? context.now
+                var result = DeliveryResult(.interrupted, startedAt: started)
+                result.error = "interrupted"
+                return (state.decide(result, for: delivery, seal: reference, context), ())
+            }
+        }
+        for message in sends {
+            let reference = try keyReference(at: message)
+            let metadata = try sendContent(message).metadata
+            _ = try await commit(edge: false) { [ids] state, context in
+                let started = state.sends.rows[message]?.startedAt ?? context.now
+                let result = SendResult(.unknown, code: "interrupted", startedAt: started)
+                let events = state.decide(
+                    result,
+                    for: message,
+                    seal: reference,
+                    ids: ids,
+                    metadata: metadata,
+                    context
+                )
+                return (events, ())
+            }
+        }
+    }
+
+    /// Puts an orderly stop on record and closes the log.
+    package func close(reason: String) async {
+        var stopped = ProcessStopped()
+        stopped.reason = reason
+        // A log that has failed cannot take the record; there is nobody left to tell, and recovery will see it.
+        _ = try? await commit(edge: false) { _, _ in ([NewEvent(.processStopped(stopped))], ()) }
+        stopAnnouncing()
+        log.close()
+    }
+}

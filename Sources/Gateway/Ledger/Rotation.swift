@@ -1,0 +1,52 @@
+package import Log
+import Projections
+
+extension Ledger {
+    /// Makes a new webhook secret; the older ones end after `overlap` seconds. The value is the new secret's record.
+    package func rotateSecret(
+        of client: LogPosition,
+        overlap: UInt64
+    ) async throws -> (secret: [UInt8], committed: Committed<LogPosition>) {
+        let secret = Crypto.randomBytes(32)
+        let committed = try await commit { state, context in
+            var events = (state.clients[client]?.secrets(at: context.now) ?? []).map { old in
+                var event = WebhookSecretExpires()
+                event.at = context.now.advanced(bySeconds: overlap)
+                return NewEvent(.webhookSecretExpires(event), client: client, subject: old.position)
+            }
+            let position = context.next.advanced(by: events.count)
+            events.append(
+                NewEvent(
+                    .webhookSecretCreated(WebhookSecretCreated()),
+                    client: client,
+                    bodies: [(.content, secret)],
+                    seal: .newKey(.secret)
+                )
+            )
+            return (events, position)
+        }
+        return (secret, committed)
+    }
+
+    /// Makes a new API key; the older ones end after `overlap` seconds.
+    package func rotateKey(
+        of client: LogPosition,
+        overlap: UInt64
+    ) async throws -> (key: String, committed: Committed<Void>) {
+        let (text, hash) = Credential.make(isSandbox ? Credential.test : Credential.live)
+        let committed = try await commit { [isSandbox] state, context in
+            let valid = (state.clients[client]?.apiKeys ?? []).filter { context.now < $0.expiresAt }
+            var events = valid.map { old in
+                var event = APIKeyExpires()
+                event.at = context.now.advanced(bySeconds: overlap)
+                return NewEvent(.apiKeyExpires(event), client: client, subject: old.position)
+            }
+            var created = APIKeyCreated()
+            created.hash = hash
+            created.sandbox = isSandbox
+            events.append(NewEvent(.apiKeyCreated(created), client: client))
+            return (events, ())
+        }
+        return (text, committed)
+    }
+}

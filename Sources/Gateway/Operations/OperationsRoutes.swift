@@ -1,0 +1,43 @@
+import Hummingbird
+import Log
+import Projections
+
+/// Health, readiness, metrics, and the description of the API.
+struct OperationsRoutes: Sendable {
+    let ledger: Ledger
+    let metrics: GatewayMetrics
+
+    func add(to router: Router<GatewayContext>) {
+        router.get("/healthz") { _, _ in Answer.json { $0.string("status", "ok") } }
+        router.get("/readyz") { _, _ in try ready() }
+        router.get("/metrics") { _, _ in render() }
+        router.get("/openapi.yaml") { _, _ in
+            Answer.text(.ok, "application/yaml", String(decoding: PackageResources.openapi_yaml, as: UTF8.self))
+        }
+    }
+
+    /// Ready: recovered, and the log takes writes.
+    private func ready() throws -> Response {
+        if let failure = ledger.log.failure {
+            throw GatewayError(.unavailable, "the log has stopped (\(failure.code.rawValue)); restart to recover")
+        }
+        try ledger.log.admitEdge()
+        return Answer.json { json in
+            json.string("status", "ready")
+            json.number("position", ledger.log.durable.rawValue)
+        }
+    }
+
+    private func render() -> Response {
+        let gauges = ledger.plan { state in
+            [
+                ("waybill_log_position", state.position.rawValue),
+                ("waybill_deliveries_in_flight", UInt64(state.deliveries.inFlightByClient.values.reduce(0, +))),
+                ("waybill_sends_unsettled", UInt64(state.sends.rows.count)),
+                ("waybill_idempotency_keys", UInt64(state.idempotency.count)),
+            ].map { (name: $0.0, value: $0.1) }
+        }
+        let durable = (name: "waybill_log_durable_position", value: ledger.log.durable.rawValue)
+        return Answer.text(.ok, "text/plain; version=0.0.4", metrics.render(gauges: gauges + [durable]))
+    }
+}

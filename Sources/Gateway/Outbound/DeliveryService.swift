@@ -1,0 +1,153 @@
+import Log
+import Logging
+import Projections
+import ServiceLifecycle
+
+/// Delivers events to client endpoints: takes what the projection says is due, puts the start on record, performs the
+/// request, puts the outcome and the next attempt on record.
+package struct DeliveryService: Service {
+    /// How many attempts may run at once, over all clients.
+    static let inFlightMax = 512
+    static let timeout = Duration.seconds(15)
+
+    let ledger: Ledger
+    let driver: CurlDriver
+    let headerPrefix: String
+    let allowHTTP: Bool
+    let metrics: GatewayMetrics
+    let logger: Logger
+
+    package func run() async throws {
+        let changes = ledger.changes()
+        await withDiscardingTaskGroup { group in
+            for await _ in changes.cancelOnGracefulShutdown() {
+                while let started = startDue() {
+                    group.addTask { await self.perform(started) }
+                }
+            }
+            // Going on from here: attempts that run are awaited by the group; nothing new starts.
+        }
+    }
+
+    private struct Started {
+        let jobs: [(delivery: LogPosition, row: DeliveryBook.Row)]
+        let position: LogPosition
+        let time: Timestamp
+    }
+
+    /// Puts the start of everything that is due on record. Nil when nothing is.
+    private func startDue() -> Started? {
+        let picked = ledger.plan { state -> [LogPosition] in
+            state.deliveries.schedule.advance(to: ledger.now)
+            let running = state.deliveries.inFlightByClient.values.reduce(0, +)
+            let clients = state.clients
+            let inFlight = state.deliveries.inFlightByClient
+            return state.deliveries.schedule.pick(limit: max(0, DeliveryService.inFlightMax - running)) { client in
+                guard let endpoint = clients[client]?.endpoint, endpoint.enabled else { return 0 }
+                return endpoint.maxInFlight - inFlight[client, default: 0]
+            }
+        }
+        if picked.isEmpty { return nil }
+        let committed = try? ledger.append(edge: false) { state, _ in
+            var event = DeliveryStarted()
+            event.deliveries = ListField(picked)
+            let rows = picked.compactMap { delivery in state.deliveries.rows[delivery].map { (delivery, $0) } }
+            return ([NewEvent(.deliveryStarted(event))], rows)
+        }
+        // A log that takes no more is fatal for the process as a whole and reported there.
+        return committed.map { Started(jobs: $0.value, position: $0.position, time: $0.time) }
+    }
+
+    private func perform(_ started: Started) async {
+        // The start must be durable before the first byte leaves.
+        guard (try? await ledger.log.waitUntilDurable(started.position)) != nil else { return }
+        await withDiscardingTaskGroup { group in
+            for (delivery, row) in started.jobs {
+                group.addTask { await self.attempt(delivery, row, started.time) }
+            }
+        }
+    }
+
+    private func attempt(_ delivery: LogPosition, _ row: DeliveryBook.Row, _ startedAt: Timestamp) async {
+        do {
+            let seal = try ledger.keyReference(at: row.event)
+            let result = try await exchange(row, startedAt)
+            _ = try await ledger.commit(edge: false) { state, context in
+                (state.decide(result, for: delivery, seal: seal, context), ())
+            }
+        } catch {
+            // Without an outcome on record the delivery stays in flight and is due again after a restart.
+            logger.error("a delivery's outcome could not be recorded", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private func exchange(_ row: DeliveryBook.Row, _ startedAt: Timestamp) async throws -> DeliveryResult {
+        guard let request = try await request(row) else {
+            var result = DeliveryResult(.failed, startedAt: startedAt)
+            result.error = "endpoint_missing"
+            return result
+        }
+        let answer = await driver.perform(request.outgoing)
+        var result = DeliveryService.result(answer, startedAt: startedAt)
+        result.secret = request.secret
+        let spent = ledger.now.nanoseconds - min(startedAt.nanoseconds, ledger.now.nanoseconds)
+        result.durationMilliseconds = spent / 1_000_000
+        metrics.count(
+            "waybill_delivery_attempts_total{result=\"\(result.verdict == .succeeded ? "success" : "failure")\"}"
+        )
+        return result
+    }
+
+    /// The request as of now: body from the log, endpoint and secrets as they are set now.
+    private func request(_ row: DeliveryBook.Row) async throws -> (outgoing: OutgoingRequest, secret: LogPosition)? {
+        let now = ledger.now
+        guard let client = try await ledger.read({ $0.clients[row.client] }), let endpoint = client.endpoint else {
+            return nil
+        }
+        let settings = try EndpointSettings(try ledger.secret(endpoint.position))
+        let body = try ledger.body(at: row.event, .rendering) ?? []
+        guard case .eventPublished(let event) = try ledger.event(at: row.event).event else { return nil }
+        let secrets = client.secrets(at: now).reversed().map(\.position)
+        var headers = settings.headers
+        headers += WebhookSignature.headers(
+            body: body,
+            id: ledger.ids.encode(.event, row.event),
+            seconds: now.nanoseconds / 1_000_000_000,
+            secrets: try secrets.map { try ledger.secret($0) },
+            prefix: headerPrefix
+        )
+        headers += [
+            ("X-\(headerPrefix)-Event", event.type), ("X-\(headerPrefix)-Attempt", String(row.attempts + 1)),
+            ("Content-Type", "application/json"), ("User-Agent", "Waybill/\(WaybillVersion.current)"),
+        ]
+        let outgoing = OutgoingRequest(
+            method: "POST",
+            url: settings.url,
+            headers: headers,
+            body: body,
+            timeout: DeliveryService.timeout,
+            connectTimeout: .seconds(10),
+            atMostOnce: false
+        )
+        return (outgoing, secrets.first ?? .zero)
+    }
+
+    /// Any 2xx within the time is success; a redirect is not; 410 means gone for good.
+    static func result(_ answer: Result<OutgoingResponse, TransferError>, startedAt: Timestamp) -> DeliveryResult {
+        switch answer {
+        case .success(let response):
+            let verdict: DeliveryResult.Verdict =
+                (200..<300).contains(response.status) ? .succeeded : response.status == 410 ? .gone : .failed
+            var result = DeliveryResult(verdict, startedAt: startedAt)
+            result.httpStatus = UInt64(max(response.status, 0))
+            if verdict != .succeeded { result.error = "http_status" }
+            result.retryAfter = response.header("retry-after").flatMap { UInt64($0) }
+            result.excerpt = Array(response.body.prefix(1024))
+            return result
+        case .failure(let error):
+            var result = DeliveryResult(error.failure == .shuttingDown ? .interrupted : .failed, startedAt: startedAt)
+            result.error = error.failure.rawValue
+            return result
+        }
+    }
+}

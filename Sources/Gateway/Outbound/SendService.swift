@@ -1,0 +1,131 @@
+import Log
+import Logging
+import Projections
+import ServiceLifecycle
+
+/// Sends queued messages to providers, at most once: a call is repeated only when the provider plainly refused it or when
+/// no byte of it left.
+package struct SendService: Service {
+    /// How many calls of one sender may run at once.
+    static let inFlightPerSender = 32
+
+    let ledger: Ledger
+    let driver: CurlDriver
+    let twilioBaseURL: String
+    let publicURL: @Sendable () -> String
+    let pacer = SenderPacer()
+    let metrics: GatewayMetrics
+    let logger: Logger
+
+    package func run() async throws {
+        let changes = ledger.changes()
+        await withDiscardingTaskGroup { group in
+            for await _ in changes.cancelOnGracefulShutdown() {
+                while let started = startDue() {
+                    group.addTask { await self.perform(started) }
+                }
+            }
+        }
+    }
+
+    private struct Started {
+        let messages: [LogPosition]
+        let position: LogPosition
+        let time: Timestamp
+    }
+
+    private func startDue() -> Started? {
+        let now = ledger.now
+        let picked = ledger.plan { state -> [LogPosition] in
+            state.sends.schedule.advance(to: now)
+            let clients = state.clients
+            let inFlight = state.sends.inFlightBySender
+            return state.sends.schedule.pick(limit: 256) { sender in
+                guard let channel = clients[sender.client]?.channels[sender.platform], channel.pausedFor == nil else {
+                    return 0
+                }
+                let room = SendService.inFlightPerSender - inFlight[sender, default: 0]
+                return pacer.room(sender, perSecond: channel.segmentsPerSecond, now: now, most: room)
+            }
+        }
+        if picked.isEmpty { return nil }
+        let committed = try? ledger.append(edge: false) { state, context in
+            let (start, other) = state.decideStart(picked, now: context.now)
+            for message in start { charge(message, state, context.now) }
+            var event = SendStarted()
+            event.messages = ListField(start)
+            return (other + (start.isEmpty ? [] : [NewEvent(.sendStarted(event))]), start)
+        }
+        return committed.map { Started(messages: $0.value, position: $0.position, time: $0.time) }
+    }
+
+    private func charge(_ message: LogPosition, _ state: LogState, _ now: Timestamp) {
+        guard let row = state.sends.rows[message] else { return }
+        let sender = SendQueue.Sender(client: row.client, platform: row.platform)
+        let rate = state.clients[row.client]?.channels[row.platform]?.segmentsPerSecond ?? 0
+        pacer.charge(sender, segments: row.segments, perSecond: rate, now: now)
+    }
+
+    private func perform(_ started: Started) async {
+        guard (try? await ledger.log.waitUntilDurable(started.position)) != nil else { return }
+        await withDiscardingTaskGroup { group in
+            for message in started.messages {
+                group.addTask { await self.attempt(message, started.time) }
+            }
+        }
+    }
+
+    private func attempt(_ message: LogPosition, _ startedAt: Timestamp) async {
+        do {
+            let seal = try ledger.keyReference(at: message)
+            let content = try ledger.sendContent(message)
+            let result = try await call(message, content, startedAt)
+            metrics.count("waybill_send_attempts_total{outcome=\"\(result.outcome.name)\"}")
+            _ = try await ledger.commit(edge: false) { [ids = ledger.ids] state, context in
+                let events = state.decide(
+                    result,
+                    for: message,
+                    seal: seal,
+                    ids: ids,
+                    metadata: content.metadata,
+                    context
+                )
+                return (events, ())
+            }
+        } catch {
+            // Without an outcome on record the next start finds the call in flight and calls its outcome unknown.
+            logger.error("a send's outcome could not be recorded", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private func call(_ message: LogPosition, _ content: SendContent, _ startedAt: Timestamp) async throws -> SendResult
+    {
+        let place = try await ledger.read { state in
+            state.inbox.messages[message].map { row in
+                (row.client, row.conversation, state.clients[row.client]?.channels[row.platform]?.position)
+            }
+        }
+        guard let (client, conversation, channel) = place, let channel else {
+            return SendResult(.rejected, code: "channel_not_connected", startedAt: startedAt)
+        }
+        let credentials = try TwilioCredentials(try ledger.secret(channel))
+        let identifiers = try ledger.identifiers(conversation)
+        let callback =
+            "\(publicURL())/channels/twilio/\(ledger.ids.encode(.client, client))/status"
+            + "?message=\(ledger.ids.encode(.message, message))"
+        let request = TwilioChannel.request(
+            credentials,
+            to: identifiers.phone,
+            text: content.text,
+            statusCallback: callback,
+            baseURL: twilioBaseURL
+        )
+        let answer = await driver.perform(request)
+        var result = TwilioChannel.result(answer, startedAt: startedAt, finishedAt: ledger.now)
+        if !result.providerMessageID.isEmpty {
+            let name = credentials.accountSID + "/" + result.providerMessageID
+            result.providerKey = try ledger.hash(client, .twilioMessage, name)
+        }
+        return result
+    }
+}

@@ -1,0 +1,172 @@
+import Hummingbird
+import Log
+import Logging
+import NIOCore
+import Projections
+import ServiceLifecycle
+import Synchronization
+
+/// `serve --sandbox`: a simulated Twilio and a client's backend on a loopback port of their own, and a demo client that is
+/// connected to both. Everything goes through the same public endpoints as the real provider, over HTTP.
+final class Sandbox: Sendable {
+    static let demoName = "Sandbox demo"
+    private let ledger: Ledger
+    private let logger: Logger
+    private let driver: CurlDriver?
+    private let twilio: SimulatedTwilio?
+    private let receiver = SandboxReceiver()
+    private let state = Mutex(State())
+
+    private struct State: Sendable {
+        var port = 0
+        var server: Task<Void, any Error>?
+        var gateway = ""
+        var client = ""
+    }
+
+    init(ledger: Ledger, logger: Logger) {
+        self.ledger = ledger
+        var quiet = logger
+        quiet.logLevel = .error
+        self.logger = quiet
+        driver = try? CurlDriver(policy: nil, connectionsMax: 64, connectionsPerHostMax: 32, usesHTTP2: false)
+        twilio = driver.map { SimulatedTwilio(driver: $0) }
+    }
+
+    private var baseURL: String { "http://127.0.0.1:\(state.withLock { $0.port })" }
+
+    /// Starts the sandbox's server and returns when its port is known.
+    func start() async throws {
+        guard let twilio else { throw GatewayError(.internalError, "the sandbox could not start its HTTP client") }
+        let router = Router(context: GatewayContext.self)
+        router.add(middleware: ProblemMiddleware(metrics: GatewayMetrics()))
+        twilio.add(to: router)
+        receiver.add(to: router)
+        router.post("/sandbox/sms") { try await self.write($0, $1) }
+        let (bound, port) = AsyncStream.makeStream(of: Int.self)
+        let application = Application(
+            router: router,
+            configuration: ApplicationConfiguration(address: .hostname("127.0.0.1", port: 0)),
+            onServerRunning: { channel in port.yield(channel.localAddress?.port ?? 0) },
+            logger: logger
+        )
+        let server = Task { try await application.run() }
+        state.withLock { $0.server = server }
+        for await value in bound {
+            state.withLock { $0.port = value }
+            break
+        }
+    }
+
+    func stop() async {
+        state.withLock { $0.server }?.cancel()
+        await driver?.shutdown()
+    }
+
+    func adjust(_ configuration: GatewayConfiguration) async -> GatewayConfiguration {
+        var adjusted = configuration
+        adjusted.twilioBaseURL = baseURL
+        adjusted.webhooksAllowHTTP = true
+        return adjusted
+    }
+
+    /// The gateway listens: connects the demo client and tells the person what to paste.
+    func ready(address: ServedAddress, announce: @Sendable (String) -> Void) async {
+        do {
+            let (client, key) = try await demoClient()
+            state.withLock { state in
+                state.gateway = address.publicURL
+                state.client = ledger.ids.encode(.client, client)
+            }
+            try await connect(client)
+            Sandbox.instructions(address: address.local, sandbox: baseURL, key: key).forEach(announce)
+        } catch {
+            announce("The sandbox could not set up its demo client: \(error)")
+        }
+    }
+
+    /// Keys are stored as hashes only, so every start gives the demo client a new one; so too its webhook secret.
+    private func demoClient() async throws -> (LogPosition, String) {
+        let rows = try await ledger.read { $0.clients.clients.values.sorted { $0.id < $1.id } }
+        for row in rows {
+            let name = try JSONFields(try ledger.body(at: row.namePosition, .content) ?? []).string("name")
+            guard name == Sandbox.demoName else { continue }
+            let (secret, _) = try await ledger.rotateSecret(of: row.id, overlap: 0)
+            receiver.use(secret: secret)
+            return (row.id, try await ledger.rotateKey(of: row.id, overlap: 0).key)
+        }
+        let fields: [String: JSONValue] = [
+            "name": .string(Sandbox.demoName), "plan": .string("business"),
+            "addon": .object(["status": .string("active")]), "sms_monthly_quota": .integer(1_000_000),
+        ]
+        let form = try ClientForm(JSONFields(members: fields, path: ""), ledger.now)
+        let (key, secret, committed) = try await ledger.createClient(form)
+        receiver.use(secret: secret)
+        return (committed.value, key)
+    }
+
+    private func connect(_ client: LogPosition) async throws {
+        var credentials = TwilioCredentials()
+        credentials.accountSID = SimulatedTwilio.accountSID
+        credentials.authToken = twilio?.authToken ?? ""
+        credentials.fromPhone = SimulatedTwilio.ourNumber
+        var channel = ChannelConnected()
+        channel.platform = .sms
+        channel.account = try ledger.hash(client, .smsAccount, credentials.fromPhone)
+        var settings = EndpointSettings()
+        settings.url = baseURL + "/receiver"
+        var endpoint = EndpointConfigured()
+        endpoint.enabled = true
+        endpoint.events = ListField(["*"])
+        endpoint.retrySchedule = ListField([1, 2, 5])
+        endpoint.maxInFlight = 64
+        _ = try await ledger.commit { [channel, endpoint, settings, credentials] _, _ in
+            let events = [
+                NewEvent(
+                    .channelConnected(channel),
+                    client: client,
+                    bodies: [(.content, credentials.json)],
+                    seal: .newKey(.secret)
+                ),
+                NewEvent(
+                    .endpointConfigured(endpoint),
+                    client: client,
+                    bodies: [(.content, settings.json)],
+                    seal: .newKey(.secret)
+                ),
+            ]
+            return (events, ())
+        }
+    }
+
+    private static func instructions(address: String, sandbox: String, key: String) -> [String] {
+        [
+            "Sandbox:    \(sandbox) (simulated Twilio and a webhook receiver)",
+            "Demo key:   \(key)",
+            "Send an SMS:",
+            "  curl -sS \(address)/v1/send -H 'Authorization: Bearer \(key)' -H 'Content-Type: application/json' "
+                + "-d '{\"to_phone\":\"+15551234567\",\"text\":\"Hello from Waybill\"}'",
+            "Write as a customer, then see the signed webhook and what was sent:",
+            "  curl -sS \(sandbox)/sandbox/sms -H 'Content-Type: application/json' "
+                + "-d '{\"from\":\"+15551234567\",\"text\":\"Hi there\"}'",
+            "  curl -sS \(sandbox)/sandbox/received",
+            "  curl -sS \(sandbox)/sandbox/sent",
+        ]
+    }
+
+    /// `POST /sandbox/sms`: a customer writes a text.
+    private func write(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let fields = try await request.fields()
+        try fields.allow(["from", "text"])
+        let from = try fields.require("from")
+        guard PhoneNumber.isE164(from) else { throw fields.wrong("from", "a number in E.164 form") }
+        let text = try fields.string("text") ?? ""
+        let (gateway, client) = state.withLock { ($0.gateway, $0.client) }
+        let url = "\(gateway)/channels/twilio/\(client)/sms"
+        let status = await twilio?.deliver(from: from, text: text, to: url) ?? 0
+        return Answer.json { json in
+            json.number("gateway_status", status)
+            json.bool("accepted", status == 200)
+        }
+    }
+}
