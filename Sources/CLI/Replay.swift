@@ -6,7 +6,8 @@ import Projections
 struct Replay: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print the history as JSON lines.",
-        discussion: "Works beside a running gateway, up to what is durable, and on a damaged log, up to the damage.")
+        discussion: "Works beside a running gateway, up to what is durable, and on a damaged log, up to the damage."
+    )
 
     @Option(help: "The data directory.")
     var data: String
@@ -51,13 +52,18 @@ struct Replay: AsyncParsableCommand {
     /// Seeds on disk are replaced atomically, so reading them beside a writer is safe.
     private func openKeys() throws -> KeyStore {
         try KeyStore.openForReading(
-            directory: data, root: RootKeyFile(path: keyRoot ?? data + "/root.key"), storage: PosixStorage())
+            directory: data,
+            root: RootKeyFile(path: keyRoot ?? data + "/root.key"),
+            storage: PosixStorage()
+        )
     }
 
     private func makeFilter(_ ids: OpaqueID) throws -> ReplayFilter {
         var filter = ReplayFilter()
         if let client {
-            guard let position = ids.decode(.client, client) else { throw ValidationError("--client is not a client id") }
+            guard let position = ids.decode(.client, client) else {
+                throw ValidationError("--client is not a client id")
+            }
             filter.client = position
         }
         if let conversation {

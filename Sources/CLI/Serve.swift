@@ -28,20 +28,29 @@ struct Serve: AsyncParsableCommand {
         flags["key_root"] = keyRoot
         let environment = Environment.all()
         let loader = ConfigurationLoader(
-            flags: flags, environment: environment, file: config ?? environment["WAYBILL_CONFIG"])
+            flags: flags,
+            environment: environment,
+            file: config ?? environment["WAYBILL_CONFIG"]
+        )
         var (configuration, effective) = try loader.load()
         configuration.isSandbox = sandbox
         if checkConfig {
             for (key, value) in effective { Output.line("\(key) = \(value)") }
             return
         }
+        // What the gateway creates is its owner's alone, the control socket included.
+        umask(0o077)
         // A client that hangs up must not end the process.
         signal(SIGPIPE, SIG_IGN)
         let logger = Serve.makeLogger()
         let application = GatewayApplication(configuration: configuration, logger: logger) { Output.line($0) }
         let group = ServiceGroup(
             configuration: .init(
-                services: [application], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
+                services: [application],
+                gracefulShutdownSignals: [.sigterm, .sigint],
+                logger: logger
+            )
+        )
         try await group.run()
     }
 

@@ -4,10 +4,13 @@ import Projections
 
 struct Verify: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Check every byte of the log: frames, checksums, links, digests, Merkle tree.")
+        abstract: "Check every byte of the log: frames, checksums, links, digests, Merkle tree."
+    )
 
     @Option(help: "The data directory.")
     var data: String
+    @Flag(help: "Also fold the history and check what must hold in any history.")
+    var invariants = false
     @Flag(help: "Print one JSON object.")
     var json = false
 
@@ -27,7 +30,16 @@ struct Verify: ParsableCommand {
         Output.progress("")
         if report.segments == 0 { throw LogError(.notFound, "there is no log in \(data); check --data") }
         if json { Output.line(Verify.describe(report)) } else { Verify.print(report) }
-        if !report.findings.isEmpty { throw ExitCode(1) }
+        let broken = invariants && report.findings.isEmpty ? try checkInvariants() : 0
+        if !report.findings.isEmpty || broken > 0 { throw ExitCode(1) }
+    }
+
+    private func checkInvariants() throws -> Int {
+        let log = try ReadOnlyLog(directory: data)
+        var check = InvariantCheck()
+        try log.reader.scan(from: LogPosition(1)) { check.apply($0) }
+        for violation in check.violations { Output.line("FINDING position \(violation.position): \(violation.rule)") }
+        return check.violations.count
     }
 
     private static func print(_ report: LogVerifier.Report) {
@@ -35,15 +47,19 @@ struct Verify: ParsableCommand {
             let positions = finding.positions.map { ", positions \($0.lowerBound) to \($0.upperBound)" } ?? ""
             Output.line(
                 "FINDING segment \(LogVerifier.fileName(finding.segment)) offset \(finding.offset)\(positions): "
-                    + finding.problem)
+                    + finding.problem
+            )
         }
         if report.unjudgedTailBytes > 0 {
-            Output.line("note: \(report.unjudgedTailBytes) bytes of an unfinished write follow; the next start judges them")
+            Output.line(
+                "note: \(report.unjudgedTailBytes) bytes of an unfinished write follow; the next start judges them"
+            )
         }
         let state = report.findings.isEmpty ? "ok" : "damaged"
         Output.line(
             "\(state): \(report.records) records in \(report.segments) segments, \(report.bytes) bytes, "
-                + "root \(Hex.encode(report.root.bytes))")
+                + "root \(Hex.encode(report.root.bytes))"
+        )
     }
 
     private static func describe(failure: LogError) -> String {
@@ -53,7 +69,9 @@ struct Verify: ParsableCommand {
                 json.array("findings") { json in
                     json.element { json in json.object { $0.string("problem", failure.message) } }
                 }
-            }, as: UTF8.self)
+            },
+            as: UTF8.self
+        )
     }
 
     private static func describe(_ report: LogVerifier.Report) -> String {

@@ -8,7 +8,8 @@ struct WaybillCommand: AsyncParsableCommand {
         commandName: "waybill",
         abstract: "One bidirectional messaging API on an append-only log.",
         version: WaybillVersion.current,
-        subcommands: [Serve.self, Verify.self, Replay.self, Token.self, Schema.self])
+        subcommands: [Serve.self, Verify.self, Replay.self, Token.self, Schema.self]
+    )
 
     /// ArgumentParser's own code for bad usage is 64; the contract says 2.
     static func main() async {
@@ -29,6 +30,10 @@ struct WaybillCommand: AsyncParsableCommand {
         if code == .success { exit(withError: error) }
         if code == .validationFailure {
             Output.error(fullMessage(for: error))
+            Output.leave(2)
+        }
+        if let error = error as? GatewayError, error.code == GatewayError.Code.configuration.rawValue {
+            Output.error("waybill: \(error.detail)")
             Output.leave(2)
         }
         if !(error is ExitCode) { Output.error("waybill: \(Output.describe(error))") }

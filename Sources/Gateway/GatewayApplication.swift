@@ -1,3 +1,4 @@
+import Glibc
 import Hummingbird
 import HummingbirdCore
 import HummingbirdHTTP2
@@ -160,6 +161,7 @@ package struct GatewayApplication: Service {
         return Application(
             router: ControlRoutes(ledger: ledger).router(),
             configuration: ApplicationConfiguration(address: .unixDomainSocket(path: socketPath)),
+            onServerRunning: { [socketPath] _ in chmod(socketPath, 0o600) },
             logger: quiet
         )
     }

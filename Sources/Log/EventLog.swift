@@ -97,7 +97,9 @@ public final class EventLog: Sendable {
     ///   is a nanosecond later. Nil takes the log's clock.
     /// - Returns: the position of the last record.
     package func append(
-        _ drafts: [RecordDraft], expecting: LogPosition, time: UInt64? = nil
+        _ drafts: [RecordDraft],
+        expecting: LogPosition,
+        time: UInt64? = nil
     ) throws(LogError) -> LogPosition {
         let time = time ?? now()
         let result = state.withLock { state -> Result<(LogPosition, Bool), LogError> in

@@ -328,15 +328,10 @@ CONTRACT_PATHS = """
 POST /v1/send
 GET /v1/messages/{}
 POST /v1/messages/{}/cancel
-POST /v1/messages/{}/purge
 GET /v1/conversations
 GET /v1/conversations/{}
 GET /v1/conversations/{}/messages
 PATCH /v1/conversations/{}
-POST /v1/conversations/{}/escalate
-POST /v1/conversations/{}/resolve
-POST /v1/conversations/{}/erase
-GET /v1/media/{}
 GET /v1/webhook
 PUT /v1/webhook
 POST /v1/webhook/test
@@ -350,8 +345,6 @@ DELETE /v1/dead-letters/{}
 POST /v1/dead-letters/{}/replay
 POST /v1/dead-letters/replay
 GET /v1/events
-GET /v1/settings
-PATCH /v1/settings
 GET /v1/usage
 POST /channels/twilio/{}/sms
 POST /channels/twilio/{}/status

@@ -14,8 +14,7 @@ from support.tenant import Tenant, customer_number, unique
 from support.wait import wait_until
 
 COMMANDS = [
-    "serve", "verify", "rebuild", "replay", "state", "checkpoint", "prove", "purge-receipt", "token", "key", "backup",
-    "restore", "export", "tail", "send",
+    "serve", "verify", "replay", "token", "schema",
 ]
 TOKEN = re.compile(r"wb_(?:op|aud|live|test)_[A-Za-z0-9_-]+")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z")
@@ -199,7 +198,7 @@ def test_token_lifecycle(gateway):
 def test_auditor_token(gateway):
     created = gateway.create_token("auditor")
     assert created["role"] == "auditor"
-    assert call("GET", gateway.base_url + "/audit/v1/checkpoint", created["token"]).status_code == 200
+    assert call("GET", gateway.base_url + "/admin/v1/clients", created["token"]).status_code == 403
 
 
 def test_revocation_survives_a_restart(make_gateway):
@@ -303,9 +302,6 @@ def test_verify_while_serving(gateway, conversation):
     assert result.returncode == 0
     json.loads(result.stdout)
 
-
-def test_rebuild_agrees_with_the_live_state(gateway, conversation):
-    gateway.run_ok("rebuild", "--data", gateway.data, "--verify")
 
 
 @pytest.fixture(scope="module")

@@ -260,7 +260,7 @@ def test_dead_letters_settings_and_tokens_survive(gateway, tenant, receiver, cus
     tenant.inbound("dead", customer)
     letter = tenant.wait_for_dead_letters(1)[0]
     paths = [
-        "/v1/webhook", "/v1/settings", "/v1/conversations", "/v1/events?after=0", "/v1/deliveries",
+        "/v1/webhook", "/v1/usage", "/v1/conversations", "/v1/events?after=0", "/v1/deliveries",
         f"/v1/dead-letters/{letter['id']}", f"/v1/deliveries/{letter['id']}",
     ]
     before = [tenant.read(path) for path in paths]

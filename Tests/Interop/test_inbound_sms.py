@@ -316,26 +316,3 @@ def test_client_without_sms_has_no_inbound(make_tenant, customer):
     assert tenant.inbound("too early", customer).status_code in (403, 404)
     assert tenant.events() == []
 
-
-def test_mms_lists_and_serves_its_media(tenant, endpoint, customer, twilio):
-    picture = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
-    url = twilio.add_media(tenant.account, picture, "image/png")
-    event = delivered(
-        tenant, endpoint, customer, "look", sid="MM" + uuid.uuid4().hex, NumMedia="1",
-        MediaUrl0=url, MediaContentType0="image/png",
-    )
-    media = event["data"]["message"]["media"]
-    assert len(media) == 1
-    assert identifier("med").fullmatch(media[0]["id"])
-    assert (media[0]["type"], media[0]["mime_type"]) == ("image", "image/png")
-    # Relative or with the public host: the contract writes only the path.
-    assert media[0]["url"].endswith(f"/v1/media/{media[0]['id']}")
-    # Fetching may follow the event; until then the contract names no answer.
-    answer = wait_until(lambda: served(tenant.get(f"/v1/media/{media[0]['id']}")), 15, "the media to be served")
-    assert answer.content == picture
-    assert answer.headers["Content-Type"] == "image/png"
-
-
-def served(answer):
-    assert answer.status_code < 500 or answer.status_code == 503, answer.text
-    return answer if answer.status_code == 200 else None

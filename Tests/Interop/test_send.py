@@ -76,14 +76,6 @@ def test_messaging_service_instead_of_a_number(make_tenant, customer):
     assert "From" not in call_made.form
 
 
-def test_media_goes_as_mms(tenant, customer):
-    url = "https://media.example.test/a%20picture.png?size=2&x='1'"
-    accepted = tenant.post("/v1/send", {
-        "to_phone": customer, "media_url": url, "media_type": "image", "caption": "look"})
-    assert accepted.status_code == 202, accepted.text
-    call_made = tenant.account.wait_for_call("look")
-    assert call_made["MediaUrl"] == url
-
 
 def test_reply_into_the_conversation(tenant, customer):
     tenant.inbound("question", customer)

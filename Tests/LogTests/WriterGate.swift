@@ -15,6 +15,9 @@ final class WriterGate: Sendable {
     /// The next flight of the writer will wait.
     func hold() { isHeld.withLock { $0 = true } }
 
+    /// Nothing came that could be held.
+    func forget() { isHeld.withLock { $0 = false } }
+
     /// Blocks until the writer waits; something must have been appended.
     func waitUntilHeld() { arrived.wait() }
 

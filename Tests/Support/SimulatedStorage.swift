@@ -219,7 +219,7 @@ package final class SimulatedStorage: Storage {
 }
 
 /// One call into a `SimulatedStorage`, as hooks see it.
-package struct StorageCall: Sendable {
+package struct StorageCall: Sendable, CustomStringConvertible {
     package enum Kind: Sendable, CaseIterable {
         case makeDirectory
         case list
@@ -243,6 +243,8 @@ package struct StorageCall: Sendable {
     package let path: String
     package let offset: Int
     package let count: Int
+
+    package var description: String { "\(kind) \(path) at \(offset), \(count) bytes" }
 
     /// Whether the call changes the cache or the medium.
     package var changesSomething: Bool {

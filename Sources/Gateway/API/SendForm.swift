@@ -6,6 +6,7 @@ struct SendForm: Sendable {
     enum Recipient: Sendable {
         case conversation(String)
         case phone(String)
+        case platformUser(String)
     }
 
     static let textMax = 1600
@@ -16,11 +17,12 @@ struct SendForm: Sendable {
     ]
     /// Contents and options that the contract names and that come with the other channels.
     private static let later = [
-        "platform_user_id", "media_url", "media_type", "caption", "filename", "template_name", "template_language",
+        "media_url", "media_type", "caption", "filename", "template_name", "template_language",
         "template_components", "reaction", "typing", "reply_to", "human_agent",
     ]
 
     let recipient: Recipient
+    let platform: Platform
     let text: String
     let expiresAt: Timestamp?
     /// A JSON object of strings, or empty.
@@ -36,6 +38,7 @@ struct SendForm: Sendable {
             throw GatewayError(.unsupportedChannel, "\(name) is not available over sms in this version", field: name)
         }
         recipient = try SendForm.recipient(fields)
+        platform = try SendForm.platform(fields)
         text = try SendForm.text(fields)
         expiresAt = try SendForm.expiry(fields)
         metadata = try SendForm.metadata(fields)
@@ -45,24 +48,29 @@ struct SendForm: Sendable {
     private static func recipient(_ fields: JSONFields) throws -> Recipient {
         let conversation = try fields.string("conversation_id")
         let phone = try fields.string("to_phone")
-        guard (conversation == nil) != (phone == nil) else {
+        let user = try fields.string("platform_user_id")
+        guard [conversation, phone, user].count(where: { $0 != nil }) == 1 else {
             throw GatewayError(
                 .invalidRequest,
                 "give exactly one of conversation_id, platform_user_id and to_phone",
                 field: conversation == nil ? "conversation_id" : "to_phone"
             )
         }
-        if let platform = try fields.string("platform"), platform != Platform.sms.name {
-            guard Platform(name: platform) != nil else {
-                throw fields.wrong("platform", "facebook, instagram, sms or whatsapp")
-            }
-            throw GatewayError(.unsupportedChannel, "this version sends over sms only", field: "platform")
-        }
         if let conversation { return .conversation(conversation) }
+        if let user { return .platformUser(user) }
         guard let phone, PhoneNumber.isE164(phone) else {
             throw GatewayError(.invalidRequest, "to_phone must be in E.164 form, like +15551234567", field: "to_phone")
         }
         return .phone(phone)
+    }
+
+    /// `to_phone` alone means sms.
+    private static func platform(_ fields: JSONFields) throws -> Platform {
+        guard let name = try fields.string("platform") else { return .sms }
+        guard let platform = Platform(name: name) else {
+            throw fields.wrong("platform", "facebook, instagram, sms or whatsapp")
+        }
+        return platform
     }
 
     private static func text(_ fields: JSONFields) throws -> String {
@@ -131,7 +139,9 @@ struct SendForm: Sendable {
             switch recipient {
             case .conversation(let id): json.string("conversation_id", id)
             case .phone(let phone): json.string("to_phone", phone)
+            case .platformUser(let user): json.string("platform_user_id", user)
             }
+            json.string("platform", platform.name)
             json.string("text", text)
             json.time("expires_at", expiresAt)
             json.string("metadata", String(decoding: metadata, as: UTF8.self))

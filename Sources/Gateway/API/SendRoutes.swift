@@ -43,6 +43,8 @@ struct SendRoutes: Sendable {
             recipient = .conversation(ledger.ids.decode(.conversation, id) ?? .zero)
         case .phone(let phone):
             recipient = .phone(try ledger.hash(client.id, .smsCustomer, phone), phone)
+        case .platformUser(let user):
+            recipient = .platformUser(try ledger.hash(client.id, .platformUser, user))
         }
         var content = SendContent()
         content.text = form.text
@@ -50,7 +52,7 @@ struct SendRoutes: Sendable {
         content.idempotencyKey = form.idempotencyKey
         return SendRequest(
             client: client.id,
-            platform: .sms,
+            platform: form.platform,
             recipient: recipient,
             kind: "text",
             content: content.json,
@@ -81,7 +83,7 @@ struct SendRoutes: Sendable {
         var response = Answer.json(code, position: message) { json in
             json.string("message_id", ledger.ids.encode(.message, message))
             json.string("conversation_id", ledger.ids.encode(.conversation, record.conversation))
-            json.string("platform", Platform.sms.name)
+            json.string("platform", form.platform.name)
             json.string("status", code == .ok ? status.name : MessageStatus.queued.name)
             json.string("idempotency_key", form.idempotencyKey)
             json.time("created_at", record.time)

@@ -19,7 +19,12 @@ struct WebhookRoutes: Sendable {
     private func get(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let client = try context.requireClient()
         guard let endpoint = client.endpoint else {
-            throw GatewayError(.notFound, "no webhook is set; use PUT /v1/webhook")
+            return Answer.json { json in
+                json.string("url", nil)
+                json.bool("enabled", false)
+                json.string("state", "not_configured")
+                json.string("reason", nil)
+            }
         }
         let settings = try EndpointSettings(try ledger.secret(endpoint.position))
         return Answer.json { WebhookRoutes.write(&$0, endpoint, settings) }
@@ -28,7 +33,10 @@ struct WebhookRoutes: Sendable {
     private func put(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let client = try context.requireClient()
         let form = try EndpointForm(try await request.fields(), configuration, client)
-        let committed = try await ledger.commit { _, _ in
+        let committed = try await ledger.commit { state, context in
+            guard state.clients[client.id]?.hasAddon(at: context.now) ?? false else {
+                throw Refusal(.planRequired, "webhooks need the add-on, active or in trial")
+            }
             let new = NewEvent(
                 .endpointConfigured(form.event),
                 client: client.id,

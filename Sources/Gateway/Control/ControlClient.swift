@@ -9,12 +9,24 @@ package struct ControlClient: Sendable {
     /// - Throws: what the gateway answered as an error, or `unavailable` when it does not answer.
     package func call(_ method: String, _ path: String, _ body: [UInt8]) async throws -> [UInt8] {
         let driver = try CurlDriver(
-            policy: nil, connectionsMax: 1, connectionsPerHostMax: 1, bodyBytesMax: 16 << 20, usesHTTP2: false,
-            unixSocket: socket)
+            policy: nil,
+            connectionsMax: 1,
+            connectionsPerHostMax: 1,
+            bodyBytesMax: 16 << 20,
+            usesHTTP2: false,
+            unixSocket: socket
+        )
         let answer = await driver.perform(
             OutgoingRequest(
-                method: method, url: "http://waybill\(path)", headers: [("Content-Type", "application/json")], body: body,
-                timeout: .seconds(30), connectTimeout: .seconds(5), atMostOnce: true))
+                method: method,
+                url: "http://waybill\(path)",
+                headers: [("Content-Type", "application/json")],
+                body: body,
+                timeout: .seconds(30),
+                connectTimeout: .seconds(5),
+                atMostOnce: true
+            )
+        )
         await driver.shutdown()
         switch answer {
         case .failure:

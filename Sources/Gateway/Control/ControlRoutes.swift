@@ -20,8 +20,8 @@ struct ControlRoutes: Sendable {
             return Answer.json(.ok, bytes: try await tokens.create(role: role, label: try fields.string("label") ?? ""))
         }
         router.get("/tokens") { _, _ in Answer.json(.ok, bytes: try await tokens.list()) }
-        router.post("/tokens/:id/revoke") { _, context in
-            Answer.json(.ok, bytes: try await tokens.revoke(try context.parameter("id")))
+        router.post("/tokens/revoke") { request, _ in
+            Answer.json(.ok, bytes: try await tokens.revoke(try await request.fields().require("id")))
         }
         return router
     }

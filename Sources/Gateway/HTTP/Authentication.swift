@@ -47,14 +47,13 @@ struct ClientAuthentication: RouterMiddleware {
         guard let token = Credential.bearer(request) else {
             throw GatewayError(.unauthorized, "send the API key as Authorization: Bearer …")
         }
-        if token.hasPrefix(Credential.operatorToken) || token.hasPrefix(Credential.auditorToken) {
-            throw GatewayError(.forbidden, "this path takes a client's API key")
-        }
         let hash = Credential.hash(token)
         let now = ledger.now
-        guard let client = try await ledger.read({ $0.clients.client(forKey: hash, at: now) }) else {
-            throw GatewayError(.unauthorized, "the API key is not valid")
+        let (found, role) = try await ledger.read { state in
+            (state.clients.client(forKey: hash, at: now), state.tokens.role(forHash: hash))
         }
+        if role != nil { throw GatewayError(.forbidden, "this path takes a client's API key") }
+        guard let client = found else { throw GatewayError(.unauthorized, "the API key is not valid") }
         var context = context
         context.client = client
         return try await next(request, context)
@@ -73,13 +72,13 @@ struct OperatorAuthentication: RouterMiddleware {
         guard let token = Credential.bearer(request) else {
             throw GatewayError(.unauthorized, "send the operator token as Authorization: Bearer …")
         }
-        if token.hasPrefix(Credential.live) || token.hasPrefix(Credential.test) {
-            throw GatewayError(.forbidden, "this path takes an operator token")
-        }
         let hash = Credential.hash(token)
-        guard let role = try await ledger.read({ $0.tokens.role(forHash: hash) }) else {
-            throw GatewayError(.unauthorized, "the operator token is not valid")
+        let now = ledger.now
+        let (found, client) = try await ledger.read { state in
+            (state.tokens.role(forHash: hash), state.clients.client(forKey: hash, at: now)?.id)
         }
+        if client != nil { throw GatewayError(.forbidden, "this path takes an operator token") }
+        guard let role = found else { throw GatewayError(.unauthorized, "the operator token is not valid") }
         guard role == .operator else { throw GatewayError(.forbidden, "an auditor's token cannot do this") }
         return try await next(request, context)
     }

@@ -75,6 +75,7 @@ extension Ledger {
 /// What a hash stands for; hashes of different things never meet.
 enum LookupDomain: String {
     case smsCustomer = "customer/sms"
+    case platformUser = "customer/platform"
     case smsAccount = "account/sms"
     case twilioMessage = "message/twilio"
     case idempotencyKey = "idempotency-key"

@@ -127,7 +127,8 @@ package struct DeliveryService: Service {
             body: body,
             timeout: DeliveryService.timeout,
             connectTimeout: .seconds(10),
-            atMostOnce: false
+            // The schedule repeats, on record; libcurl must not do so behind its back.
+            atMostOnce: true
         )
         return (outgoing, secrets.first ?? .zero)
     }

@@ -6,6 +6,8 @@ package struct SendRequest: Sendable {
         case conversation(LogPosition)
         /// A phone number: its keyed hash and itself.
         case phone(LookupHash, String)
+        /// A provider's id of a customer, which must be known already.
+        case platformUser(LookupHash)
     }
 
     package var client: LogPosition
@@ -73,7 +75,9 @@ extension LogState {
             return refused(request, Refusal(.idempotencyMismatch, detail))
         }
         do throws(Refusal) {
-            let client = try checkClient(request, context.now)
+            let client = try checkAddon(request, context.now)
+            if case .platformUser = request.recipient { _ = try resolve(request, client, context) }
+            try checkChannel(request, client)
             let (conversation, opening) = try resolve(request, client, context)
             try checkLimits(request, client)
             var event = SendAccepted()
@@ -106,11 +110,15 @@ extension LogState {
         return .refused(refusal, [NewEvent(.sendRefused(event), client: request.client)])
     }
 
-    private func checkClient(_ request: SendRequest, _ now: Timestamp) throws(Refusal) -> ClientRow {
+    private func checkAddon(_ request: SendRequest, _ now: Timestamp) throws(Refusal) -> ClientRow {
         guard let client = clients[request.client] else { throw Refusal(.notFound, "the client does not exist") }
         guard client.hasAddon(at: now) else {
             throw Refusal(.planRequired, "the Send API needs the add-on, active or in trial")
         }
+        return client
+    }
+
+    private func checkChannel(_ request: SendRequest, _ client: ClientRow) throws(Refusal) {
         switch request.platform {
         case .sms:
             guard client.planIncludesPhone, client.channels[.sms] != nil else {
@@ -130,7 +138,6 @@ extension LogState {
             }
             throw Refusal(.unsupportedChannel, "this version sends over sms only")
         }
-        return client
     }
 
     /// Finds the conversation, or opens one for a phone number that is new.
@@ -160,6 +167,12 @@ extension LogState {
                 identifiers: identifiers
             )
             return (context.next, opening)
+        case .platformUser(let hash):
+            guard let row = inbox.conversation(request.client, request.platform, hash) else {
+                throw Refusal(.unknownRecipient, "nobody with this platform_user_id has written yet")
+            }
+            try checkConsent(request, hash)
+            return (row.id, nil)
         }
     }
 

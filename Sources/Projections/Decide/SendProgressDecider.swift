@@ -190,7 +190,7 @@ extension LogState {
             + statusEvent(report, row.conversation, row.platform, seal, ids, context, offset: 1)
     }
 
-    /// `message.status` goes out by subscription only.
+    /// Every status is an event of the client's sequence; `message.status` is delivered by subscription only.
     private func statusEvent(
         _ report: ProviderStatus,
         _ conversation: LogPosition,
@@ -201,9 +201,7 @@ extension LogState {
         offset: Int
     ) -> [NewEvent] {
         let type = "message.status"
-        guard let client = clients[report.client], client.mayReceive(platform, at: context.now),
-            client.endpoint.map({ $0.events.contains(type) || $0.events.contains("*") }) ?? false
-        else { return [] }
+        guard let client = clients[report.client], client.mayReceive(platform, at: context.now) else { return [] }
         let row = inbox.conversations[conversation]
         let publisher = Publisher(state: self, ids: ids, context: context)
         return [

@@ -1,0 +1,69 @@
+package import Log
+
+/// Folds a whole history and checks what must hold in any history, whoever wrote it: `verify --invariants`.
+///
+/// Independent of the deciders: it knows what events mean, not how they came to be decided.
+package struct InvariantCheck {
+    package struct Violation: Sendable, Equatable {
+        package let position: LogPosition
+        package let rule: String
+    }
+
+    package private(set) var violations: [Violation] = []
+    private var state = LogState()
+
+    package init() {}
+
+    /// Looks at one record, in order.
+    package mutating func apply(_ view: RecordView) {
+        let record: EventRecord
+        do {
+            record = try EventRecord(view)
+        } catch {
+            violations.append(Violation(position: view.position, rule: "\(error)"))
+            return
+        }
+        for rule in broken(record) { violations.append(Violation(position: record.position, rule: rule)) }
+        state.apply(record)
+    }
+
+    private func broken(_ record: EventRecord) -> [String] {
+        var rules: [String] = []
+        let references = [record.client, record.conversation, record.message, record.subject]
+        if references.contains(where: { $0 > record.position }) { rules.append("refers to a later record") }
+        switch record.event {
+        case .eventPublished(let event): rules += sequence(event, record)
+        case .deliveryStarted(let event): rules += started(event)
+        case .deliveryFinished(let event): rules += finished(event, record)
+        case .sendStarted(let event): rules += started(event)
+        case .sendFinished:
+            if state.sends.rows[record.message]?.isInFlight != true {
+                rules.append("a call ends that was never started")
+            }
+        default: break
+        }
+        return rules
+    }
+
+    private func sequence(_ event: EventPublished, _ record: EventRecord) -> [String] {
+        let before = state.clients[record.client]?.sequence ?? 0
+        return event.sequence == before + 1 ? [] : ["event number \(event.sequence) follows \(before)"]
+    }
+
+    private func started(_ event: DeliveryStarted) -> [String] {
+        event.deliveries.values.filter { state.deliveries.rows[$0]?.state != .scheduled }
+            .map { "delivery \($0) starts without being scheduled" }
+    }
+
+    private func finished(_ event: DeliveryFinished, _ record: EventRecord) -> [String] {
+        guard let row = state.deliveries.rows[record.subject], row.state == .inFlight else {
+            return ["an attempt ends that was never started"]
+        }
+        return row.attempts == event.attempt ? [] : ["attempt \(event.attempt) ends while \(row.attempts) runs"]
+    }
+
+    private func started(_ event: SendStarted) -> [String] {
+        event.messages.values.filter { state.sends.rows[$0]?.isInFlight ?? true }
+            .map { "message \($0) goes to the provider while not queued" }
+    }
+}
