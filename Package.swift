@@ -69,6 +69,16 @@ let package = Package(
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             swiftSettings: settings),
+        .executableTarget(
+            name: "BenchmarkAppend", dependencies: ["Log"], path: "Benchmarks/Append", swiftSettings: settings),
+        .executableTarget(
+            name: "BenchmarkBaseline",
+            dependencies: [
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            path: "Benchmarks/Baseline",
+            swiftSettings: settings),
         .target(
             name: "TestSupport", dependencies: ["Log"], path: "Tests/Support", swiftSettings: settings),
         .testTarget(name: "LogTests", dependencies: ["Log", "TestSupport"], swiftSettings: settings),

@@ -8,6 +8,8 @@ final class CrashPoint: Sendable {
         var callsLeft: Int
         var generator: SeededGenerator
         var image: SimulatedStorage?
+        var log: EventLog?
+        var acknowledged = LogPosition.zero
     }
 
     private let state: Mutex<State>
@@ -21,12 +23,20 @@ final class CrashPoint: Sendable {
     /// The image, once the call has come.
     var image: SimulatedStorage? { state.withLock { $0.image } }
 
+    /// What the watched log had acknowledged when the image was taken.
+    var acknowledged: LogPosition { state.withLock { $0.acknowledged } }
+
+    func watch(_ log: EventLog) { state.withLock { $0.log = log } }
+
     /// For `SimulatedStorage.setHook`.
     var hook: SimulatedStorage.Hook {
         { [self] call, storage in
             guard call.changesSomething else { return nil }
             state.withLock { state in
-                if state.callsLeft == 0 { state.image = storage.crash(using: &state.generator, options) }
+                if state.callsLeft == 0 {
+                    state.acknowledged = state.log?.durable ?? .zero
+                    state.image = storage.crash(using: &state.generator, options)
+                }
                 state.callsLeft -= 1
             }
             return nil

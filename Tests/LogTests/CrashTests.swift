@@ -1,4 +1,6 @@
 import Glibc
+import Log
+import Synchronization
 import TestSupport
 import Testing
 
@@ -21,5 +23,87 @@ import Testing
     func everyCrashLeavesAPrefixWithEverythingAcknowledged(_ seed: UInt64) async throws {
         let problem = try await CrashWorkload.run(seed: seed, states: Self.statesPerSeed)
         #expect(problem == nil, "WAYBILL_CRASH_SEED=\(seed)")
+    }
+
+    /// The same with appenders that race each other, where only the crash's own choices follow from the seed.
+    @Test(arguments: UInt64(0)..<10)
+    func concurrentAppendersLoseNothing(_ seed: UInt64) async throws {
+        let storage = SimulatedStorage(directory: "/log")
+        let clock = ManualClock()
+        let log = try EventLog.open(directory: "/log", configuration: .small(), storage: storage, now: clock.now)
+        defer { log.close() }
+        let crowd = Crowd(log, clock, seed: seed)
+        storage.setHook { call, storage in crowd.observe(call, storage) }
+        defer { storage.setHook(nil) }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for task in UInt64(0)..<8 { group.addTask { try await crowd.append(task: seed * 8 + task, count: 25) } }
+            try await group.waitForAll()
+        }
+        #expect(crowd.problem == nil, "seed \(seed)")
+        #expect(try log.reader.digests() == crowd.ledger.digests)
+    }
+}
+
+/// Many tasks that append to one log, and crash images of the disk under it.
+private final class Crowd: Sendable {
+    private struct State {
+        var check: CrashCheck
+        var problem: String?
+    }
+
+    private let log: EventLog
+    private let clock: ManualClock
+    private let ledgerLock = Mutex(CrashLedger())
+    private let state: Mutex<State>
+
+    init(_ log: EventLog, _ clock: ManualClock, seed: UInt64) {
+        self.log = log
+        self.clock = clock
+        state = Mutex(State(check: CrashCheck(seed: seed, CrashOptions(lostSectors: .garbage))))
+    }
+
+    var ledger: CrashLedger { ledgerLock.withLock { $0 } }
+    var problem: String? { state.withLock { $0.problem } }
+
+    func append(task: UInt64, count: Int) async throws {
+        var generator = SeededGenerator(seed: task)
+        for _ in 0..<count {
+            let draft = RecordDraft.random(using: &generator, largest: 60_000)
+            var position = try appendInTurn(draft)
+            while position == nil {
+                try await Task.sleep(for: .milliseconds(1))
+                position = try appendInTurn(draft)
+            }
+            if let position { try await log.waitUntilDurable(position) }
+        }
+    }
+
+    /// Nil when the log is overloaded.
+    private func appendInTurn(_ draft: RecordDraft) throws -> LogPosition? {
+        try ledgerLock.withLock { ledger in
+            var next = ledger
+            next.add([draft])
+            clock.time = next.time
+            do throws(LogError) {
+                let position = try log.append([draft], expecting: ledger.next)
+                ledger = next
+                return position
+            } catch {
+                guard error.code == .overloaded else { throw error }
+                return nil
+            }
+        }
+    }
+
+    func observe(_ call: StorageCall, _ storage: SimulatedStorage) -> Int32? {
+        guard call.changesSomething, WriterGate.isWriters(call) else { return nil }
+        state.withLock { state in
+            guard state.problem == nil, state.check.generator.chance(call.kind == .sync ? 0.3 : 0.1) else { return }
+            let acknowledged = log.durable
+            let image = storage.crash(using: &state.check.generator, state.check.options)
+            // Read after the image was taken, so that it names everything the image can hold.
+            state.problem = state.check.problem(with: image, acknowledged: acknowledged, ledger: ledger)
+        }
+        return nil
     }
 }

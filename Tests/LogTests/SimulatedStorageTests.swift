@@ -13,11 +13,15 @@ import Testing
     /// A file with `old` on the medium and `new` in the cache.
     private func fileWithUnsyncedBytes() throws -> any StorageFile {
         let file = try storage.open("/d/file", .create)
-        try old.withUnsafeBytes { try file.write($0, at: 0) }
+        try write(old, to: file, at: 0)
         try file.sync()
         try storage.syncDirectory("/d")
-        try new.withUnsafeBytes { try file.write($0, at: 0) }
+        try write(new, to: file, at: 0)
         return file
+    }
+
+    private func write(_ bytes: [UInt8], to file: any StorageFile, at offset: Int) throws {
+        try bytes.withUnsafeBytes { try file.write($0, at: offset) }
     }
 
     private func images(_ options: CrashOptions = CrashOptions()) -> [SimulatedStorage] {
@@ -57,7 +61,7 @@ import Testing
         #expect(try storage.bytes(of: "/d/file") == new)
         #expect(images().contains { $0.contents["/d/file"] == old })
         // Only writing them again brings them to the medium.
-        try new.withUnsafeBytes { try file.write($0, at: 0) }
+        try write(new, to: file, at: 0)
         try file.sync()
         #expect(images().allSatisfy { $0.contents["/d/file"] == new })
     }
@@ -66,7 +70,7 @@ import Testing
         let file = try fileWithUnsyncedBytes()
         storage.setHook { call, _ in call.kind == .write ? EIO : nil }
         let third = [UInt8](repeating: 3, count: 8192)
-        #expect(throws: LogError(.inputOutput, "")) { try third.withUnsafeBytes { try file.write($0, at: 0) } }
+        #expect(throws: LogError(.inputOutput, "")) { try write(third, to: file, at: 0) }
         #expect(try storage.bytes(of: "/d/file") == third.prefix(4096) + new.suffix(4096))
     }
 
@@ -84,7 +88,7 @@ import Testing
     @Test func aRenameReplacesItsTargetAtomically() throws {
         try fileWithUnsyncedBytes().sync()
         let other = try storage.open("/d/other", .create)
-        try [9].withUnsafeBytes { try other.write($0, at: 0) }
+        try write([9], to: other, at: 0)
         try other.sync()
         try storage.syncDirectory("/d")
         try storage.rename("/d/other", to: "/d/file")
@@ -112,7 +116,7 @@ import Testing
     @Test func aMapShowsLaterWrites() throws {
         let file = try fileWithUnsyncedBytes()
         let region = try file.map(length: 8192)
-        try [7].withUnsafeBytes { try file.write($0, at: 100) }
+        try write([7], to: file, at: 100)
         #expect(region.bytes[100] == 7)
         #expect(region.bytes[101] == 2)
     }
@@ -120,19 +124,19 @@ import Testing
     @Test func aFullDiskTakesWhatFitsAndNoMore() throws {
         storage.setRoom(10_000)
         let file = try fileWithUnsyncedBytes()
-        #expect(throws: LogError(.diskFull, "")) { try new.withUnsafeBytes { try file.write($0, at: 8192) } }
+        #expect(throws: LogError(.diskFull, "")) { try write(new, to: file, at: 8192) }
         #expect(try file.size == 10_000)
-        try new.withUnsafeBytes { try file.write($0, at: 0) }
+        try write(new, to: file, at: 0)
         try storage.remove("/d/file")
         let other = try storage.open("/d/other", .create)
-        try new.withUnsafeBytes { try other.write($0, at: 0) }
+        try write(new, to: other, at: 0)
     }
 
     @Test func anImageAndItsOriginalGoSeparateWays() throws {
         let file = try fileWithUnsyncedBytes()
         try file.sync()
         let image = try #require(images().first)
-        try [7].withUnsafeBytes { try file.write($0, at: 0) }
+        try write([7], to: file, at: 0)
         #expect(try image.bytes(of: "/d/file") == new)
         image.damage("/d/file", at: 1) { $0[0] = 8 }
         #expect(try storage.bytes(of: "/d/file") == [7] + new.dropFirst())

@@ -9,6 +9,8 @@ import Testing
         scheduler.pick(limit: limit) { _ in capacity }.map(\.rawValue)
     }
 
+    private func needsPlanning(_ scheduler: inout Scheduler) -> Bool { scheduler.takeNeedsPlanning() }
+
     private func fill(_ jobs: [(job: UInt64, lane: UInt64, group: String)]) -> Scheduler {
         var scheduler = Scheduler()
         for (job, lane, group) in jobs {
@@ -175,6 +177,40 @@ import Testing
         scheduler.advance(to: Timestamp(40))
         withKnownIssue("stale timers of a folded history offer a job once for each of its retries") {
             #expect(all(&scheduler) == [1])
+        }
+    }
+
+    // MARK: Waking the planner
+
+    @Test func thePlannerIsWokenOnceForWhatIsNew() {
+        var scheduler = fill([(1, 1, "a"), (2, 2, "a")])
+        #expect(needsPlanning(&scheduler))
+        #expect(!needsPlanning(&scheduler))
+        _ = all(&scheduler)
+        scheduler.enqueue(LogPosition(3), lane: LogPosition(1), group: "a")
+        #expect(!needsPlanning(&scheduler), "the lane is taken")
+        scheduler.remove(LogPosition(1))
+        #expect(needsPlanning(&scheduler))
+    }
+
+    @Test func freedCapacityWakesWhoWaitsForIt() {
+        var scheduler = fill([(1, 1, "a"), (2, 2, "a")])
+        _ = scheduler.takeNeedsPlanning()
+        #expect(all(&scheduler, capacity: 1) == [1])
+        scheduler.capacityChanged("b")
+        #expect(!needsPlanning(&scheduler))
+        scheduler.capacityChanged("a")
+        #expect(needsPlanning(&scheduler))
+    }
+
+    /// What the overall limit left lying waits for anybody's end, not for one of its own group.
+    @Test func anyEndWakesWhomTheLimitHeldBack() {
+        var scheduler = fill([(1, 1, "a"), (2, 2, "b")])
+        _ = scheduler.takeNeedsPlanning()
+        #expect(all(&scheduler, limit: 1) == [1])
+        scheduler.capacityChanged("a")
+        withKnownIssue("with every place taken, a client without deliveries of its own in flight is not woken") {
+            #expect(needsPlanning(&scheduler))
         }
     }
 }

@@ -244,7 +244,10 @@ extension World {
 
     func status(_ message: LogPosition) -> MessageStatus? { state.inbox.messages[message]?.status }
 
-    func month(_ client: LogPosition) -> UsageCounters.Month { state.usage.month(client, 202_711) }
+    func month(_ client: LogPosition) -> MonthOfSMS {
+        let month = state.usage.month(client, 202_711)
+        return MonthOfSMS(reserved: month.reserved, used: month.used)
+    }
 }
 
 // MARK: - Deliveries
@@ -283,9 +286,15 @@ extension World {
     }
 }
 
-extension NewEvent {
+/// The SMS of a month, as tests compare them.
+struct MonthOfSMS: Equatable, Sendable {
+    let reserved: UInt64
+    let used: UInt64
+}
+
+extension Event {
     var published: EventPublished? {
-        if case .eventPublished(let event) = event { return event }
+        if case .eventPublished(let event) = self { return event }
         return nil
     }
 }

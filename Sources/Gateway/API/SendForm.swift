@@ -70,6 +70,9 @@ struct SendForm: Sendable {
         guard let platform = Platform(name: name) else {
             throw fields.wrong("platform", "facebook, instagram, sms or whatsapp")
         }
+        if fields.has("to_phone"), platform != .sms, platform != .whatsapp {
+            throw fields.wrong("platform", "sms or whatsapp for a phone number")
+        }
         return platform
     }
 

@@ -1,16 +1,30 @@
 import Foundation
 import Projections
+import Synchronization
 
 /// The month that a send counts in, by the client's own calendar.
 enum UsageMonth {
-    static func isZone(_ identifier: String) -> Bool { TimeZone(identifier: identifier) != nil }
+    /// Making a zone reads the time zone database; that must not happen for every message.
+    private static let zones = Mutex<[String: TimeZone]>([:])
+
+    static func isZone(_ identifier: String) -> Bool { zone(identifier) != nil }
 
     /// Year × 100 + month.
     static func of(_ time: Timestamp, timeZone: String) -> UInt64 {
-        let seconds = Double(time.nanoseconds / 1_000_000_000)
-        let zone = TimeZone(identifier: timeZone)
-        let offset = zone?.secondsFromGMT(for: Date(timeIntervalSince1970: seconds)) ?? 0
-        let date = RFC3339.civil(fromDays: (Int64(seconds) + Int64(offset)) / 86_400)
+        let seconds = Int64(time.nanoseconds / 1_000_000_000)
+        let date = RFC3339.civil(fromDays: (seconds + offset(timeZone, at: seconds)) / 86_400)
         return UInt64(date.year * 100 + date.month)
+    }
+
+    private static func offset(_ identifier: String, at seconds: Int64) -> Int64 {
+        if identifier == "UTC" { return 0 }
+        return Int64(zone(identifier)?.secondsFromGMT(for: Date(timeIntervalSince1970: Double(seconds))) ?? 0)
+    }
+
+    private static func zone(_ identifier: String) -> TimeZone? {
+        if let known = zones.withLock({ $0[identifier] }) { return known }
+        guard let zone = TimeZone(identifier: identifier) else { return nil }
+        zones.withLock { $0[identifier] = zone }
+        return zone
     }
 }

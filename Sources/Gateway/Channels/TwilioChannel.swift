@@ -1,5 +1,5 @@
 import Log
-import Projections
+package import Projections
 
 /// Twilio's credentials of one client, as the operator entered them.
 struct TwilioCredentials: Sendable, Equatable {
@@ -29,21 +29,21 @@ struct TwilioCredentials: Sendable, Equatable {
 }
 
 /// SMS over Twilio: wire to domain and back, without sockets. Facts: `reference/channels.md` section A.
-enum TwilioChannel {
+package enum TwilioChannel {
     // MARK: Inbound
 
     /// What Twilio's form says, or nil when it is not an inbound message.
-    struct Inbound: Sendable, Equatable {
-        var messageSID: String
-        var from: String
-        var to: String
-        var messagingServiceSID: String
-        var text: String
-        var segments: UInt64
-        var optOutType: String
+    package struct Inbound: Sendable, Equatable {
+        package var messageSID: String
+        package var from: String
+        package var to: String
+        package var messagingServiceSID: String
+        package var text: String
+        package var segments: UInt64
+        package var optOutType: String
     }
 
-    static func inbound(_ form: FormBody) -> Inbound? {
+    package static func inbound(_ form: FormBody) -> Inbound? {
         guard let sid = form["MessageSid"] ?? form["SmsMessageSid"] ?? form["SmsSid"], !sid.isEmpty,
             let from = form["From"], !from.isEmpty
         else { return nil }
@@ -66,7 +66,7 @@ enum TwilioChannel {
     private static let startWords: Set<String> = ["START", "YES", "UNSTOP"]
 
     /// Twilio handles the keywords itself; we keep our own register so that a send is refused here, with a clear reason.
-    static func consent(_ inbound: Inbound) -> InboundMessage.Consent? {
+    package static func consent(_ inbound: Inbound) -> InboundMessage.Consent? {
         switch inbound.optOutType {
         case "STOP": return .optOut
         case "START": return .optIn
@@ -80,13 +80,13 @@ enum TwilioChannel {
 
     // MARK: Status
 
-    struct StatusReport: Sendable, Equatable {
-        var messageSID: String
-        var status: MessageStatus?
-        var errorCode: String
+    package struct StatusReport: Sendable, Equatable {
+        package var messageSID: String
+        package var status: MessageStatus?
+        package var errorCode: String
     }
 
-    static func status(_ form: FormBody) -> StatusReport? {
+    package static func status(_ form: FormBody) -> StatusReport? {
         guard let sid = form["MessageSid"] ?? form["SmsSid"], !sid.isEmpty else { return nil }
         let name = form["MessageStatus"] ?? form["SmsStatus"] ?? ""
         return StatusReport(messageSID: sid, status: status(named: name), errorCode: form["ErrorCode"] ?? "")
@@ -133,7 +133,7 @@ enum TwilioChannel {
     }
 
     /// What Twilio's answer, or its absence, says about the message. Only Twilio's own error body proves a refusal.
-    static func result(
+    package static func result(
         _ answer: Result<OutgoingResponse, TransferError>,
         startedAt: Timestamp,
         finishedAt: Timestamp

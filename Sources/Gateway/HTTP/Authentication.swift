@@ -49,7 +49,7 @@ struct ClientAuthentication: RouterMiddleware {
         }
         let hash = Credential.hash(token)
         let now = ledger.now
-        let (found, role) = try await ledger.read { state in
+        let (found, role) = ledger.plan { state in
             (state.clients.client(forKey: hash, at: now), state.tokens.role(forHash: hash))
         }
         if role != nil { throw GatewayError(.forbidden, "this path takes a client's API key") }
@@ -74,7 +74,7 @@ struct OperatorAuthentication: RouterMiddleware {
         }
         let hash = Credential.hash(token)
         let now = ledger.now
-        let (found, client) = try await ledger.read { state in
+        let (found, client) = ledger.plan { state in
             (state.tokens.role(forHash: hash), state.clients.client(forKey: hash, at: now)?.id)
         }
         if client != nil { throw GatewayError(.forbidden, "this path takes an operator token") }

@@ -162,7 +162,8 @@ struct TwilioRoutes: Sendable {
     }
 
     private func credentials(_ client: LogPosition) async throws -> TwilioCredentials? {
-        let channel = try await ledger.read { $0.clients[client]?.channels[.sms]?.position }
-        return try channel.map { try TwilioCredentials(try ledger.secret($0)) }
+        guard let channel = ledger.plan({ $0.clients[client]?.channels[.sms]?.position }) else { return nil }
+        try await ledger.log.waitUntilDurable(channel)
+        return try TwilioCredentials(try ledger.secret(channel))
     }
 }

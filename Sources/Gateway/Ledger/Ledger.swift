@@ -8,7 +8,7 @@ import Synchronization
 /// both win while a sync is running. Readers see the durable head, because every read first waits until the position it
 /// saw is durable. When the log fails, what was folded but not stored is never shown: reads fail from then on.
 ///
-/// Lock order: `state`, then the log's own lock.
+/// Lock order: `state`, then the log's own lock or `planners`.
 package final class Ledger: Sendable {
     package let log: EventLog
     package let keys: KeyStore
@@ -16,8 +16,15 @@ package final class Ledger: Sendable {
     package let isSandbox: Bool
     private let state: Mutex<LogState>
     private let clock: @Sendable () -> UInt64
-    private let listeners = Mutex<[AsyncStream<Void>.Continuation]>([])
+    /// Planners to wake; one signal that waits stands for all.
+    private let planners = Mutex<[Planner: AsyncStream<Void>.Continuation]>([:])
     let secrets = SecretCache()
+
+    /// Who plans work from the state.
+    enum Planner: Hashable, CaseIterable {
+        case deliveries
+        case sends
+    }
 
     package struct Committed<Value: Sendable>: Sendable {
         package let value: Value
@@ -63,7 +70,7 @@ package final class Ledger: Sendable {
         _ decide: (inout LogState, DecisionContext) throws -> ([NewEvent], Value)
     ) throws -> Committed<Value> {
         if edge { try log.admitEdge() }
-        let committed = try state.withLock { state in
+        return try state.withLock { state in
             let now = Timestamp(max(clock(), state.time.nanoseconds + 1))
             let context = DecisionContext(now: now, next: state.position.next)
             let (events, value) = try decide(&state, context)
@@ -71,10 +78,24 @@ package final class Ledger: Sendable {
             let (drafts, records) = try seal(events, context)
             _ = try log.append(drafts, expecting: context.next, time: now.nanoseconds)
             for record in records { state.apply(record) }
+            wakePlanners(&state)
             return Committed(value: value, position: state.position, time: state.time)
         }
-        announce()
-        return committed
+    }
+
+    /// Commits what came of something that has already happened outside. It must not be lost because the disk is full or
+    /// the log busy for a while, so it waits and tries again; only a failed or closing log makes it give up.
+    package func commitOutcome(
+        _ decide: (inout LogState, DecisionContext) throws -> [NewEvent]
+    ) async throws {
+        while true {
+            do {
+                _ = try await commit(edge: false) { state, context in (try decide(&state, context), ()) }
+                return
+            } catch let error as LogError where error.code == .diskFull || error.code == .overloaded {
+                try await Task.sleep(for: .milliseconds(500))
+            }
+        }
     }
 
     /// Gives each event its position, time and sealed bodies.
@@ -141,27 +162,31 @@ package final class Ledger: Sendable {
         return value
     }
 
-    /// The head, durable or not; for planning, whose every step waits for durability itself.
+    /// The head, durable or not; for planning, whose every step waits for durability itself, and for questions whose answer
+    /// nobody can have caused before it was durable: a new key is told to its owner only then.
     func plan<Value: Sendable>(_ body: (inout LogState) -> Value) -> Value { state.withLock { body(&$0) } }
 
     package var head: LogPosition { state.withLock { $0.position } }
 
     // MARK: Tell
 
-    /// A signal after each commit; signals that come while nobody listens are one signal.
-    func changes() -> AsyncStream<Void> {
+    /// A signal whenever there may be something to start; signals that come while the planner works are one signal.
+    func changes(for planner: Planner) -> AsyncStream<Void> {
         let (stream, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
-        listeners.withLock { $0.append(continuation) }
+        planners.withLock { $0[planner] = continuation }
         continuation.yield()
         return stream
     }
 
-    /// Wakes whoever plans, also when only time has passed.
-    func announce() {
-        for listener in listeners.withLock({ $0 }) { listener.yield() }
+    /// Wakes a planner, also when only time has passed.
+    func wake(_ planner: Planner) { planners.withLock { $0[planner] }?.yield() }
+
+    private func wakePlanners(_ state: inout LogState) {
+        if state.deliveries.schedule.takeNeedsPlanning() { wake(.deliveries) }
+        if state.sends.schedule.takeNeedsPlanning() { wake(.sends) }
     }
 
-    func stopAnnouncing() {
-        for listener in listeners.withLock({ $0 }) { listener.finish() }
+    func stopPlanners() {
+        for planner in planners.withLock({ Array($0.values) }) { planner.finish() }
     }
 }

@@ -105,7 +105,7 @@ extension Ledger {
         stopped.reason = reason
         // A log that has failed cannot take the record; there is nobody left to tell, and recovery will see it.
         _ = try? await commit(edge: false) { _, _ in ([NewEvent(.processStopped(stopped))], ()) }
-        stopAnnouncing()
+        stopPlanners()
         log.close()
     }
 }

@@ -18,7 +18,7 @@ package struct DeliveryService: Service {
     let logger: Logger
 
     package func run() async throws {
-        let changes = ledger.changes()
+        let changes = ledger.changes(for: .deliveries)
         await withDiscardingTaskGroup { group in
             for await _ in changes.cancelOnGracefulShutdown() {
                 while let started = startDue() {
@@ -54,8 +54,14 @@ package struct DeliveryService: Service {
             let rows = picked.compactMap { delivery in state.deliveries.rows[delivery].map { (delivery, $0) } }
             return ([NewEvent(.deliveryStarted(event))], rows)
         }
-        // A log that takes no more is fatal for the process as a whole and reported there.
+        // A full disk may have room again; a log that failed for good ends the process elsewhere.
+        if committed == nil { ledger.plan { state in postpone(picked, &state.deliveries.schedule) } }
         return committed.map { Started(jobs: $0.value, position: $0.position, time: $0.time) }
+    }
+
+    private func postpone(_ picked: [LogPosition], _ schedule: inout LaneScheduler<LogPosition>) {
+        let later = ledger.now.advanced(bySeconds: 1)
+        for delivery in picked { schedule.retry(delivery, at: later) }
     }
 
     private func perform(_ started: Started) async {
@@ -72,8 +78,8 @@ package struct DeliveryService: Service {
         do {
             let seal = try ledger.keyReference(at: row.event)
             let result = try await exchange(row, startedAt)
-            _ = try await ledger.commit(edge: false) { state, context in
-                (state.decide(result, for: delivery, seal: seal, context), ())
+            try await ledger.commitOutcome { state, context in
+                state.decide(result, for: delivery, seal: seal, context)
             }
         } catch {
             // Without an outcome on record the delivery stays in flight and is due again after a restart.
@@ -101,9 +107,9 @@ package struct DeliveryService: Service {
     /// The request as of now: body from the log, endpoint and secrets as they are set now.
     private func request(_ row: DeliveryBook.Row) async throws -> (outgoing: OutgoingRequest, secret: LogPosition)? {
         let now = ledger.now
-        guard let client = try await ledger.read({ $0.clients[row.client] }), let endpoint = client.endpoint else {
-            return nil
-        }
+        guard let client = ledger.plan({ $0.clients[row.client] }), let endpoint = client.endpoint else { return nil }
+        let newest = ([endpoint.position] + client.secrets.map(\.position)).max() ?? endpoint.position
+        try await ledger.log.waitUntilDurable(newest)
         let settings = try EndpointSettings(try ledger.secret(endpoint.position))
         let body = try ledger.body(at: row.event, .rendering) ?? []
         guard case .eventPublished(let event) = try ledger.event(at: row.event).event else { return nil }

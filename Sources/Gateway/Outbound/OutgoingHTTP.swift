@@ -47,6 +47,20 @@ package struct OutgoingResponse: Sendable {
     package let bodyTruncated: Bool
     package let duration: Duration
 
+    package init(
+        status: Int,
+        headers: [(name: String, value: String)],
+        body: [UInt8],
+        bodyTruncated: Bool,
+        duration: Duration
+    ) {
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.bodyTruncated = bodyTruncated
+        self.duration = duration
+    }
+
     /// The first value of a header; the name in lower case.
     package func header(_ name: String) -> String? {
         headers.first { $0.name == name }?.value

@@ -11,16 +11,18 @@ package struct PlanningClock: Service {
         await cancelWhenGracefulShutdown {
             while !Task.isCancelled {
                 try? await Task.sleep(for: .milliseconds(50))
-                if isSomethingDue() { ledger.announce() }
+                let (deliveries, sends) = due()
+                if deliveries { ledger.wake(.deliveries) }
+                if sends { ledger.wake(.sends) }
             }
         }
     }
 
-    private func isSomethingDue() -> Bool {
+    /// Paced senders are asked as long as anything waits: their pace is not part of the folded state.
+    private func due() -> (deliveries: Bool, sends: Bool) {
         let now = ledger.now
         return ledger.plan { state in
-            let due = [state.deliveries.schedule.nextTimer, state.sends.schedule.nextTimer].compactMap { $0 }
-            return due.contains { $0 <= now } || !state.sends.rows.isEmpty
+            (state.deliveries.schedule.nextTimer.map { $0 <= now } ?? false, !state.sends.rows.isEmpty)
         }
     }
 }

@@ -18,7 +18,7 @@ package struct SendService: Service {
     let logger: Logger
 
     package func run() async throws {
-        let changes = ledger.changes()
+        let changes = ledger.changes(for: .sends)
         await withDiscardingTaskGroup { group in
             for await _ in changes.cancelOnGracefulShutdown() {
                 while let started = startDue() {
@@ -56,7 +56,14 @@ package struct SendService: Service {
             event.messages = ListField(start)
             return (other + (start.isEmpty ? [] : [NewEvent(.sendStarted(event))]), start)
         }
+        // A full disk may have room again; a log that failed for good ends the process elsewhere.
+        if committed == nil { ledger.plan { state in postpone(picked, &state.sends.schedule) } }
         return committed.map { Started(messages: $0.value, position: $0.position, time: $0.time) }
+    }
+
+    private func postpone(_ picked: [LogPosition], _ schedule: inout LaneScheduler<SendQueue.Sender>) {
+        let later = ledger.now.advanced(bySeconds: 1)
+        for message in picked { schedule.retry(message, at: later) }
     }
 
     private func charge(_ message: LogPosition, _ state: LogState, _ now: Timestamp) {
@@ -81,16 +88,8 @@ package struct SendService: Service {
             let content = try ledger.sendContent(message)
             let result = try await call(message, content, startedAt)
             metrics.count("waybill_send_attempts_total{outcome=\"\(result.outcome.name)\"}")
-            _ = try await ledger.commit(edge: false) { [ids = ledger.ids] state, context in
-                let events = state.decide(
-                    result,
-                    for: message,
-                    seal: seal,
-                    ids: ids,
-                    metadata: content.metadata,
-                    context
-                )
-                return (events, ())
+            try await ledger.commitOutcome { [ids = ledger.ids] state, context in
+                state.decide(result, for: message, seal: seal, ids: ids, metadata: content.metadata, context)
             }
         } catch {
             // Without an outcome on record the next start finds the call in flight and calls its outcome unknown.
@@ -100,7 +99,7 @@ package struct SendService: Service {
 
     private func call(_ message: LogPosition, _ content: SendContent, _ startedAt: Timestamp) async throws -> SendResult
     {
-        let place = try await ledger.read { state in
+        let place = ledger.plan { state in
             state.inbox.messages[message].map { row in
                 (row.client, row.conversation, state.clients[row.client]?.channels[row.platform]?.position)
             }
@@ -108,6 +107,7 @@ package struct SendService: Service {
         guard let (client, conversation, channel) = place, let channel else {
             return SendResult(.rejected, code: "channel_not_connected", startedAt: startedAt)
         }
+        try await ledger.log.waitUntilDurable(channel)
         let credentials = try TwilioCredentials(try ledger.secret(channel))
         let identifiers = try ledger.identifiers(conversation)
         let callback =

@@ -14,6 +14,14 @@ struct SHA256Stream: ~Copyable {
         withUnsafePointer(to: byte) { _ = SHA256_Update(&context, $0, 1) }
     }
 
+    /// One block of an HMAC key: the key, zeros to 64 bytes, each byte xored with `pad`.
+    mutating func update(padded key: [UInt8], with pad: UInt8) {
+        withUnsafeTemporaryAllocation(byteCount: 64, alignment: 8) { block in
+            for index in 0..<64 { block[index] = (index < key.count ? key[index] : 0) ^ pad }
+            update(UnsafeRawBufferPointer(block))
+        }
+    }
+
     mutating func update(_ digest: Digest) {
         withUnsafeBytes(of: digest) { update($0) }
     }

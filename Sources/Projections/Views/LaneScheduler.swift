@@ -27,8 +27,22 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
     private var timers = Heap<Timer>()
     private var ready: [Group: Deque<Job>] = [:]
     private var rotation: Deque<Group> = []
+    /// Set when something may start that could not before. A planner that looked since then need not look again: what is
+    /// still waiting waits for a timer, or for capacity that only a folded event frees.
+    package private(set) var needsPlanning = false
 
     package init() {}
+
+    /// Whether the planner has to look, asked once per change.
+    package mutating func takeNeedsPlanning() -> Bool {
+        defer { needsPlanning = false }
+        return needsPlanning
+    }
+
+    /// A job of the group ended, or the group may run more than before.
+    package mutating func capacityChanged(_ group: Group) {
+        if !(ready[group]?.isEmpty ?? true) { needsPlanning = true }
+    }
 
     /// A new job at the end of its lane.
     package mutating func enqueue(_ job: Job, lane: LogPosition, group: Group) {
@@ -77,7 +91,10 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
     }
 
     private mutating func makeReady(_ job: Job, _ group: Group) {
-        if ready[group]?.isEmpty ?? true, !rotation.contains(group) { rotation.append(group) }
+        if ready[group]?.isEmpty ?? true {
+            needsPlanning = true
+            if !rotation.contains(group) { rotation.append(group) }
+        }
         ready[group, default: []].append(job)
     }
 

@@ -1,0 +1,338 @@
+import Glibc
+import Log
+import TestSupport
+import Testing
+
+/// Guarantee G3: a torn tail is told from damage to what was acknowledged, and damage is never cut away.
+@Suite(.timeLimit(.minutes(2))) struct CorruptionTests {
+    // MARK: The newest segment
+
+    /// A later block or the mark proves each group, so no damaged byte of any group may be taken for a torn write.
+    @Test func damagedGroupsOfTheNewestSegmentAreRefused() async throws {
+        let sample = try await SampleLog.make(groups: 6, isClosed: true)
+        let groups = try sample.blocks(in: sample.newest).filter { $0.frame > 0 }
+        #expect(groups.count == 6)
+        for group in groups {
+            for offset in Array(group.used.prefix(170)) + stride(from: group.used.lowerBound, to: group.used.upperBound, by: 97) {
+                try expectRefusal(of: sample, naming: group) { $0.flip(group.path, at: offset) }
+            }
+        }
+    }
+
+    @Test func lostGroupsOfTheNewestSegmentAreRefused() async throws {
+        let sample = try await SampleLog.make(groups: 6, isClosed: true)
+        for group in try sample.blocks(in: sample.newest).filter({ $0.frame > 0 }) {
+            try expectRefusal(of: sample, naming: group) { $0.erase(group) }
+        }
+    }
+
+    @Test func inStrictModeTheLastGroupIsProtectedBeforeItsAnswer() async throws {
+        let sample = try await SampleLog.make(groups: 3, durability: .strict, isClosed: false)
+        let last = try #require(try sample.blocks(in: sample.newest).last { $0.frame > 0 })
+        try expectRefusal(of: sample, naming: last) { $0.flip(last.path, at: last.offset + 300) }
+        try expectRefusal(of: sample, naming: last) { $0.erase(last) }
+    }
+
+    private func expectRefusal(
+        of sample: SampleLog, naming place: SampleLog.Place, _ damage: (SampleLog) -> Void
+    ) throws {
+        let damaged = sample.copy()
+        damage(damaged)
+        let before = damaged.storage.contents
+        let error = #expect(throws: LogError.self) { try damaged.open().close() }
+        #expect(error?.code == .corrupt)
+        #expect(error?.message.contains("00000000000000000001.wal") == true)
+        #expect(error?.message.contains("offset \(place.offset)") == true, "\(String(describing: error))")
+        #expect(damaged.storage.contents == before, "a refusal changes nothing")
+        #expect(try !damaged.verify().findings.isEmpty)
+    }
+
+    /// What a crash left half-made stays as well when the log is refused: it may be what somebody wants to look at.
+    @Test func aRefusalKeepsUnfinishedFiles() async throws {
+        let sample = try await SampleLog.make(groups: 3, isClosed: true)
+        _ = try sample.storage.open("/log/segment-left.tmp", .create)
+        let first = try #require(try sample.blocks(in: sample.newest).first)
+        try expectRefusal(of: sample, naming: first) { $0.flip(first.path, at: first.offset) }
+    }
+
+    @Test func aDamagedMarkCostsNothing() async throws {
+        let sample = try await SampleLog.make(groups: 3, isClosed: true)
+        let mark = try #require(try sample.blocks(in: sample.newest).last)
+        #expect(mark.frame == 0)
+        for offset in mark.used {
+            let damaged = sample.copy()
+            damaged.flip(mark.path, at: offset)
+            try expectEverything(of: damaged)
+        }
+    }
+
+    @Test func damagedPaddingIsReportedAndCostsNothing() async throws {
+        let sample = try await SampleLog.make(groups: 3, isClosed: true)
+        for block in try sample.blocks(in: sample.newest) {
+            let offset = try #require(block.padding.randomElement())
+            let damaged = sample.copy()
+            damaged.flip(block.path, at: offset)
+            #expect(try damaged.verify().findings.count == 1)
+            let log = try damaged.open()
+            #expect(try log.reader.digests() == sample.ledger.digests)
+            log.close()
+        }
+    }
+
+    @Test func aDamagedHeaderIsRefused() async throws {
+        let sample = try await SampleLog.make(groups: 1, isClosed: true)
+        for offset in Array(0..<140) + stride(from: 140, to: 4096, by: 61) {
+            let damaged = sample.copy()
+            damaged.flip(try damaged.newest, at: offset)
+            let error = #expect(throws: LogError.self) { try damaged.open().close() }
+            #expect(error?.code == .corrupt)
+            #expect(error?.message.contains("00000000000000000001.wal") == true)
+        }
+    }
+
+    /// A file is filled to its size and synced before it takes its name, so no crash makes it shorter.
+    @Test(arguments: [4095, 4096, 8192, 12288, 20480, 1 << 19, (1 << 20) - 4096])
+    func aCutOffSegmentIsRefused(_ size: Int) async throws {
+        let sample = try await SampleLog.make(groups: 3, isClosed: true)
+        try sample.storage.open(sample.newest, .readWrite).truncate(to: size)
+        #expect(throws: LogError(.corrupt, "")) { try sample.open().close() }
+    }
+
+    // MARK: Older segments
+
+    private static func severalSegments() async throws -> SampleLog {
+        let sample = try await SampleLog.make(groups: 14, bytes: 250_000, isClosed: true)
+        #expect(try sample.segments.count == 4)
+        return sample
+    }
+
+    @Test func damageToOlderSegmentsIsFound() async throws {
+        let sample = try await Self.severalSegments()
+        var generator = SeededGenerator(seed: 8)
+        for path in try sample.segments.dropLast() {
+            let size = try sample.storage.bytes(of: path).count
+            for _ in 0..<60 { try expectFound(sample, path, Int.random(in: 0..<size, using: &generator)) }
+        }
+    }
+
+    @Test func damageToEveryKindOfByteInOlderSegmentsIsFound() async throws {
+        let sample = try await Self.severalSegments()
+        let block = try #require(try sample.blocks(in: sample.segments[1]).dropFirst().first)
+        // Block header, group header, the first record's header, and some of its payload.
+        for offset in 0..<(64 + 96 + 96 + 16) { try expectFound(sample, block.path, block.offset + offset) }
+        for offset in [block.padding.lowerBound, block.end - 1] { try expectFound(sample, block.path, offset) }
+    }
+
+    /// The verifier must name it, and a reader must either give the right bytes or refuse.
+    private func expectFound(_ sample: SampleLog, _ path: String, _ offset: Int) throws {
+        let damaged = sample.copy()
+        damaged.flip(path, at: offset)
+        if let report = try? damaged.verify() {
+            #expect(report.findings.contains { path.hasSuffix("\($0.segment).wal") }, "\(path) at \(offset)")
+        }
+        expectNoWrongBytes(damaged)
+    }
+
+    private func expectNoWrongBytes(_ damaged: SampleLog) {
+        guard let log = try? damaged.open() else { return }
+        defer { log.close() }
+        let digests = damaged.ledger.digests
+        for position in UInt64(1)...UInt64(digests.count) {
+            guard let record = try? log.reader.record(at: LogPosition(position)) else { continue }
+            #expect(record.withView(\.computedDigest) == digests[Int(position) - 1])
+        }
+        var position = 0
+        try? log.reader.scan(from: LogPosition(1)) { record in
+            #expect(record.computedDigest == digests[position])
+            position += 1
+        }
+    }
+
+    @Test func aRecordChangedWithItsChecksumsIsFound() async throws {
+        // What a forger would do who knows about checksums: the entry digest no longer fits, nor does the tree.
+        let sample = try await Self.severalSegments()
+        let block = try #require(try sample.blocks(in: sample.segments[1]).first)
+        sample.storage.damage(block.path, at: block.offset) { bytes in
+            bytes[64 + 96 + 96] ^= 1
+            Self.repairChecksums(UnsafeMutableRawBufferPointer(rebasing: bytes[0..<(64 + block.frame)]))
+        }
+        #expect(try sample.verify().findings.contains { $0.segment == 2 })
+    }
+
+    @Test func aRecordReplacedWithItsDigestIsFound() async throws {
+        let sample = try await Self.severalSegments()
+        let block = try #require(try sample.blocks(in: sample.segments[1]).first)
+        sample.storage.damage(block.path, at: block.offset) { bytes in
+            let record = 64 + 96
+            bytes[record + 96] ^= 1
+            let view = RecordView(UnsafeRawBufferPointer(bytes), at: record)
+            for (index, byte) in (view?.computedDigest.bytes ?? []).enumerated() { bytes[record + 64 + index] = byte }
+            Self.repairChecksums(UnsafeMutableRawBufferPointer(rebasing: bytes[0..<(64 + block.frame)]))
+        }
+        // The record now fits its own digest; only the link of the next group and the tree tell.
+        #expect(try sample.verify().findings.contains { $0.segment == 2 || $0.segment == 3 })
+    }
+
+    /// Makes the checksums of a block's group fit again.
+    private static func repairChecksums(_ block: UnsafeMutableRawBufferPointer) {
+        let frame = UnsafeMutableRawBufferPointer(rebasing: block[64...])
+        let body = Checksum.crc32c(UnsafeRawBufferPointer(frame), 96..<frame.count)
+        frame.storeBytes(of: body.littleEndian, toByteOffset: 32, as: UInt32.self)
+        let header = Checksum.crc32c(UnsafeRawBufferPointer(frame), 8..<96)
+        frame.storeBytes(of: header.littleEndian, toByteOffset: 4, as: UInt32.self)
+    }
+
+    @Test(arguments: [0, 1, 2])
+    func aMissingSegmentIsRefused(_ index: Int) async throws {
+        let sample = try await Self.severalSegments()
+        try sample.storage.remove(try sample.segments[index])
+        #expect(throws: LogError(.corrupt, "")) { try sample.open().close() }
+        #expect(throws: LogError(.corrupt, "")) { try sample.verify() }
+    }
+
+    @Test func aForeignSegmentIsRefused() async throws {
+        let sample = try await Self.severalSegments()
+        let other = try await Self.severalSegments()
+        let path = try sample.segments[1]
+        let bytes = try other.storage.bytes(of: path)
+        sample.storage.damage(path, at: 0) { $0.copyBytes(from: bytes) }
+        #expect(throws: LogError(.corrupt, "")) { try sample.open().close() }
+    }
+
+    /// A reader maps older segments, so it must look before it reads behind a file's end.
+    @Test func readingACutOffOlderSegmentIsAnErrorAndNoCrash() async {
+        await #expect(processExitsWith: .success) {
+            let sample = try await CorruptionTests.severalSegments()
+            let path = try sample.segments[0]
+            let last = try #require(try sample.blocks(in: path).last { $0.frame > 0 })
+            try sample.storage.open(path, .readWrite).truncate(to: last.offset + 8192)
+            guard let log = try? sample.open() else { exit(EXIT_SUCCESS) }
+            let error = #expect(throws: LogError.self) { try log.reader.digests() }
+            exit(error?.code == .corrupt ? EXIT_SUCCESS : EXIT_FAILURE)
+        }
+    }
+
+    // MARK: Torn tails
+
+    /// The last group of a log that stopped before its mark: its damage looks like a torn write, and is kept aside.
+    @Test func aTornLastGroupIsKeptInQuarantine() async throws {
+        let sample = try await SampleLog.make(groups: 3, isClosed: false)
+        let last = try #require(try sample.blocks(in: sample.newest).last)
+        #expect(last.frame > 0)
+        sample.flip(last.path, at: last.offset + 300)
+        let torn = try sample.storage.bytes(of: last.path)[last.used]
+        let log = try sample.open()
+        defer { log.close() }
+        #expect(log.durable == LogPosition(4))
+        #expect(try log.reader.digests() == Array(sample.ledger.digests.prefix(4)))
+        let tail = try #require(log.recovery.discarded.first)
+        #expect(log.recovery.discarded.count == 1)
+        #expect(tail.segment == 1)
+        #expect(tail.offset == last.offset)
+        #expect(tail.bytes <= torn.count)
+        let kept = try sample.storage.list("/log/quarantine")
+        #expect(kept.count == 1)
+        let bytes = try sample.storage.bytes(of: "/log/quarantine/" + (try #require(kept.first)))
+        #expect(bytes == Array(torn.prefix(tail.bytes)))
+        #expect(torn.dropFirst(tail.bytes).allSatisfy { $0 == 0 })
+    }
+
+    @Test func aDiscardedTailIsReportedUntilItIsOnRecord() async throws {
+        var sample = try await SampleLog.make(groups: 3, isClosed: false)
+        let last = try #require(try sample.blocks(in: sample.newest).last)
+        sample.flip(last.path, at: last.offset + 300)
+        var tails: [[RecoveryReport.DiscardedTail]] = []
+        for _ in 0..<3 {
+            let log = try sample.open()
+            tails.append(log.recovery.discarded)
+            log.close()
+        }
+        #expect(tails[0].count == 1)
+        #expect(tails.allSatisfy { $0 == tails[0] })
+        let log = try sample.open()
+        try log.acknowledgeDiscarded(try #require(tails[0].first))
+        log.close()
+        let kept = try sample.storage.list("/log/quarantine")
+        #expect(kept.count == 1)
+        for seed in UInt64(0)..<20 {
+            var generator = SeededGenerator(seed: seed)
+            sample.storage = sample.storage.crash(using: &generator)
+            let again = try sample.open()
+            #expect(again.recovery.discarded.isEmpty)
+            again.close()
+        }
+        #expect(try sample.verify().findings.isEmpty)
+    }
+
+    /// A crash at any call of the recovery that discards a tail: the fact and the bytes are not lost.
+    @Test func aDiscardedTailSurvivesCrashesWhileItIsDiscarded() async throws {
+        let sample = try await SampleLog.make(groups: 3, isClosed: false)
+        let last = try #require(try sample.blocks(in: sample.newest).last)
+        sample.flip(last.path, at: last.offset + 300)
+        for seed in UInt64(0)..<150 {
+            let crash = CrashPoint(after: Int(seed % 20), seed: seed)
+            var copy = sample.copy()
+            copy.storage.setHook(crash.hook)
+            try copy.open().close()
+            guard let image = crash.image else { continue }
+            copy.storage = image
+            let log = try copy.open()
+            #expect(log.recovery.discarded.map(\.offset) == [last.offset], "seed \(seed)")
+            #expect(try log.reader.digests() == Array(sample.ledger.digests.prefix(4)))
+            log.close()
+            #expect(try copy.verify().findings.isEmpty, "seed \(seed)")
+        }
+    }
+
+    private func expectEverything(of sample: SampleLog) throws {
+        let log = try sample.open()
+        #expect(try log.reader.digests() == sample.ledger.digests)
+        log.close()
+        #expect(try sample.verify().findings.isEmpty)
+    }
+
+    // MARK: Anything
+
+    /// One flipped bit or one misdirected sector anywhere, together with a crash: in strict mode the log either refuses,
+    /// or has every acknowledged record; what it gives out is right; and the verifier knows when something is not.
+    @Test(arguments: UInt64(0)..<400)
+    func noSingleDamageGoesUnnoticed(_ seed: UInt64) async throws {
+        var generator = SeededGenerator(seed: seed)
+        let storage = SimulatedStorage(directory: "/log")
+        let damage = CrashOptions(
+            lostSectors: .garbage, bitFlips: seed % 2 == 0 ? 1 : 0, misdirectsWrite: seed % 2 == 1)
+        let crash = CrashPoint(after: Int.random(in: 10..<60, using: &generator), seed: seed, damage)
+        let clock = ManualClock()
+        let log = try EventLog.open(
+            directory: "/log", configuration: .small(.strict), storage: storage, now: clock.now)
+        crash.watch(log)
+        storage.setHook(crash.hook)
+        var ledger = CrashLedger()
+        for _ in 0..<12 where crash.image == nil {
+            let drafts = (0..<3).map { _ in RecordDraft.random(using: &generator, largest: 60_000) }
+            ledger.add(drafts)
+            clock.time = ledger.time
+            try await log.appendDurably(drafts)
+        }
+        log.close()
+        guard let image = crash.image else { return }
+        expectNoSilentLoss(SampleLog(storage: image, ledger: ledger), acknowledged: crash.acknowledged)
+    }
+
+    private func expectNoSilentLoss(_ damaged: SampleLog, acknowledged: LogPosition) {
+        let found = (try? damaged.verify().findings.isEmpty) != true
+        do throws(LogError) {
+            let log = try damaged.open()
+            defer { log.close() }
+            #expect(log.durable >= acknowledged)
+            var position = 0
+            let scanned = (try? log.reader.scan(from: LogPosition(1)) { record in
+                #expect(record.computedDigest == damaged.ledger.digests[position])
+                position += 1
+            }) != nil
+            #expect(scanned || found, "a reader stopped at \(position), but the verifier found nothing")
+        } catch {
+            #expect(error.code == .corrupt)
+        }
+    }
+}

@@ -1,0 +1,267 @@
+import Log
+import Projections
+import Testing
+
+@Suite struct SendProgressTests {
+    private let seconds: UInt64 = 1_000_000_000
+
+    // MARK: Before the call
+
+    @Test func aQueueThatWaitedDoesNotFlushWhatIsExpired() throws {
+        var world = World()
+        let client = world.client()
+        let expiry = world.now.advanced(bySeconds: 10)
+        let expiring = try world.send(world.request(client, to: "ana", key: "1") { $0.expiresAt = expiry })
+        let lasting = try world.send(world.request(client, to: "bea", key: "2"))
+        let before = Timestamp(expiry.nanoseconds - 1)
+        #expect(world.state.decideStart([expiring, lasting], now: before).start == [expiring, lasting])
+        let (start, other) = world.state.decideStart([expiring, lasting], now: expiry)
+        #expect(start == [lasting])
+        #expect(other.map(\.event) == [.sendExpired(SendExpired())])
+        #expect(other.first?.message == expiring)
+        world.apply(other)
+        #expect(world.status(expiring) == .failed)
+        #expect(world.state.sends.rows[expiring] == nil)
+        #expect(world.month(client).reserved == 1, "what was not sent is not counted")
+    }
+
+    @Test func aQueueThatWaitedDoesNotFlushWhatIsUnwanted() throws {
+        var world = World()
+        let client = world.client()
+        let message = try world.send(world.request(client, key: "1"))
+        let other = try world.send(world.request(client, to: "bea", key: "2"))
+        world.receive(world.inbound(client, id: "SM1", consent: .optOut))
+        let decided = world.state.decideStart([message, other], now: world.now)
+        #expect(decided.start == [other])
+        var canceled = SendCanceled()
+        canceled.by = "opt_out"
+        #expect(decided.other.map(\.event) == [.sendCanceled(canceled)])
+        world.apply(decided.other)
+        #expect(world.status(message) == .canceled)
+        #expect(world.month(client).reserved == 1)
+    }
+
+    @Test func onlyQueuedMessagesStart() throws {
+        var world = World()
+        let client = world.client()
+        let message = try world.send(world.request(client, key: "1"))
+        world.apply(try world.state.decideCancel(message, client: client, by: "client"))
+        let decided = world.state.decideStart([message, LogPosition(99)], now: world.now)
+        #expect(decided.start.isEmpty)
+        #expect(decided.other.isEmpty)
+    }
+
+    @Test func conversationsKeepTheirOrder() throws {
+        var world = World()
+        let client = world.client()
+        let first = try world.send(world.request(client, key: "1"))
+        let second = try world.send(world.request(client, key: "2"))
+        let other = try world.send(world.request(client, to: "bea", key: "3"))
+        #expect(Set(world.startOffered()) == [first, other])
+        world.finish(first, .retryLater)
+        #expect(world.offeredSends().isEmpty, "what waits for another try holds its conversation")
+        world.pass(seconds: 3)
+        #expect(world.startOffered() == [first])
+        world.finish(first, .accepted)
+        #expect(world.offeredSends() == [second])
+    }
+
+    // MARK: Cancel
+
+    @Test func cancelingWhatIsQueued() throws {
+        var world = World()
+        let client = world.client()
+        let message = try world.send(world.request(client, key: "1"))
+        let events = try world.state.decideCancel(message, client: client, by: "client")
+        #expect(events.map(\.event.type) == [.sendCanceled])
+        world.apply(events)
+        #expect(world.status(message) == .canceled)
+        #expect(world.month(client) == .init(reserved: 0, used: 0))
+        #expect(world.offeredSends().isEmpty)
+        #expect(throws: Refusal(.notCancelable, "")) {
+            try world.state.decideCancel(message, client: client, by: "client")
+        }
+    }
+
+    @Test func cancelingWhatIsNotQueued() throws {
+        var world = World()
+        let client = world.client()
+        let other = world.client()
+        let message = try world.send(world.request(client, key: "1"))
+        #expect(throws: Refusal(.notFound, "")) { try world.state.decideCancel(message, client: other, by: "") }
+        #expect(throws: Refusal(.notFound, "")) { try world.state.decideCancel(.zero, client: client, by: "") }
+        world.start([message])
+        #expect(throws: Refusal(.notCancelable, "")) { try world.state.decideCancel(message, client: client, by: "") }
+        world.finish(message, .retryLater)
+        #expect(try !world.state.decideCancel(message, client: client, by: "").isEmpty)
+        world.start([message])
+        world.finish(message, .accepted)
+        #expect(throws: Refusal(.notCancelable, "")) { try world.state.decideCancel(message, client: client, by: "") }
+    }
+
+    @Test func inboundMessagesCannotBeCanceled() throws {
+        var world = World()
+        let client = world.client()
+        world.receive(world.inbound(client, id: "SM1"))
+        let inbound = try #require(world.state.inbox.messages.keys.first)
+        #expect(throws: Refusal(.notFound, "")) { try world.state.decideCancel(inbound, client: client, by: "") }
+    }
+
+    // MARK: Outcomes
+
+    struct Outcome: Sendable {
+        let outcome: SendOutcome
+        let status: MessageStatus
+        let month: MonthOfSMS
+        let settled: Bool
+    }
+
+    static let outcomes = [
+        Outcome(outcome: .accepted, status: .sent, month: .init(reserved: 0, used: 1), settled: true),
+        Outcome(outcome: .rejected, status: .failed, month: .init(reserved: 0, used: 0), settled: true),
+        Outcome(outcome: .retryLater, status: .queued, month: .init(reserved: 1, used: 0), settled: false),
+        Outcome(outcome: .misconfigured, status: .queued, month: .init(reserved: 1, used: 0), settled: false),
+        Outcome(outcome: .unknown, status: .outcomeUnknown, month: .init(reserved: 1, used: 0), settled: true),
+    ]
+
+    @Test(arguments: outcomes)
+    func whatACallComesTo(_ row: Outcome) throws {
+        var world = World()
+        let client = world.client()
+        let message = try world.send(world.request(client, key: "1"))
+        world.startOffered()
+        #expect(world.status(message) == .sending)
+        let sender = SendQueue.Sender(client: client, platform: .sms)
+        #expect(world.state.sends.inFlightBySender[sender] == 1)
+        #expect(!world.finish(message, row.outcome).isEmpty)
+        #expect(world.status(message) == row.status)
+        #expect(world.month(client) == row.month)
+        #expect((world.state.sends.rows[message] == nil) == row.settled)
+        #expect(world.state.sends.countByClient[client] == (row.settled ? 0 : 1))
+        #expect(world.state.sends.inFlightBySender[sender] == 0)
+        #expect(world.finish(message, .accepted).isEmpty, "a call has one outcome")
+        world.pass(seconds: 3600)
+        #expect(world.offeredSends() == (row.outcome == .retryLater ? [message] : []), "at most once")
+    }
+
+    @Test func backoffDoublesAndGivesUp() throws {
+        var world = World()
+        let client = world.client()
+        let message = try world.send(world.request(client, key: "1"))
+        for attempt in 1...8 {
+            #expect(world.startOffered() == [message])
+            let before = world.context.now
+            let events = world.finish(message, .retryLater, code: "20429")
+            guard case .sendFinished(let finished) = events.first?.event else {
+                Issue.record("no outcome")
+                return
+            }
+            #expect(finished.attempt == UInt64(attempt))
+            #expect(finished.outcome == (attempt < 8 ? .retryLater : .rejected))
+            let wait = UInt64(1) << UInt64(attempt)
+            #expect(finished.retryAt == (attempt < 8 ? before.advanced(bySeconds: wait) : Timestamp(0)))
+            #expect(world.offeredSends().isEmpty)
+            world.now = finished.retryAt
+        }
+        #expect(world.status(message) == .failed)
+        #expect(world.month(client) == .init(reserved: 0, used: 0))
+    }
+
+    /// `Retry-After` of a provider: never sooner than asked, never sooner than the backoff.
+    @Test(arguments: [(asked: UInt64(1), wait: UInt64(2)), (asked: 2, wait: 2), (asked: 900, wait: 900)])
+    func theProviderMayAskForMore(_ row: (asked: UInt64, wait: UInt64)) throws {
+        var world = World()
+        let client = world.client()
+        let message = try world.send(world.request(client, key: "1"))
+        world.startOffered()
+        let before = world.context.now
+        let events = world.finish(message, .retryLater) { $0.retryAfter = row.asked }
+        guard case .sendFinished(let finished) = events.first?.event else {
+            Issue.record("no outcome")
+            return
+        }
+        #expect(finished.retryAt == before.advanced(bySeconds: row.wait))
+    }
+
+    /// A wrong credential pauses the sender; every message that met it goes out when the channel is connected anew.
+    @Test(arguments: [true, false])
+    func aPausedSenderResumes(_ byConnecting: Bool) throws {
+        var world = World()
+        let client = world.client()
+        let first = try world.send(world.request(client, key: "1"))
+        let second = try world.send(world.request(client, to: "bea", key: "2"))
+        world.startOffered()
+        #expect(world.finish(first, .misconfigured, code: "20003").map(\.event.type) == [.sendFinished, .channelPaused])
+        #expect(world.finish(second, .misconfigured, code: "20003").map(\.event.type) == [.sendFinished])
+        #expect(world.state.clients[client]?.channels[.sms]?.pausedFor == "20003")
+        #expect(world.state.sends.rows[first]?.isPaused == true)
+        world.pass(seconds: 86_400)
+        #expect(world.offeredSends().isEmpty)
+        if byConnecting { world.connect(client) } else { world.apply(.channelResumed(ChannelResumed()), client: client) }
+        #expect(world.state.clients[client]?.channels[.sms]?.pausedFor == nil)
+        #expect(world.state.sends.rows[first]?.isPaused == false)
+        world.pass(seconds: 1)
+        #expect(Set(world.startOffered()) == [first, second])
+        world.finish(first, .accepted)
+        #expect(world.status(first) == .sent)
+    }
+
+    @Test func aPausedMessageCanBeCanceled() throws {
+        var world = World()
+        let client = world.client()
+        let message = try world.send(world.request(client, key: "1"))
+        world.startOffered()
+        world.finish(message, .misconfigured)
+        world.apply(try world.state.decideCancel(message, client: client, by: "client"))
+        world.connect(client)
+        world.pass(seconds: 1)
+        #expect(world.offeredSends().isEmpty)
+        #expect(world.month(client).reserved == 0)
+    }
+
+    /// The trail by which the API reads a message's history backwards.
+    @Test func outcomesNameTheOneBefore() throws {
+        var world = World()
+        let client = world.client()
+        let message = try world.send(world.request(client, key: "1"))
+        world.startOffered()
+        let first = world.state.position.next
+        guard case .sendFinished(let event) = world.finish(message, .retryLater).first?.event else { return }
+        #expect(event.previous == message)
+        #expect(world.state.inbox.messages[message]?.trail == first)
+        world.start([message])
+        guard case .sendFinished(let next) = world.finish(message, .accepted).first?.event else { return }
+        #expect(next.previous == first)
+    }
+
+    @Test func aProviderIdFindsItsMessage() throws {
+        var world = World()
+        let client = world.client()
+        let message = try world.send(world.request(client, key: "1"))
+        world.startOffered()
+        world.finish(message, .accepted) { $0.providerKey = World.hash("AC/SM9") }
+        #expect(world.state.deduplication.sentMessage(client, World.hash("AC/SM9")) == message)
+        #expect(world.state.deduplication.sentMessage(.zero, World.hash("AC/SM9")) == nil)
+    }
+
+    /// A restart in the middle of retries offers each message once: sending is at most once.
+    @Test func aRestartOffersARetriedMessageOnce() throws {
+        var world = World()
+        let client = world.client()
+        let message = try world.send(world.request(client, key: "1"))
+        world.startOffered()
+        world.finish(message, .retryLater)
+        world.pass(seconds: 3)
+        world.startOffered()
+        world.finish(message, .retryLater)
+        world.state = try world.rebuilt()
+        withKnownIssue("a rebuilt schedule has one timer for each retry that ever was: the SMS goes out twice") {
+            #expect(world.offeredSends().isEmpty, "the second retry is not due yet")
+        }
+        world.state = try world.rebuilt()
+        world.pass(seconds: 60)
+        withKnownIssue("a rebuilt schedule has one timer for each retry that ever was: the SMS goes out twice") {
+            #expect(world.offeredSends() == [message])
+        }
+    }
+}
