@@ -54,14 +54,17 @@ package struct GatewayApplication: Service {
         try await sandbox?.start()
         let webhooks = try CurlDriver(
             policy: AddressPolicy(allowed: allowedNetworks),
-            connectionsMax: 512,
-            connectionsPerHostMax: 64,
+            connectionsMax: DeliveryService.inFlightMax,
+            // Several clients may have their endpoints on one host; what bounds a client is its own `max_in_flight`.
+            connectionsPerHostMax: DeliveryService.inFlightMax,
             usesHTTP2: false
         )
+        // A provider's answer repeats the text of the message; cut off, its id could not be read.
         let providers = try CurlDriver(
             policy: nil,
             connectionsMax: 256,
-            connectionsPerHostMax: 64,
+            connectionsPerHostMax: 256,
+            bodyBytesMax: 64 << 10,
             usesHTTP2: false
         )
         var settings = configuration

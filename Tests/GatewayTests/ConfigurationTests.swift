@@ -95,7 +95,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "data: /d\nlistenn: x\n", "data: /d\nwebhooks:\n  allow_htp: true\n", "{\"data\":\"/d\",\"x\":{\"y\":{\"z\":1}}}",
+        "data: /d\nlistenn: x\n", "data: /d\nwebhooks:\n  allow_htp: true\n",
+        "{\"data\":\"/d\",\"x\":{\"y\":{\"z\":1}}}",
         "data: /d\nwebhooks.allow_http.more: 1\n", "data: /d\n1: 2\n",
     ])
     func unknownKeysInTheFileAreErrors(_ text: String) {

@@ -161,11 +161,10 @@ extension GatewayProbe {
     /// Twilio's form, signed with the account's token unless another signature is given.
     func twilio(
         _ account: Account,
-        _ what: String = "sms",
         _ fields: [(String, String)],
         signature: String? = nil
     ) async throws -> Reply {
-        let target = "/channels/twilio/\(account.id)/\(what)"
+        let target = "/channels/twilio/\(account.id)/sms"
         let expected = TwilioSignature.expected(
             token: [UInt8](Self.authToken.utf8),
             url: Self.publicURL + target,

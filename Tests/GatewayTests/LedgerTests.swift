@@ -74,7 +74,9 @@ struct LedgerTests {
     }
 
     private func receive(_ ledger: Ledger, _ message: InboundMessage) async throws {
-        _ = try await ledger.commit { [ids = ledger.ids] state, context in (state.decide(message, ids: ids, context), ()) }
+        _ = try await ledger.commit { [ids = ledger.ids] state, context in
+            (state.decide(message, ids: ids, context), ())
+        }
     }
 
     // MARK: One writer decides
@@ -169,10 +171,22 @@ struct LedgerTests {
 
     // MARK: Reopening
 
-    /// As of where it was closed, the history says what the process knew; and segments were rolled on the way.
-    @Test func stateAfterReopeningAgrees() async throws {
-        let directory = TemporaryDirectory()
+    /// What a process did before it ended. Its ledger is gone when this returns, and with it the writer's lock.
+    ///
+    /// - Parameter orderly: false ends the process without putting its stop on record, as a crash does.
+    private func before<Value>(
+        _ directory: TemporaryDirectory,
+        orderly: Bool = true,
+        _ body: (Ledger, LogPosition) async throws -> Value
+    ) async throws -> Value {
         let (ledger, client) = try await open(directory)
+        let value = try await body(ledger, client)
+        if orderly { await ledger.close(reason: "test") } else { ledger.log.close() }
+        return value
+    }
+
+    /// Enough traffic to fill several segments.
+    private func traffic(_ ledger: Ledger, _ client: LogPosition) async throws {
         for batch in 0..<40 as Range<UInt64> {
             try await withThrowingTaskGroup { group in
                 for number in 0..<25 as Range<UInt64> {
@@ -185,38 +199,46 @@ struct LedgerTests {
                 try await group.waitForAll()
             }
         }
-        let before = try await ledger.read { copy $0 }
-        await ledger.close(reason: "test")
+    }
+
+    @Test func stateAfterReopeningAgrees() async throws {
+        let directory = TemporaryDirectory()
+        let (known, client) = try await before(directory) { ledger, client in
+            try await traffic(ledger, client)
+            return (try await ledger.read { copy $0 }, client)
+        }
         let reopened = try await GatewayProbe.openLedger(directory)
         var past = LogState()
-        try past.catchUp(reopened.log.reader, through: before.position)
-        #expect(past.agrees(with: before))
+        try past.catchUp(reopened.log.reader, through: known.position)
+        #expect(past.agrees(with: known))
         var now = LogState()
         try now.catchUp(reopened.log.reader, through: reopened.head)
         let live = try await reopened.read { copy $0 }
         #expect(now.agrees(with: live))
+        #expect(live.inbox.messages.count == 2000)
         let again = try await send(reopened, request(client, key: 7))
         #expect(again.replayed, "a restart forgot an idempotency key")
-        #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path + "/data").count > 3)
+        let names = try FileManager.default.contentsOfDirectory(atPath: directory.path + "/data")
+        #expect(names.count { $0.hasSuffix(".wal") } > 1, "the history lies in one segment only")
         await reopened.close(reason: "test")
     }
 
     @Test func bodiesOpenAfterReopening() async throws {
         let directory = TemporaryDirectory()
-        let (ledger, client) = try await open(directory)
-        var message = inbound(client, 1)
-        message.text = "Grüße aus dem Log"
-        message.providerBytes = [1, 2, 3]
-        try await receive(ledger, message)
-        let positions = try await ledger.read { state in (state.inbox.messages.keys.min(), state.position) }
-        await ledger.close(reason: "test")
+        let (first, last) = try await before(directory) { ledger, client in
+            var message = inbound(client, 1)
+            message.text = "Grüße aus dem Log"
+            message.providerBytes = [1, 2, 3]
+            try await receive(ledger, message)
+            return try await ledger.read { state in (state.inbox.messages.keys.min(), state.position) }
+        }
         let reopened = try await GatewayProbe.openLedger(directory)
-        let position = try #require(positions.0)
+        let position = try #require(first)
         let content = try JSONFields(try #require(try reopened.body(at: position, .content)))
         #expect(try content.string("text") == "Grüße aus dem Log")
         #expect(try reopened.body(at: position, .providerBytes) == [1, 2, 3])
         #expect(try reopened.body(at: position, .responseExcerpt) == nil)
-        let rendering = try JSONFields(try #require(try reopened.body(at: positions.1, .rendering)))
+        let rendering = try JSONFields(try #require(try reopened.body(at: last, .rendering)))
         #expect(try rendering.object("data")?.object("message")?.string("text") == "Grüße aus dem Log")
         await reopened.close(reason: "test")
     }
@@ -224,21 +246,22 @@ struct LedgerTests {
     /// At most once: a call that was under way may have had an effect, so it is not made again.
     @Test func sendsInFlightBecomeUnknown() async throws {
         let directory = TemporaryDirectory()
-        let (ledger, client) = try await open(directory)
-        let sent = try await send(ledger, request(client, key: 1))
-        let queued = try await send(ledger, request(client, key: 2))
-        _ = try await ledger.commit { _, _ in
-            var event = SendStarted()
-            event.messages = ListField([sent.message])
-            return ([NewEvent(.sendStarted(event))], ())
+        let (client, sent, queued) = try await before(directory, orderly: false) { ledger, client in
+            let sent = try await send(ledger, request(client, key: 1)).message
+            let queued = try await send(ledger, request(client, key: 2)).message
+            _ = try await ledger.commit { _, _ in
+                var event = SendStarted()
+                event.messages = ListField([sent])
+                return ([NewEvent(.sendStarted(event))], ())
+            }
+            return (client, sent, queued)
         }
-        ledger.log.close()
         let reopened = try await GatewayProbe.openLedger(directory)
         let state = try await reopened.read { copy $0 }
-        #expect(state.inbox.messages[sent.message]?.status == .outcomeUnknown)
-        #expect(state.sends.rows[sent.message] == nil)
+        #expect(state.inbox.messages[sent]?.status == .outcomeUnknown)
+        #expect(state.sends.rows[sent] == nil)
         #expect(state.usage.month(client, 202_611).reserved == 2, "it may have been sent, so it stays reserved")
-        #expect(state.inbox.messages[queued.message]?.status == .queued)
+        #expect(state.inbox.messages[queued]?.status == .queued)
         #expect(state.sends.inFlight.isEmpty)
         await reopened.close(reason: "test")
     }
@@ -246,15 +269,16 @@ struct LedgerTests {
     /// At least once: a delivery that was under way is due again, and no step of the schedule is used.
     @Test func deliveriesInFlightAreDueAgain() async throws {
         let directory = TemporaryDirectory()
-        let (ledger, client) = try await open(directory)
-        try await receive(ledger, inbound(client, 1))
-        let delivery = ledger.head
-        _ = try await ledger.commit { _, _ in
-            var event = DeliveryStarted()
-            event.deliveries = ListField([delivery])
-            return ([NewEvent(.deliveryStarted(event))], ())
+        let delivery = try await before(directory, orderly: false) { ledger, client in
+            try await receive(ledger, inbound(client, 1))
+            let delivery = ledger.head
+            _ = try await ledger.commit { _, _ in
+                var event = DeliveryStarted()
+                event.deliveries = ListField([delivery])
+                return ([NewEvent(.deliveryStarted(event))], ())
+            }
+            return delivery
         }
-        ledger.log.close()
         let reopened = try await GatewayProbe.openLedger(directory)
         let row = try #require(try await reopened.read { $0.deliveries.rows[delivery] })
         #expect(row.state == .scheduled)

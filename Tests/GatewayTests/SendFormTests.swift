@@ -45,7 +45,8 @@ import Testing
         Bad(to(#""idempotency_key":"a\nb""#), "idempotency_key"), Bad(to(#""idempotency_key":7"#), "idempotency_key"),
     ]
 
-    static let senders: [Bad] = ["from", "from_phone", "sender", "sender_id", "messaging_service_sid"].map { name in
+    static let senders: [Bad] = ["from", "from_phone", "sender", "sender_id", "messaging_service_sid"].map {
+        (name: String) in
         Bad(to("\"\(name)\":\"+15550001111\""), name, code: "unknown_field")
     }
 

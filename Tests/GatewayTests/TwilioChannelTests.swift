@@ -80,7 +80,8 @@ import Testing
     }
 
     static let bare = [
-        Bare(500, ""), Bare(502, "<html>Bad Gateway</html>"), Bare(503, "{}"), Bare(504, "[]"), Bare(500, "{\"code\":0}"),
+        Bare(500, ""), Bare(502, "<html>Bad Gateway</html>"), Bare(503, "{}"), Bare(504, "[]"),
+        Bare(500, "{\"code\":0}"),
         Bare(500, "{\"code\":\"20003\"}"), Bare(201, ""), Bare(201, "{\"sid\":\"\"}"), Bare(200, "<xml/>"),
         Bare(302, ""), Bare(400, "nope"), Bare(403, "<html>"),
     ]
@@ -214,7 +215,8 @@ import Testing
     @Test(arguments: statuses)
     func statusNames(_ row: (name: String, status: MessageStatus?)) throws {
         for field in ["MessageStatus", "SmsStatus"] {
-            let report = try #require(TwilioChannel.status(try form("MessageSid=SM1&\(field)=\(row.name)&ErrorCode=30003")))
+            let form = try form("MessageSid=SM1&\(field)=\(row.name)&ErrorCode=30003")
+            let report = try #require(TwilioChannel.status(form))
             #expect(report.status == row.status)
             #expect(report.messageSID == "SM1")
             #expect(report.errorCode == "30003")

@@ -20,13 +20,16 @@ import Testing
         (
             key: "feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308",
             nonce: "cafebabefacedbaddecaf888", context: "feedfacedeadbeeffeedfacedeadbeefabaddad2",
-            plaintext: "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525"
+            plaintext:
+                "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525"
                 + "b16aedf5aa0de657ba637b39",
             box: "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838"
                 + "c5f61e6393ba7a0abcc9f66276fc6ece0f4e1768cddf8853bb2d551b"
         ),
     ])
-    func opensWhatOthersSealed(_ row: (key: String, nonce: String, context: String, plaintext: String, box: String)) throws {
+    func opensWhatOthersSealed(
+        _ row: (key: String, nonce: String, context: String, plaintext: String, box: String)
+    ) throws {
         let key = try #require(Hex.decode(row.key))
         let box = try #require(Hex.decode(row.nonce + row.box))
         let opened = AEAD.open(box, key: key, authenticated: try #require(Hex.decode(row.context)))
@@ -67,7 +70,9 @@ import Testing
         #expect(AEAD.open(box, key: key + [0], authenticated: context) == nil)
         #expect(AEAD.open(box, key: key, authenticated: []) == nil)
         #expect(AEAD.open(box + [0], key: key, authenticated: context) == nil)
-        for count in 0..<box.count { #expect(AEAD.open(Array(box.prefix(count)), key: key, authenticated: context) == nil) }
+        for count in 0..<box.count {
+            #expect(AEAD.open(Array(box.prefix(count)), key: key, authenticated: context) == nil)
+        }
     }
 
     @Test func noTwoBoxesShareANonce() {

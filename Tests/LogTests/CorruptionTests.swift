@@ -13,7 +13,9 @@ import Testing
         let groups = try sample.blocks(in: sample.newest).filter { $0.frame > 0 }
         #expect(groups.count == 6)
         for group in groups {
-            for offset in Array(group.used.prefix(170)) + stride(from: group.used.lowerBound, to: group.used.upperBound, by: 97) {
+            for offset in Array(group.used.prefix(170))
+                + stride(from: group.used.lowerBound, to: group.used.upperBound, by: 97)
+            {
                 try expectRefusal(of: sample, naming: group) { $0.flip(group.path, at: offset) }
             }
         }
@@ -34,16 +36,18 @@ import Testing
     }
 
     private func expectRefusal(
-        of sample: SampleLog, naming place: SampleLog.Place, _ damage: (SampleLog) -> Void
+        of sample: SampleLog,
+        naming place: SampleLog.Place,
+        _ damage: (SampleLog) -> Void
     ) throws {
         let damaged = sample.copy()
         damage(damaged)
-        let before = damaged.storage.contents
+        let before = damaged.storage.contents.mapValues { Crypto.sha256($0) }
         let error = #expect(throws: LogError.self) { try damaged.open().close() }
         #expect(error?.code == .corrupt)
         #expect(error?.message.contains("00000000000000000001.wal") == true)
         #expect(error?.message.contains("offset \(place.offset)") == true, "\(String(describing: error))")
-        #expect(damaged.storage.contents == before, "a refusal changes nothing")
+        #expect(damaged.storage.contents.mapValues { Crypto.sha256($0) } == before, "a refusal changes nothing")
         #expect(try !damaged.verify().findings.isEmpty)
     }
 
@@ -295,16 +299,27 @@ import Testing
 
     /// One flipped bit or one misdirected sector anywhere, together with a crash: in strict mode the log either refuses,
     /// or has every acknowledged record; what it gives out is right; and the verifier knows when something is not.
-    @Test(arguments: UInt64(0)..<400)
-    func noSingleDamageGoesUnnoticed(_ seed: UInt64) async throws {
+    @Test(arguments: UInt64(0)..<8)
+    func noSingleDamageGoesUnnoticed(_ part: UInt64) async throws {
+        for seed in (part * 50)..<(part * 50 + 50) { try await damageOnce(seed) }
+    }
+
+    private func damageOnce(_ seed: UInt64) async throws {
         var generator = SeededGenerator(seed: seed)
         let storage = SimulatedStorage(directory: "/log")
         let damage = CrashOptions(
-            lostSectors: .garbage, bitFlips: seed % 2 == 0 ? 1 : 0, misdirectsWrite: seed % 2 == 1)
+            lostSectors: .garbage,
+            bitFlips: seed % 2 == 0 ? 1 : 0,
+            misdirectsWrite: seed % 2 == 1
+        )
         let crash = CrashPoint(after: Int.random(in: 10..<60, using: &generator), seed: seed, damage)
         let clock = ManualClock()
         let log = try EventLog.open(
-            directory: "/log", configuration: .small(.strict), storage: storage, now: clock.now)
+            directory: "/log",
+            configuration: .small(.strict),
+            storage: storage,
+            now: clock.now
+        )
         crash.watch(log)
         storage.setHook(crash.hook)
         var ledger = CrashLedger()
@@ -326,10 +341,11 @@ import Testing
             defer { log.close() }
             #expect(log.durable >= acknowledged)
             var position = 0
-            let scanned = (try? log.reader.scan(from: LogPosition(1)) { record in
-                #expect(record.computedDigest == damaged.ledger.digests[position])
-                position += 1
-            }) != nil
+            let scanned =
+                (try? log.reader.scan(from: LogPosition(1)) { record in
+                    #expect(record.computedDigest == damaged.ledger.digests[position])
+                    position += 1
+                }) != nil
             #expect(scanned || found, "a reader stopped at \(position), but the verifier found nothing")
         } catch {
             #expect(error.code == .corrupt)

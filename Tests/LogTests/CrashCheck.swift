@@ -48,7 +48,10 @@ struct CrashCheck {
 
     /// Returns what is wrong, or nil.
     mutating func problem(
-        with image: SimulatedStorage, acknowledged: LogPosition, ledger: CrashLedger, crashes: Int = 1
+        with image: SimulatedStorage,
+        acknowledged: LogPosition,
+        ledger: CrashLedger,
+        crashes: Int = 1
     ) -> String? {
         states += 1
         let again = crashes < 3 && generator.chance(crashesAgain) ? SecondCrash(using: &generator, options) : nil
@@ -56,7 +59,12 @@ struct CrashCheck {
         var later = ledger
         do {
             let clock = ManualClock(ledger.time + 1_000_000)
-            let log = try EventLog.open(directory: "/log", configuration: .small(), storage: image, now: clock.now)
+            let log = try EventLog.open(
+                directory: "/log",
+                configuration: .unhurried(),
+                storage: image,
+                now: clock.now
+            )
             defer { log.close() }
             again?.serve()
             let recovered = log.durable
@@ -67,8 +75,11 @@ struct CrashCheck {
             if let problem = try verify(image, later) { return describe(problem, crashes) }
             guard let again, let (second, served) = again.image else { return nil }
             return problem(
-                with: second, acknowledged: served ? recovered : acknowledged, ledger: served ? later : ledger,
-                crashes: crashes + 1)
+                with: second,
+                acknowledged: served ? recovered : acknowledged,
+                ledger: served ? later : ledger,
+                crashes: crashes + 1
+            )
         } catch {
             return describe("\(error)", crashes)
         }
@@ -96,7 +107,7 @@ struct CrashCheck {
             let drafts = [RecordDraft.random(using: &generator, largest: 5000)]
             ledger.add(drafts)
             clock.time = ledger.time
-            try log.appendWaitingForRoom(drafts)
+            try log.appendDurablyBlocking(drafts)
         }
     }
 
@@ -123,6 +134,7 @@ private final class SecondCrash: Sendable {
 
     private let state: Mutex<State>
     private let options: CrashOptions
+    private let opener = pthread_self()
 
     init(using generator: inout SeededGenerator, _ options: CrashOptions) {
         // Opening makes about a dozen changing calls; with what follows, it is rarely more than twenty.
@@ -141,8 +153,11 @@ private final class SecondCrash: Sendable {
         { [self] call, storage in
             state.withLock { state in
                 // The thread that prepares segments comes and goes as it likes; what it writes has no meaning yet.
-                guard call.changesSomething, !state.isServing || WriterGate.isWriters(call) else { return }
-                if state.callsLeft == 0 { state.image = (storage.crash(using: &state.generator, options), state.isServing) }
+                let isOpening = !state.isServing && pthread_equal(opener, pthread_self()) != 0
+                guard call.changesSomething, isOpening || WriterGate.isWriters(call) else { return }
+                if state.callsLeft == 0 {
+                    state.image = (storage.crash(using: &state.generator, options), state.isServing)
+                }
                 state.callsLeft -= 1
             }
             return nil
@@ -151,11 +166,12 @@ private final class SecondCrash: Sendable {
 }
 
 extension EventLog {
-    /// Appends at the log's end from a thread, waiting while the next segment is still being made.
-    func appendWaitingForRoom(_ drafts: [RecordDraft]) throws {
+    /// Appends at the log's end from a thread and waits until the records are durable.
+    func appendDurablyBlocking(_ drafts: [RecordDraft]) throws {
         for _ in 0..<5000 {
             do throws(LogError) {
-                _ = try append(drafts, expecting: next)
+                let last = try append(drafts, expecting: next)
+                while durable < last && failure == nil { usleep(20) }
                 return
             } catch {
                 guard error.code == .overloaded else { throw error }

@@ -6,8 +6,9 @@ import TestSupport
 /// One life of a log on a simulated disk, drawn from a seed: rounds of appends, reopenings, crashes and failed writes. At
 /// its storage calls it takes crash images and hands them to a `CrashCheck`.
 ///
-/// What gathers behind each flight is controlled through a `WriterGate`, so a seed gives the same groups again. The names,
-/// nonces and the preparing thread's timing are not part of the seed; they decide nothing that the oracle looks at.
+/// A seed gives the same life again: what gathers behind each flight is controlled through a `WriterGate`, and each round
+/// begins when the threads of the log have come to rest. Random names and nonces are not part of the seed; they decide
+/// nothing that the oracle looks at.
 final class CrashWorkload: Sendable {
     private struct State {
         var check: CrashCheck
@@ -15,6 +16,8 @@ final class CrashWorkload: Sendable {
         /// What had been acknowledged when the log that is open now, or being opened, was opened.
         var acknowledged = LogPosition.zero
         var log: EventLog?
+        /// The thread that is opening the log; what other threads do meanwhile is of no interest yet.
+        var opener: pthread_t?
         var problem: String?
         /// Writer's calls until one fails, and with which error.
         var failure: (calls: Int, number: Int32)?
@@ -50,18 +53,21 @@ final class CrashWorkload: Sendable {
 
     /// Opens the log, works for some rounds, stops in one of several ways, and returns the disk the next session finds.
     private func session(
-        on storage: SimulatedStorage, using generator: inout SeededGenerator
+        on storage: SimulatedStorage,
+        using generator: inout SeededGenerator
     ) async throws -> SimulatedStorage {
         storage.setHook { [self] call, storage in observe(call, storage) }
-        defer { storage.setHook(nil) }
-        var configuration = LogConfiguration.small(generator.chance(0.3) ? .strict : .normal)
-        configuration.idleMarkDelay = generator.chance(0.2) ? .milliseconds(1) : .seconds(3600)
+        var configuration = LogConfiguration.unhurried(generator.chance(0.3) ? .strict : .normal)
+        let marksWhenIdle = generator.chance(0.2)
+        if marksWhenIdle { configuration.idleMarkDelay = .milliseconds(1) }
+        state.withLock { $0.opener = pthread_self() }
         let log = try EventLog.open(directory: "/log", configuration: configuration, storage: storage, now: clock.now)
         adopt(log)
         defer { log.close() }
         let rounds = Int.random(in: 1...12, using: &generator)
         if generator.chance(0.35) { planFailure(rounds, using: &generator) }
         for _ in 0..<rounds where !isDone {
+            settle(log, storage, isMarked: marksWhenIdle)
             if try await round(log, using: &generator) == false { break }
         }
         return finish(log, storage, using: &generator)
@@ -76,7 +82,23 @@ final class CrashWorkload: Sendable {
             state.ledger.cut(to: recovered)
             state.acknowledged = recovered
             state.log = log
+            state.opener = nil
         }
+    }
+
+    /// Waits until the next segment is prepared and, where idle logs are marked, the mark is there.
+    private func settle(_ log: EventLog, _ storage: SimulatedStorage, isMarked: Bool) {
+        for _ in 0..<2000 where log.failure == nil {
+            let isPrepared = storage.paths.contains { $0.hasSuffix(".tmp") }
+            if isPrepared, storage.isSynced, !isMarked || hasMark(log, storage) { return }
+            usleep(500)
+        }
+    }
+
+    private func hasMark(_ log: EventLog, _ storage: SimulatedStorage) -> Bool {
+        let sample = SampleLog(storage: storage, ledger: CrashLedger())
+        let blocks = try? sample.blocks(in: sample.newest)
+        return log.durable == log.recovery.recoveredThrough || blocks?.last?.frame == 0
     }
 
     private func planFailure(_ rounds: Int, using generator: inout SeededGenerator) {
@@ -146,11 +168,14 @@ final class CrashWorkload: Sendable {
     }
 
     private func finish(
-        _ log: EventLog, _ storage: SimulatedStorage, using generator: inout SeededGenerator
+        _ log: EventLog,
+        _ storage: SimulatedStorage,
+        using generator: inout SeededGenerator
     ) -> SimulatedStorage {
         let failed = state.withLock { $0.hasFailed }
         let crashes = generator.chance(0.5)
-        if !crashes && !failed { log.close() }
+        if failed || !crashes { log.close() }
+        storage.setHook(nil)
         let acknowledged = log.durable
         let next = crashes ? storage.crash(using: &generator, options) : storage
         state.withLock { state in
@@ -171,7 +196,7 @@ final class CrashWorkload: Sendable {
     private func observe(_ call: StorageCall, _ storage: SimulatedStorage) -> Int32? {
         gate.pass(call)
         guard call.changesSomething else { return nil }
-        let isOpening = state.withLock { $0.log == nil }
+        let isOpening = state.withLock { $0.opener.map { pthread_equal($0, pthread_self()) != 0 } ?? false }
         guard isOpening || WriterGate.isWriters(call) else { return nil }
         takeImages(of: storage, before: call, isOpening: isOpening)
         return isOpening ? nil : failure(of: call)

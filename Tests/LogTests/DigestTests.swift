@@ -14,13 +14,16 @@ import Testing
         // RFC 4231 test case 2 and RFC 2202 test case 2.
         #expect(
             Hex.encode(Crypto.hmacSHA256(key: [UInt8]("Jefe".utf8), message: message))
-                == "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843")
+                == "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        )
         #expect(
             Hex.encode(Crypto.hmacSHA1(key: [UInt8]("Jefe".utf8), message: message))
-                == "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79")
+                == "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"
+        )
         #expect(
             Hex.encode(Crypto.hmacSHA256(key: [], message: []))
-                == "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad")
+                == "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad"
+        )
     }
 
     @Test func digestsKeepTheirBytes() throws {

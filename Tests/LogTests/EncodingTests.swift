@@ -32,7 +32,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "Z", "Zg", "Zg=", "Zg===", "====", "=", "Zh==", "Zm9=", "Zm 9v", "Zm9v\n", "Zm9-", "Zm9_", "Z=g=", "Zm9v=", "Zm9é",
+        "Z", "Zg", "Zg=", "Zg===", "====", "=", "Zh==", "Zm9=", "Zm 9v", "Zm9v\n", "Zm9-", "Zm9_", "Z=g=", "Zm9v=",
+        "Zm9é",
     ])
     func base64RefusesWhatItWouldNotWrite(_ text: String) {
         #expect(Base64.decode(text) == nil)

@@ -8,7 +8,8 @@ import Testing
     private let directory = TemporaryDirectory()
 
     private func openLog(
-        _ configuration: LogConfiguration = .small(), now: @escaping @Sendable () -> UInt64 = EventLog.systemTime
+        _ configuration: LogConfiguration = .small(),
+        now: @escaping @Sendable () -> UInt64 = EventLog.systemTime
     ) throws -> EventLog {
         try EventLog.open(directory: directory.path, configuration: configuration, now: now)
     }
@@ -385,7 +386,9 @@ import Testing
         for session in 0..<6 {
             let log = try openLog(.small(session % 2 == 0 ? .normal : .strict))
             for _ in 0..<30 {
-                let drafts = (0..<Int.random(in: 1...4, using: &generator)).map { _ in RecordDraft.random(using: &generator) }
+                let drafts = (0..<Int.random(in: 1...4, using: &generator)).map { _ in
+                    RecordDraft.random(using: &generator)
+                }
                 try await log.append(drafts)
             }
             try await log.waitUntilDurable(LogPosition(log.next.rawValue - 1))
@@ -451,7 +454,10 @@ private final class SerialAppender: Sendable {
     static func run(_ appender: SerialAppender, task: Int, count: Int) async throws -> [LogPosition] {
         var positions: [LogPosition] = []
         while positions.count < count {
-            let draft = RecordDraft.plain(task * 1000 + positions.count, count: positions.count % 20 == 0 ? 20_000 : 100)
+            let draft = RecordDraft.plain(
+                task * 1000 + positions.count,
+                count: positions.count % 20 == 0 ? 20_000 : 100
+            )
             guard let position = try appender.append(draft) else {
                 try await Task.sleep(for: .milliseconds(1))
                 continue

@@ -9,7 +9,9 @@ enum ExpectedRecord {
         bytes += little(UInt32(length))
         bytes += little(draft.type)
         bytes += [draft.schemaVersion, draft.sealed.isEmpty ? 0 : 1]
-        let numbers = [position.rawValue, time] + [draft.client, draft.conversation, draft.message, draft.subject].map(\.rawValue)
+        let numbers =
+            [position.rawValue, time]
+            + [draft.client, draft.conversation, draft.message, draft.subject].map(\.rawValue)
         for number in numbers { bytes += little(number) }
         return bytes + little(UInt32(draft.payload.count)) + little(UInt32(draft.sealed.count))
     }

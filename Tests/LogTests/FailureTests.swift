@@ -104,10 +104,14 @@ import Testing
             if let problem = life.problem { Issue.record("\(description): \(problem)") }
             var check = CrashCheck(seed: UInt64(call), CrashOptions(lostSectors: .garbage), crashesAgain: 0.5)
             let image = life.storage.crash(using: &check.generator, check.options)
-            #expect(check.problem(with: image, acknowledged: life.durable, ledger: life.ledger) == nil, "\(description)")
+            #expect(
+                check.problem(with: image, acknowledged: life.durable, ledger: life.ledger) == nil,
+                "\(description)"
+            )
             #expect(
                 check.problem(with: life.storage, acknowledged: life.durable, ledger: life.ledger) == nil,
-                "\(description), process restarted")
+                "\(description), process restarted"
+            )
         }
     }
 }
@@ -225,7 +229,11 @@ private struct SmallLife {
         let clock = ManualClock()
         do throws(LogError) {
             let log = try EventLog.open(
-                directory: "/log", configuration: .small(.strict), storage: storage, now: clock.now)
+                directory: "/log",
+                configuration: .small(.strict),
+                storage: storage,
+                now: clock.now
+            )
             defer {
                 log.close()
                 durable = max(durable, log.durable)

@@ -5,9 +5,14 @@ import Testing
 @Suite struct GroupFrameTests {
     private static let logID = LogID.random()
     private static let header = GroupHeader(
-        bodyCount: 480, first: LogPosition(100), last: LogPosition(104), bodyChecksum: 0xDEAD_BEEF,
-        firstTime: 1_700_000_000_000_000_001, link: Digest([UInt8](repeating: 0x77, count: 32)) ?? .zero,
-        logID: logID)
+        bodyCount: 480,
+        first: LogPosition(100),
+        last: LogPosition(104),
+        bodyChecksum: 0xDEAD_BEEF,
+        firstTime: 1_700_000_000_000_000_001,
+        link: Digest([UInt8](repeating: 0x77, count: 32)) ?? .zero,
+        logID: logID
+    )
 
     @Test func aHeaderSurvivesEncodingAndDecoding() {
         #expect(Self.encode(Self.header).withUnsafeBytes { GroupHeader($0) } == Self.header)
@@ -41,8 +46,14 @@ import Testing
     @Test(arguments: [(0, 4), (5, 4), (1, 0), (1, 481), (1, UInt64.max), (UInt64.max, 3)] as [(UInt64, UInt64)])
     func positionsThatCannotBeAreRefused(_ first: UInt64, _ last: UInt64) {
         let header = GroupHeader(
-            bodyCount: 480, first: LogPosition(first), last: LogPosition(last), bodyChecksum: 0, firstTime: 0,
-            link: .zero, logID: Self.logID)
+            bodyCount: 480,
+            first: LogPosition(first),
+            last: LogPosition(last),
+            bodyChecksum: 0,
+            firstTime: 0,
+            link: .zero,
+            logID: Self.logID
+        )
         #expect(Self.encode(header).withUnsafeBytes { GroupHeader($0) == nil })
     }
 

@@ -7,7 +7,8 @@ import Testing
     private static let seed = Digest([UInt8](repeating: 0x3C, count: 32)) ?? .zero
     private static let tree = KeyTree(epoch: 1, seed: seed)
 
-    private func path(_ leaf: UInt64, client: UInt64 = 0x1234_5678_9ABC_DEF0, _ keyClass: KeyClass = .secret) -> KeyPath {
+    private func path(_ leaf: UInt64, client: UInt64 = 0x1234_5678_9ABC_DEF0, _ keyClass: KeyClass = .secret) -> KeyPath
+    {
         KeyReference(client: client, leaf: leaf, epoch: 1, keyClass: keyClass).path
     }
 
@@ -50,7 +51,9 @@ import Testing
     }
 
     @Test func theCursorAgreesWithTheTreeAtTheEdges() {
-        let edges: [UInt64] = [0, 0xFFFF_FFFF, 0, 1, 0, 0, 0x7FFF_FFFF, 0x8000_0000, 0x8000_0000, 0xFFFF_FFFE, 0xFFFF_FFFF, 2]
+        let edges: [UInt64] = [
+            0, 0xFFFF_FFFF, 0, 1, 0, 0, 0x7FFF_FFFF, 0x8000_0000, 0x8000_0000, 0xFFFF_FFFE, 0xFFFF_FFFF, 2,
+        ]
         var shared = cursor()
         for leaf in edges {
             var fresh = cursor()
@@ -63,7 +66,9 @@ import Testing
         var keys: Set<Digest> = []
         for client in [UInt64(0), 1, 1 << 63] {
             for keyClass in KeyClass.allCases {
-                for leaf in UInt64(0)..<4 { keys.insert(Self.tree.node(path(leaf, client: client, keyClass), depth: 100)) }
+                for leaf in UInt64(0)..<4 {
+                    keys.insert(Self.tree.node(path(leaf, client: client, keyClass), depth: 100))
+                }
             }
         }
         #expect(keys.count == 3 * KeyClass.allCases.count * 4)
@@ -77,7 +82,11 @@ import Testing
 
     private func openStore(logIsEmpty: Bool = false) throws -> KeyStore {
         try KeyStore.open(
-            directory: directory.path, root: RootKeyFile(path: rootPath), logIsEmpty: logIsEmpty, storage: PosixStorage())
+            directory: directory.path,
+            root: RootKeyFile(path: rootPath),
+            logIsEmpty: logIsEmpty,
+            storage: PosixStorage()
+        )
     }
 
     @Test func noKeyIsIssuedTwiceAlsoAfterReopening() throws {
@@ -114,7 +123,10 @@ import Testing
         let stores = [
             first, try openStore(), try openStore(),
             try KeyStore.openForReading(
-                directory: directory.path, root: RootKeyFile(path: rootPath), storage: PosixStorage()),
+                directory: directory.path,
+                root: RootKeyFile(path: rootPath),
+                storage: PosixStorage()
+            ),
         ]
         for store in stores {
             for (reference, key) in issued {
@@ -135,7 +147,10 @@ import Testing
         let store = try openStore(logIsEmpty: true)
         for _ in 0..<3 {
             let reader = try KeyStore.openForReading(
-                directory: directory.path, root: RootKeyFile(path: rootPath), storage: PosixStorage())
+                directory: directory.path,
+                root: RootKeyFile(path: rootPath),
+                storage: PosixStorage()
+            )
             #expect(reader.epoch == store.epoch)
         }
     }
@@ -176,7 +191,11 @@ import Testing
         _ = try RootKeyFile(path: other).create()
         #expect(throws: LogError(.keyUnavailable, "")) {
             try KeyStore.open(
-                directory: directory.path, root: RootKeyFile(path: other), logIsEmpty: false, storage: PosixStorage())
+                directory: directory.path,
+                root: RootKeyFile(path: other),
+                logIsEmpty: false,
+                storage: PosixStorage()
+            )
         }
         #expect(try PosixStorage().bytes(of: directory.path + "/epochs.key") == state)
     }

@@ -60,13 +60,19 @@ extension LogReader {
 extension RecordDraft {
     /// A record of a random kind and size; most are small, some large.
     static func random(using generator: inout SeededGenerator, largest: Int = 200_000) -> RecordDraft {
-        let size = generator.chance(0.08) ? Int.random(in: 0...largest, using: &generator) : Int.random(in: 0...900, using: &generator)
+        let size =
+            generator.chance(0.08)
+            ? Int.random(in: 0...largest, using: &generator) : Int.random(in: 0...900, using: &generator)
         let sealed = generator.chance(0.5) ? Int.random(in: 0...(size / 2), using: &generator) : 0
         return RecordDraft(
-            type: UInt16.random(in: 1...60, using: &generator), client: LogPosition(generator.next() % 5),
-            conversation: LogPosition(generator.next() % 100), message: LogPosition(generator.next() % 1000),
-            subject: LogPosition(generator.next() % 1000), payload: generator.bytes(size - sealed),
-            sealed: generator.bytes(sealed))
+            type: UInt16.random(in: 1...60, using: &generator),
+            client: LogPosition(generator.next() % 5),
+            conversation: LogPosition(generator.next() % 100),
+            message: LogPosition(generator.next() % 1000),
+            subject: LogPosition(generator.next() % 1000),
+            payload: generator.bytes(size - sealed),
+            sealed: generator.bytes(sealed)
+        )
     }
 
     /// A record whose payload is `count` bytes made from `number`.
@@ -98,6 +104,13 @@ extension LogConfiguration {
         var configuration = LogConfiguration()
         configuration.segmentBytes = 1 << 20
         configuration.durability = durability
+        return configuration
+    }
+
+    /// As `small`, but time alone does not make the log write a mark.
+    static func unhurried(_ durability: Durability = .normal) -> LogConfiguration {
+        var configuration = small(durability)
+        configuration.idleMarkDelay = .seconds(3600)
         return configuration
     }
 }

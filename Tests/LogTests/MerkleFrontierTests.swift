@@ -5,7 +5,9 @@ import Testing
 @Suite struct MerkleFrontierTests {
     @Test func anEmptyTreeHasTheHashOfNothing() {
         #expect(
-            Hex.encode(MerkleFrontier().root.bytes) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
+            Hex.encode(MerkleFrontier().root.bytes)
+                == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        )
     }
 
     @Test func agreesWithTheRecursiveDefinition() {

@@ -93,9 +93,15 @@ import Testing
     private static func draft(payload: Int, sealed: Int) -> RecordDraft {
         var generator = SeededGenerator(seed: 5)
         return RecordDraft(
-            type: 0x1234, schemaVersion: 3, client: LogPosition(11), conversation: LogPosition(12),
-            message: LogPosition(13), subject: LogPosition(14), payload: generator.bytes(payload),
-            sealed: generator.bytes(sealed))
+            type: 0x1234,
+            schemaVersion: 3,
+            client: LogPosition(11),
+            conversation: LogPosition(12),
+            message: LogPosition(13),
+            subject: LogPosition(14),
+            payload: generator.bytes(payload),
+            sealed: generator.bytes(sealed)
+        )
     }
 
     private static func encode(_ draft: RecordDraft) -> (bytes: [UInt8], digest: Digest) {

@@ -22,13 +22,19 @@ struct SampleLog {
     ///
     /// - Parameter isClosed: closing leaves a mark at the end; otherwise the machine stops without one.
     static func make(
-        groups: Int, bytes: Int = 3000, durability: LogConfiguration.Durability = .normal, isClosed: Bool
+        groups: Int,
+        bytes: Int = 3000,
+        durability: LogConfiguration.Durability = .normal,
+        isClosed: Bool
     ) async throws -> SampleLog {
         let storage = SimulatedStorage(directory: "/log")
-        var configuration = LogConfiguration.small(durability)
-        configuration.idleMarkDelay = .seconds(3600)
         let clock = ManualClock()
-        let log = try EventLog.open(directory: "/log", configuration: configuration, storage: storage, now: clock.now)
+        let log = try EventLog.open(
+            directory: "/log",
+            configuration: .unhurried(durability),
+            storage: storage,
+            now: clock.now
+        )
         var ledger = CrashLedger()
         for number in 0..<groups {
             let drafts = [RecordDraft.plain(number, count: bytes), .plain(number + 1000)]

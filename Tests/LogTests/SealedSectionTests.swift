@@ -18,7 +18,8 @@ import Testing
     private static func parse(_ bytes: [UInt8]) -> SealedSection? { bytes.withUnsafeBytes { SealedSection($0) } }
 
     /// What can be read of changed bytes by somebody who holds the right leaf.
-    private static func open(_ bytes: [UInt8], leaf: LeafKey = leaf, at position: LogPosition = position) -> [[UInt8]?] {
+    private static func open(_ bytes: [UInt8], leaf: LeafKey = leaf, at position: LogPosition = position) -> [[UInt8]?]
+    {
         let section = parse(bytes)
         return parts.map { section?.open($0.purpose, leaf: leaf, position: position) }
     }

@@ -53,8 +53,14 @@ import Testing
         var generator = SeededGenerator(seed: base)
         let subtrees = (0..<(base - 1).nonzeroBitCount).map { _ in Digest(generator.bytes(32)) ?? .zero }
         return SegmentHeader(
-            number: 9, base: LogPosition(base), nonce: .random(), size: 1 << 20, durableThrough: LogPosition(base - 1),
-            logID: .random(), link: Digest(generator.bytes(32)) ?? .zero,
-            frontier: try #require(MerkleFrontier(size: base - 1, subtrees: subtrees)))
+            number: 9,
+            base: LogPosition(base),
+            nonce: .random(),
+            size: 1 << 20,
+            durableThrough: LogPosition(base - 1),
+            logID: .random(),
+            link: Digest(generator.bytes(32)) ?? .zero,
+            frontier: try #require(MerkleFrontier(size: base - 1, subtrees: subtrees))
+        )
     }
 }

@@ -25,7 +25,7 @@ import Testing
             .logCreated, .clientCreated, .conversationOpened, .messageReceived, .sendAccepted, .eventPublished,
             .deliveryReplayed, .apiKeyCreated, .webhookSecretCreated,
         ]
-        for skipped in records where telling.contains(skipped.event.type) && skipped.position < run.world.state.position {
+        for skipped in records.dropLast() where telling.contains(skipped.event.type) {
             var state = LogState()
             for record in records where record.position != skipped.position { state.apply(record) }
             #expect(!state.agrees(with: run.world.state), "without \(skipped.event.type) at \(skipped.position)")
@@ -123,7 +123,7 @@ private struct RandomHistory {
 
     private mutating func deliver() {
         for delivery in world.offeredDeliveries() { world.startDelivery(delivery) }
-        let verdicts: [DeliveryResult.Verdict] = [.succeeded, .succeeded, .failed, .failed, .failed, .interrupted, .gone]
+        let verdicts: [DeliveryResult.Verdict] = [.succeeded, .succeeded, .failed, .failed, .interrupted, .gone]
         for delivery in world.state.deliveries.inFlight where random.chance(0.8) {
             world.finishDelivery(delivery, verdicts.randomElement(using: &random) ?? .failed)
         }

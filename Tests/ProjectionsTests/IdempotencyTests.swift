@@ -73,7 +73,8 @@ import Testing
         var world = World()
         let client = world.client()
         for number in 0..<20 {
-            _ = try world.send(world.request(client, key: "k\(number)") { $0.keyExpiresAt = world.now.advanced(bySeconds: 10) })
+            let expiry = world.now.advanced(bySeconds: 10)
+            _ = try world.send(world.request(client, key: "k\(number)") { $0.keyExpiresAt = expiry })
             world.pass(seconds: 4)
         }
         #expect(world.state.idempotency.count <= 4)

@@ -15,7 +15,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "", "plain", "\"", "\\", "\\\"", "\n\r\t", "\u{0}", "\u{1}\u{1F}\u{7F}", "\u{8}\u{C}", "é ☕ 😀", "\u{2028}\u{2029}",
+        "", "plain", "\"", "\\", "\\\"", "\n\r\t", "\u{0}", "\u{1}\u{1F}\u{7F}", "\u{8}\u{C}", "é ☕ 😀",
+        "\u{2028}\u{2029}",
         "e\u{301}", "</script>", "a\u{FEFF}b", "{\"a\":1}",
     ])
     func stringsSurvive(_ text: String) throws {

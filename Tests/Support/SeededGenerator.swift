@@ -13,6 +13,12 @@ package struct SeededGenerator: RandomNumberGenerator, Sendable {
         return mixed ^ (mixed >> 31)
     }
 
+    /// A generator for one named thing: what is drawn for it does not depend on what else there is.
+    package init(seed: UInt64, name: String) {
+        // FNV-1a (Fowler, Noll and Vo).
+        state = name.utf8.reduce(seed ^ 0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
+    }
+
     /// True with the given chance, from 0 to 1.
     package mutating func chance(_ probability: Double) -> Bool {
         Double.random(in: 0..<1, using: &self) < probability

@@ -66,7 +66,10 @@ final class SimulatedContent: @unchecked Sendable {
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) {
         guard let source = bytes.baseAddress, bytes.count > 0 else { return }
         let end = offset + bytes.count
-        precondition(end <= SimulatedContent.capacity, "a simulated file holds at most \(SimulatedContent.capacity) bytes")
+        precondition(
+            end <= SimulatedContent.capacity,
+            "a simulated file holds at most \(SimulatedContent.capacity) bytes"
+        )
         dirty(offset..<end)
         // Zeros over bytes that are still zero need no memory: this is what filling a new segment does.
         if offset < touched || !SimulatedContent.isZero(bytes) {
@@ -106,7 +109,11 @@ final class SimulatedContent: @unchecked Sendable {
     // MARK: Crash
 
     /// What a machine that stops now finds on its disk afterwards.
-    func crashed(using generator: inout SeededGenerator, _ options: CrashOptions, stale: SimulatedContent?)
+    func crashed(
+        using generator: inout SeededGenerator,
+        _ options: CrashOptions,
+        stale: SimulatedContent?
+    )
         -> SimulatedContent
     {
         let image = SimulatedContent(path: path)
@@ -129,14 +136,20 @@ final class SimulatedContent: @unchecked Sendable {
 
     /// Puts what the medium had, or what a half-finished sector write left, in place of what the cache held.
     private func lose(
-        _ start: Int, of original: SimulatedContent, _ content: CrashOptions.LostSector, stale: SimulatedContent?,
+        _ start: Int,
+        of original: SimulatedContent,
+        _ content: CrashOptions.LostSector,
+        stale: SimulatedContent?,
         using generator: inout SeededGenerator
     ) {
         let target = cache + start
         touched = max(touched, start + SimulatedContent.sectorSize)
         switch content {
         case .garbage where generator.chance(0.5):
-            target.copyMemory(from: generator.bytes(SimulatedContent.sectorSize), byteCount: SimulatedContent.sectorSize)
+            target.copyMemory(
+                from: generator.bytes(SimulatedContent.sectorSize),
+                byteCount: SimulatedContent.sectorSize
+            )
         case .stale where stale != nil && generator.chance(0.5):
             if let stale { target.copyMemory(from: stale.cache + start, byteCount: SimulatedContent.sectorSize) }
         default:

@@ -19,6 +19,13 @@ final class SimulatedDirectory: @unchecked Sendable {
         case add(String, Node)
         case remove(String, Node)
         case rename(String, String, Node)
+
+        /// The name that is different afterwards.
+        var name: String {
+            switch self {
+            case .add(let name, _), .remove(let name, _), .rename(_, let name, _): name
+            }
+        }
     }
 
     private(set) var entries: [String: Node] = [:]
@@ -57,14 +64,19 @@ final class SimulatedDirectory: @unchecked Sendable {
     }
 
     /// What is left of the directory after a crash, with everything in it.
-    func crashed(using generator: inout SeededGenerator, _ options: CrashOptions) -> SimulatedDirectory {
+    ///
+    /// Each file and change has draws of its own, by its name. So what happens to a segment does not depend on how far
+    /// some other thread has got with a temporary file, and a seed can be repeated.
+    func crashed(seed: UInt64, _ options: CrashOptions) -> SimulatedDirectory {
         let image = SimulatedDirectory()
-        let survivors = survivingEntries(using: &generator).sorted { $0.key < $1.key }
-        let contents = survivors.compactMap { if case .file(let content) = $0.value { content } else { nil } }
+        let survivors = survivingEntries(seed: seed).sorted { $0.key < $1.key }
+        let named = survivors.filter { !SimulatedDirectory.isTemporary($0.key) }
+        let contents = named.compactMap { if case .file(let content) = $0.value { content } else { nil } }
         for (name, node) in survivors {
+            var generator = SimulatedDirectory.generator(seed, name)
             switch node {
             case .directory(let directory):
-                image.entries[name] = .directory(directory.crashed(using: &generator, options))
+                image.entries[name] = .directory(directory.crashed(seed: generator.next(), options))
             case .file(let content):
                 let other = contents.filter { $0 !== content }.randomElement(using: &generator)
                 image.entries[name] = .file(content.crashed(using: &generator, options, stale: other))
@@ -75,14 +87,24 @@ final class SimulatedDirectory: @unchecked Sendable {
     }
 
     /// A journal keeps a prefix of the changes; other file systems may keep any of them.
-    private func survivingEntries(using generator: inout SeededGenerator) -> [String: Node] {
+    private func survivingEntries(seed: UInt64) -> [String: Node] {
         var survivors = medium
-        let prefix = Bool.random(using: &generator) ? Int.random(in: 0...changes.count, using: &generator) : nil
-        for (index, change) in changes.enumerated() {
-            let survives = prefix.map { index < $0 } ?? Bool.random(using: &generator)
-            if survives { SimulatedDirectory.apply(change, to: &survivors) }
+        var generator = SeededGenerator(seed: seed)
+        let keepsPrefix = Bool.random(using: &generator)
+        for change in changes {
+            var generator = SimulatedDirectory.generator(seed, change.name)
+            let isLost = generator.chance(keepsPrefix ? 0.3 : 0.5)
+            if !isLost { SimulatedDirectory.apply(change, to: &survivors) }
+            if isLost, keepsPrefix, !SimulatedDirectory.isTemporary(change.name) { break }
         }
         return survivors
+    }
+
+    private static func isTemporary(_ name: String) -> Bool { name.hasSuffix(".tmp") }
+
+    /// Temporary files have random names, so all of them share their draws.
+    private static func generator(_ seed: UInt64, _ name: String) -> SeededGenerator {
+        SeededGenerator(seed: seed, name: isTemporary(name) ? ".tmp" : name)
     }
 
     /// One sector that was on its way lands elsewhere in its file, in the image.

@@ -48,14 +48,17 @@ package final class SimulatedStorage: Storage {
     package func setRoom(_ bytes: Int?) { lock.withLock { $0.room = bytes } }
 
     /// What a machine that stops now finds on its disk afterwards. This storage goes on as if nothing had happened.
-    package func crash(using generator: inout SeededGenerator, _ options: CrashOptions = CrashOptions())
+    package func crash(
+        using generator: inout SeededGenerator,
+        _ options: CrashOptions = CrashOptions()
+    )
         -> SimulatedStorage
     {
         let room: Int?
         let image: SimulatedDirectory
         (image, room, generator) = lock.withLock { [generator] disk in
             var generator = generator
-            let image = disk.root.crashed(using: &generator, options)
+            let image = disk.root.crashed(seed: generator.next(), options)
             if options.misdirectsWrite { disk.root.misdirect(in: image, using: &generator) }
             return (image, disk.room, generator)
         }
@@ -63,6 +66,9 @@ package final class SimulatedStorage: Storage {
         for _ in 0..<options.bitFlips { crashed.flipRandomBit(using: &generator) }
         return crashed
     }
+
+    /// Whether every file is as the medium has it.
+    package var isSynced: Bool { lock.withLock { !$0.root.files().values.contains { $0.hasUnsynced } } }
 
     /// Names and bytes of every file, as the running system sees them.
     package var contents: [String: [UInt8]] {
@@ -165,7 +171,12 @@ package final class SimulatedStorage: Storage {
     // MARK: What files need
 
     /// Counts the call, shows it to the hook, and throws what the hook answers.
-    fileprivate func begin(_ kind: StorageCall.Kind, _ path: String, at offset: Int = 0, count: Int = 0) throws(LogError) {
+    fileprivate func begin(
+        _ kind: StorageCall.Kind,
+        _ path: String,
+        at offset: Int = 0,
+        count: Int = 0
+    ) throws(LogError) {
         if let number = announce(kind, path, at: offset, count: count) {
             throw SimulatedStorage.error(number, "\(kind)", path)
         }

@@ -23,7 +23,10 @@ struct ConversationFilter {
             guard let time = RFC3339.parse(String(text)) else { throw ConversationFilter.wrong("updated_since") }
             return time
         }
-        customer = try query["phone"].map { try ledger.hash(client, .smsCustomer, String($0)) }
+        let phone = try query["phone"].map { try ledger.hash(client, .smsCustomer, String($0)) }
+        let user = try query["platform_user_id"].map { try ledger.hash(client, .platformUser, String($0)) }
+        if phone != nil, user != nil { throw ConversationFilter.wrong("platform_user_id") }
+        customer = phone ?? user
     }
 
     func matches(_ row: Inbox.ConversationRow) -> Bool {

@@ -96,7 +96,8 @@ struct EndpointForm {
             guard let platform = Platform(name: name) else {
                 throw fields.wrong("channels", "a list of facebook, instagram, sms, whatsapp")
             }
-            guard client.channels[platform] != nil else {
+            let included = platform == .sms || platform == .whatsapp ? client.planIncludesPhone : true
+            guard included, client.channels[platform] != nil else {
                 throw Refusal(platform == .sms ? .smsNotEnabled : .channelNotConnected, "\(name) is not connected")
             }
             return UInt64(platform.rawValue)

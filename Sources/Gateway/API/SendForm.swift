@@ -92,6 +92,7 @@ struct SendForm: Sendable {
     private static func metadata(_ fields: JSONFields) throws -> [UInt8] {
         guard let object = try fields.object("metadata") else { return [] }
         let names = object.names
+        if names.isEmpty { return [] }
         guard names.count <= 16 else { throw fields.wrong("metadata", "at most 16 pairs") }
         let pairs = try names.map { name in
             let value = try object.string(name) ?? ""
@@ -153,6 +154,10 @@ struct SendForm: Sendable {
 }
 
 enum PhoneNumber {
+    /// What may stand as our own address: a number, or a short code of five or six digits.
+    static func isSender(_ text: String) -> Bool {
+        isE164(text) || ((5...6).contains(text.utf8.count) && text.utf8.allSatisfy { (48...57).contains($0) })
+    }
     /// `+`, then 7 to 15 digits that do not start with 0 (ITU-T E.164).
     static func isE164(_ text: String) -> Bool {
         let digits = text.utf8.dropFirst()

@@ -54,7 +54,8 @@ struct MessageView {
             default: break
             }
         }
-        self.steps = [Step(status: .queued, at: createdAt, code: "")] + steps.reversed()
+        let ordered = steps.reversed().enumerated().sorted { ($0.element.at, $0.offset) < ($1.element.at, $1.offset) }
+        self.steps = [Step(status: .queued, at: createdAt, code: "")] + ordered.map(\.element)
     }
 
     /// Newest first: what came of the call, then its start.

@@ -63,6 +63,9 @@ struct ChannelRoutes: Sendable {
         guard credentials.fromPhone.isEmpty != credentials.messagingServiceSID.isEmpty else {
             throw fields.wrong("from_phone", "given, or messaging_service_sid instead of it")
         }
+        guard credentials.fromPhone.isEmpty || PhoneNumber.isSender(credentials.fromPhone) else {
+            throw fields.wrong("from_phone", "a number in E.164 form or a short code")
+        }
         let rate = try fields.integer("segments_per_second", in: 0...10_000) ?? 0
         return (credentials, UInt64(rate))
     }

@@ -116,7 +116,9 @@ struct ClientForm: Sendable {
         try fields.allow(["name", "plan", "addon", "sms_monthly_quota", "time_zone"])
         isRenamed = fields.has("name")
         name = row == nil ? try fields.require("name") : try fields.string("name") ?? ""
-        guard name.utf8.count <= 200 else { throw fields.wrong("name", "at most 200 bytes long") }
+        guard !isRenamed || !name.isEmpty, name.utf8.count <= 200 else {
+            throw fields.wrong("name", "1 to 200 bytes long")
+        }
         plan = row?.plan ?? .creator
         if let text = try fields.string("plan") {
             guard let named = Plan(name: text) else { throw fields.wrong("plan", "creator, professional or business") }

@@ -55,7 +55,8 @@ package enum TwilioChannel {
             to: form["To"] ?? "",
             messagingServiceSID: form["MessagingServiceSid"] ?? "",
             text: text,
-            segments: form["NumSegments"].flatMap { UInt64($0) }.flatMap { $0 > 0 ? $0 : nil } ?? counted,
+            segments: form["NumSegments"].flatMap { UInt64($0) }.flatMap { (1...255).contains($0) ? $0 : nil }
+                ?? counted,
             optOutType: form["OptOutType"] ?? ""
         )
     }
@@ -174,11 +175,12 @@ package enum TwilioChannel {
         return result
     }
 
-    /// Section A.7, column "retry", for errors in the answer to the send call.
+    /// Section A.7, column "retry", for errors in the answer to the send call. 21408, 21608 and 21612 need a change of
+    /// set-up too, but they are about one recipient: they fail the message and do not pause the channel for all others.
     static func outcome(code: Int64, status: Int) -> SendOutcome {
         switch code {
         case 20_429, 21_611: .retryLater
-        case 20_003, 21_212, 21_408, 21_606, 21_608, 21_609, 21_612, 21_659, 21_660, 21_703, 21_704, 30_002:
+        case 20_003, 21_212, 21_606, 21_609, 21_659, 21_660, 21_703, 21_704, 30_002:
             .misconfigured
         default: status == 429 || status >= 500 ? .retryLater : .rejected
         }

@@ -1,7 +1,5 @@
-import FoundationEssentials
-
 /// Any JSON value. Numbers that are whole stay whole; ids must come as strings.
-package enum JSONValue: Sendable, Equatable, Decodable {
+package enum JSONValue: Sendable, Equatable {
     case null
     case bool(Bool)
     case integer(Int64)
@@ -9,25 +7,6 @@ package enum JSONValue: Sendable, Equatable, Decodable {
     case string(String)
     case array([JSONValue])
     case object([String: JSONValue])
-
-    package init(from decoder: any Decoder) throws {
-        let container = try decoder.singleValueContainer()
-        if let value = try? container.decode(String.self) {
-            self = .string(value)
-        } else if container.decodeNil() {
-            self = .null
-        } else if let value = try? container.decode(Bool.self) {
-            self = .bool(value)
-        } else if let value = try? container.decode(Int64.self) {
-            self = .integer(value)
-        } else if let value = try? container.decode(Double.self) {
-            self = .number(value)
-        } else if let value = try? container.decode([JSONValue].self) {
-            self = .array(value)
-        } else {
-            self = .object(try container.decode([String: JSONValue].self))
-        }
-    }
 }
 
 /// The members of a JSON object, taken out by name. What nobody asked for is an unknown field.
@@ -37,11 +16,10 @@ package struct JSONFields: Sendable {
 
     /// - Throws: `invalidJSON` unless the bytes are one JSON object.
     package init(_ bytes: [UInt8]) throws {
-        do {
-            members = try JSONDecoder().decode([String: JSONValue].self, from: Data(bytes))
-        } catch {
-            throw GatewayError(.invalidJSON, "the body must be one JSON object in UTF-8")
+        guard case .object(let members) = JSONParser.parse(bytes) else {
+            throw GatewayError(.invalidJSON, "the body must be one JSON object in UTF-8, with no name twice")
         }
+        self.members = members
         path = ""
     }
 

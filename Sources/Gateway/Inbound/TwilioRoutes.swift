@@ -83,10 +83,12 @@ struct TwilioRoutes: Sendable {
             try await recordUnrecognized(client, raw)
             return TwilioRoutes.accepted()
         }
-        guard let message = try await message(request, client, credentials, report), let status = report.status else {
-            metrics.count("waybill_provider_status_ignored_total")
+        guard let message = try await message(request, client, credentials, report) else {
+            try await recordUnrecognized(client, raw)
             return TwilioRoutes.accepted()
         }
+        // Twilio's own steps before `sent` say nothing that is not known.
+        guard let status = report.status else { return TwilioRoutes.accepted() }
         try await raise(message, client, report, status)
         return TwilioRoutes.accepted()
     }

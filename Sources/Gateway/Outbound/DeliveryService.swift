@@ -7,7 +7,7 @@ import ServiceLifecycle
 /// request, puts the outcome and the next attempt on record.
 package struct DeliveryService: Service {
     /// How many attempts may run at once, over all clients.
-    static let inFlightMax = 512
+    static let inFlightMax = 2048
     static let timeout = Duration.seconds(15)
 
     let ledger: Ledger
@@ -16,6 +16,7 @@ package struct DeliveryService: Service {
     let allowHTTP: Bool
     let metrics: GatewayMetrics
     let logger: Logger
+    let health = EndpointHealth()
 
     package func run() async throws {
         let changes = ledger.changes(for: .deliveries)
@@ -44,7 +45,7 @@ package struct DeliveryService: Service {
             let inFlight = state.deliveries.inFlightByClient
             return state.deliveries.schedule.pick(limit: max(0, DeliveryService.inFlightMax - running)) { client in
                 guard let endpoint = clients[client]?.endpoint, endpoint.enabled else { return 0 }
-                return endpoint.maxInFlight - inFlight[client, default: 0]
+                return health.limit(client, most: endpoint.maxInFlight) - inFlight[client, default: 0]
             }
         }
         if picked.isEmpty { return nil }
@@ -95,6 +96,7 @@ package struct DeliveryService: Service {
         }
         let answer = await driver.perform(request.outgoing)
         var result = DeliveryService.result(answer, startedAt: startedAt)
+        health.note(row.client, answered: result.httpStatus > 0)
         result.secret = request.secret
         let spent = ledger.now.nanoseconds - min(startedAt.nanoseconds, ledger.now.nanoseconds)
         result.durationMilliseconds = spent / 1_000_000

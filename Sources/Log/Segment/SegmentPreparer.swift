@@ -37,5 +37,8 @@ struct SegmentPreparer: Sendable {
             offset += count
         }
         try file.sync()
+        // Large writes leave large folios in the page cache, and Linux writes a folio back whole: each sync of one block
+        // would write up to a megabyte of zeros again. Without them, a block's own pages are all that is dirty.
+        file.releaseCache()
     }
 }

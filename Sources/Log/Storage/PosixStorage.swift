@@ -111,6 +111,8 @@ private final class PosixFile: StorageFile {
         guard fdatasync(descriptor) == 0 else { throw failure("sync", path) }
     }
 
+    func releaseCache() { posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED) }
+
     func truncate(to size: Int) throws(LogError) {
         guard ftruncate(descriptor, off_t(size)) == 0 else { throw failure("truncate", path) }
     }

@@ -30,6 +30,8 @@ package protocol StorageFile: AnyObject, Sendable {
     /// fdatasync(2): returns when data and size are on the medium.
     func sync() throws(LogError)
     func truncate(to size: Int) throws(LogError)
+    /// Lets go of cached pages that are on the medium. A hint: it changes nothing that can be read.
+    func releaseCache()
     /// A read-only shared map of the first `length` bytes; later writes through `write` are visible in it.
     func map(length: Int) throws(LogError) -> MappedRegion
 }
@@ -66,6 +68,8 @@ extension Storage {
 }
 
 extension StorageFile {
+    package func releaseCache() {}
+
     func writeAll(_ bytes: [UInt8], at offset: Int) throws(LogError) {
         var result: Result<Void, LogError> = .success(())
         bytes.withUnsafeBytes { buffer in

@@ -123,7 +123,8 @@ extension LogState {
         }
         var events = [finished(event, result, row, message, seal)]
         if event.outcome == .misconfigured { events += pause(row, result.code) }
-        if let status = event.outcome.reported {
+        // A callback may have overtaken the answer; a status that was reported is never taken back.
+        if let status = event.outcome.reported, status > inbox.messages[message]?.status ?? .received {
             let report = ProviderStatus(
                 client: row.client,
                 message: message,
@@ -254,6 +255,6 @@ extension SendOutcome {
 enum SendBackoff {
     static func delay(_ attempt: UInt64, asked: UInt64?) -> UInt64 {
         let doubled = UInt64(1) << min(max(attempt, 1), 9)
-        return max(min(doubled, 300), asked ?? 0)
+        return max(min(doubled, 300), min(asked ?? 0, RetrySchedule.retryAfterMax))
     }
 }

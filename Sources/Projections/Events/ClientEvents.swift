@@ -40,7 +40,7 @@ package struct ClientUpdated: EventPayload {
     }
 }
 
-/// The client, its conversations and secrets are erased.
+/// The client is gone: its keys end and nothing of it can be asked for any more.
 package struct ClientDeleted: EventPayload {
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {}
@@ -109,7 +109,7 @@ package struct ChannelConnected: EventPayload {
     }
 }
 
-/// The channel's credential is destroyed.
+/// The channel is gone; its credential is not used any more.
 package struct ChannelDisconnected: EventPayload {
     package var platform = Platform.sms
     package init() {}

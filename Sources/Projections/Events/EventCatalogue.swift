@@ -16,7 +16,7 @@ package enum EventCatalogue {
         case .tokenRevoked: "subject: the record that created the token."
         case .clientCreated: "A new client. Sealed content: name and look-up key."
         case .clientUpdated: "The whole account as it is now. Sealed content, when present: the new name."
-        case .clientDeleted: "The client, its conversations and secrets are erased."
+        case .clientDeleted: "The client is gone: its keys end and nothing of it can be asked for any more."
         case .apiKeyCreated: "`hash` is SHA-256 of the key."
         case .apiKeyExpires: "An older key ends at this time. subject: the record that created the key."
         case .webhookSecretCreated: "Sealed content: the 32 bytes of the secret."
@@ -24,7 +24,7 @@ package enum EventCatalogue {
         case .settingsChanged: "Sealed content: AI prompt and escalation phrases."
         case .channelConnected:
             "Sealed content: account ids, numbers and credentials as JSON. `account` is the keyed hash by which inbound traffic finds it."
-        case .channelDisconnected: "The channel's credential is destroyed."
+        case .channelDisconnected: "The channel is gone; its credential is not used any more."
         case .channelPaused: "The provider refused the credential; sends wait until it changes."
         case .channelResumed: "Sends go on."
         case .endpointConfigured:

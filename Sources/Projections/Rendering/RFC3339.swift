@@ -9,7 +9,8 @@ package enum RFC3339 {
             + "T\(pad(second / 3600, 2)):\(pad(second / 60 % 60, 2)):\(pad(second % 60, 2)).\(pad(milliseconds, 3))Z"
     }
 
-    /// Accepts any RFC 3339 time with `Z` or an offset, and up to nine digits of fraction. Nil for anything else.
+    /// Accepts an RFC 3339 time of the years 1970 to 2553 with `Z` or an offset, and up to nine digits of fraction. Nil for
+    /// anything else.
     package static func parse(_ text: String) -> Timestamp? {
         let bytes = [UInt8](text.utf8)
         guard bytes.count >= 20, bytes[4] == 45, bytes[7] == 45, bytes[10] == 84 || bytes[10] == 116,
@@ -23,7 +24,8 @@ package enum RFC3339 {
         var rest = bytes[19...]
         guard let fraction = takeFraction(&rest), let offset = takeOffset(rest) else { return nil }
         let total = days(year: year, month: month, day: day) * 86_400 + hour * 3600 + minute * 60 + second - offset
-        guard total >= 0 else { return nil }
+        // Nanoseconds since 1970 in 64 bits end in the year 2554.
+        guard total >= 0, total < Int64(UInt64.max / 1_000_000_000) else { return nil }
         return Timestamp(UInt64(total) * 1_000_000_000 + fraction)
     }
 
