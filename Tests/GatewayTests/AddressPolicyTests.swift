@@ -1,7 +1,7 @@
 import Glibc
 import Testing
 
-@testable import Gateway
+import Gateway
 
 @Suite struct AddressPolicyTests {
     @Test(arguments: [

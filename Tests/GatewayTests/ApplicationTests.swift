@@ -330,9 +330,7 @@ import Testing
                 let reply = try await probe.ask(.get, path, token: account.key)
                 let page = try reply.data()
                 #expect(page.count == expected)
-                for case .object(let row) in page {
-                    if case .string(let id)? = row["id"] { ids.append(id) }
-                }
+                ids += page.compactMap { $0["id"] as? String }
                 let cursor = try reply.fields().string("next_cursor")
                 #expect((cursor == nil) == (expected == 1))
                 path = "/v1/conversations?limit=3&cursor=\(cursor ?? "")"

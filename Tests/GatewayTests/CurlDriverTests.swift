@@ -1,7 +1,7 @@
 import Glibc
 import Testing
 
-@testable import Gateway
+import Gateway
 
 @Suite(.timeLimit(.minutes(1)))
 struct CurlDriverTests {

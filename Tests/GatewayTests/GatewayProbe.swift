@@ -73,11 +73,10 @@ struct Reply: Sendable {
     var code: String? { try? fields().string("code") }
     var field: String? { try? fields().string("field") }
 
-    /// The elements of a list answer.
-    func data() throws -> [JSONValue] {
-        let decoded = try JSONDecoder().decode([String: JSONValue].self, from: Data(body))
-        guard case .array(let values) = decoded["data"] else { return [] }
-        return values
+    /// The elements of a list answer, as an independent parser reads them.
+    func data() throws -> [[String: Any]] {
+        let parsed = try JSONSerialization.jsonObject(with: Data(body)) as? [String: Any]
+        return parsed?["data"] as? [[String: Any]] ?? []
     }
 }
 

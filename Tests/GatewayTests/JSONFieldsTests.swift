@@ -21,6 +21,12 @@ import Testing
         #expect(throws: GatewayError(.invalidJSON, "")) { try fields(text) }
     }
 
+    /// Which of the two would count, another parser might see otherwise.
+    @Test(arguments: [#"{"a":1,"a":1}"#, #"{"b":{"a":1,"\u0061":2}}"#])
+    func noNameStandsTwice(_ text: String) {
+        #expect(throws: GatewayError(.invalidJSON, "")) { try fields(text) }
+    }
+
     @Test func bytesThatAreNotUTF8AreRefused() {
         let bytes = [UInt8]("{\"a\":\"".utf8) + [0xC3, 0x28] + [UInt8]("\"}".utf8)
         #expect(throws: GatewayError(.invalidJSON, "")) { try JSONFields(bytes) }

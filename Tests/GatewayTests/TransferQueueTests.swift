@@ -1,6 +1,6 @@
 import Testing
 
-@testable import Gateway
+import Gateway
 
 @Suite struct TransferQueueTests {
     @Test func hostsTakeTurns() {

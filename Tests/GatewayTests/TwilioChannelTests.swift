@@ -36,12 +36,13 @@ import Testing
         var testDescription: String { "\(status)/\(code)" }
     }
 
-    /// Section A.7 of the provider facts: N is rejected, Y is later, C pauses the channel.
+    /// Section A.7 of the provider facts: N is rejected, Y is later, C pauses the channel, but for those codes that are
+    /// about one recipient only.
     static let rows: [Row] = [
         Row(401, 20_003, .misconfigured), Row(429, 20_429, .retryLater), Row(400, 20_429, .retryLater),
-        Row(400, 21_611, .retryLater), Row(400, 21_212, .misconfigured), Row(400, 21_408, .misconfigured),
-        Row(403, 21_408, .misconfigured), Row(400, 21_606, .misconfigured), Row(400, 21_608, .misconfigured),
-        Row(400, 21_609, .misconfigured), Row(400, 21_612, .misconfigured), Row(400, 21_659, .misconfigured),
+        Row(400, 21_611, .retryLater), Row(400, 21_212, .misconfigured), Row(400, 21_408, .rejected),
+        Row(403, 21_408, .rejected), Row(400, 21_606, .misconfigured), Row(400, 21_608, .rejected),
+        Row(400, 21_609, .misconfigured), Row(400, 21_612, .rejected), Row(400, 21_659, .misconfigured),
         Row(400, 21_660, .misconfigured), Row(400, 21_703, .misconfigured), Row(400, 21_704, .misconfigured),
         Row(400, 30_002, .misconfigured), Row(400, 21_211, .rejected), Row(400, 21_602, .rejected),
         Row(400, 21_603, .rejected), Row(400, 21_604, .rejected), Row(400, 21_610, .rejected),

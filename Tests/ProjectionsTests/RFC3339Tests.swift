@@ -40,6 +40,7 @@ import Testing
         Row("2026-11-01T10:30:00.123+02:00", 1_793_521_800_123_000_000),
         Row("2024-02-29T00:00:00-00:30", 1_709_166_600_000_000_000),
         Row("2016-12-31T23:59:60Z", 1_483_228_800_000_000_000),
+        Row("2554-07-21T23:34:32.999999999Z", 18_446_744_072_999_999_999),
     ]
 
     @Test(arguments: parsed)
@@ -47,6 +48,7 @@ import Testing
         #expect(RFC3339.parse(row.text) == Timestamp(row.nanoseconds))
     }
 
+    /// A client names any time it likes; one beyond the clock's nanoseconds is refused, and does not end the process.
     static let refused = [
         "", "now", "2026-11-01", "2026-11-01T08:30:00", "2026-11-01 08:30:00Z", "2026-11-01T08:30Z",
         "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z", "2026-02-29T00:00:00Z", "2100-02-29T00:00:00Z",
@@ -55,20 +57,12 @@ import Testing
         "2026-11-01T00:00:00+0100", "2026-11-01T00:00:00+24:00", "2026-11-01T00:00:00+01:60",
         "2026-11-01T00:00:00ZZ", "1970-01-01T00:00:00+01:00", "+026-11-01T00:00:00Z", "2026-11-0aT00:00:00Z",
         "１970-01-01T00:00:00Z", "2026-11-01T00:00:00Z ", "1969-12-31T23:59:59Z",
+        "2554-07-21T23:34:33Z", "2555-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59",
     ]
 
     @Test(arguments: refused)
     func refuses(_ text: String) {
         #expect(RFC3339.parse(text) == nil)
-    }
-
-    /// A client names any time it likes; a far one must not end the process.
-    @Test func aTimeBeyondTheClockDoesNotTrap() async {
-        await withKnownIssue("RFC3339.parse overflows UInt64 nanoseconds from the year 2554 on") {
-            await #expect(processExitsWith: .success) {
-                _ = RFC3339.parse("9999-12-31T23:59:59Z")
-            }
-        }
     }
 
     @Test func agreesWithFoundation() throws {

@@ -166,7 +166,9 @@ import Testing
     }
 
     /// `Retry-After` of a provider: never sooner than asked, never sooner than the backoff.
-    @Test(arguments: [(asked: UInt64(1), wait: UInt64(2)), (asked: 2, wait: 2), (asked: 900, wait: 900)])
+    @Test(arguments: [
+        (asked: UInt64(1), wait: UInt64(2)), (asked: 2, wait: 2), (asked: 900, wait: 900), (asked: .max, wait: 86_400),
+    ])
     func theProviderMayAskForMore(_ row: (asked: UInt64, wait: UInt64)) throws {
         var world = World()
         let client = world.client()

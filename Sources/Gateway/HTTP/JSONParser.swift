@@ -2,13 +2,13 @@
 ///
 /// Foundation's decoder needs about a second for a few hundred nested brackets when it has to find out what a value is; this
 /// one takes time and memory in proportion to the input, whatever it holds.
-struct JSONParser {
+package struct JSONParser {
     static let depthMax = 32
     private let bytes: UnsafeRawBufferPointer
     private var offset = 0
 
     /// Nil unless the bytes are exactly one JSON value.
-    static func parse(_ bytes: [UInt8]) -> JSONValue? {
+    package static func parse(_ bytes: [UInt8]) -> JSONValue? {
         bytes.withUnsafeBytes { buffer in
             var parser = JSONParser(bytes: buffer)
             guard let value = parser.value(depth: 0) else { return nil }

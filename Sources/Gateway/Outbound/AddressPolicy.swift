@@ -37,10 +37,10 @@ extension AddressPolicy {
     private static let nat64 = IPNetwork("64:ff9b::/96")
 
     /// The table below as networks. A test checks that no row is lost here.
-    static let refused: [IPNetwork] = refusedRanges.compactMap { IPNetwork($0.range) }
+    package static let refused: [IPNetwork] = refusedRanges.compactMap { IPNetwork($0.range) }
 
     /// The IANA special-purpose registries, the metadata services outside them, and all that is not unicast.
-    static let refusedRanges: [(range: String, what: String)] = [
+    package static let refusedRanges: [(range: String, what: String)] = [
         ("0.0.0.0/8", "this network"),
         ("10.0.0.0/8", "private use"),
         ("100.64.0.0/10", "carrier-grade NAT; metadata service of Alibaba Cloud"),

@@ -1,4 +1,4 @@
-import Glibc
+package import Glibc
 
 /// One IPv4 or IPv6 address, without port or zone.
 package struct IPAddress: Sendable, Equatable, CustomStringConvertible {
@@ -39,7 +39,7 @@ package struct IPAddress: Sendable, Equatable, CustomStringConvertible {
     }
 
     /// Reads a socket address; nil for a family other than the two, and for a structure shorter than its family needs.
-    init?(_ address: UnsafePointer<sockaddr>, length: Int) {
+    package init?(_ address: UnsafePointer<sockaddr>, length: Int) {
         // The caller's structure may be any of several types, so it is read byte-wise and never as a typed pointee.
         let bytes = UnsafeRawBufferPointer(start: address, count: length)
         guard length >= MemoryLayout<sa_family_t>.size else { return nil }

@@ -1,27 +1,27 @@
 /// Collects what a server answers, within bounds that the server cannot move.
-struct ResponseCapture {
+package struct ResponseCapture {
     /// Names and values together; what comes after is dropped.
-    static let headerBytesMax = 64 << 10
+    package static let headerBytesMax = 64 << 10
     /// How much body is read and thrown away behind the captured part, so that the connection stays usable.
-    static let discardedBytesMax = 256 << 10
+    package static let discardedBytesMax = 256 << 10
 
-    private(set) var headers: [(name: String, value: String)] = []
-    private(set) var body: [UInt8] = []
-    private(set) var bodyTruncated = false
+    package private(set) var headers: [(name: String, value: String)] = []
+    package private(set) var body: [UInt8] = []
+    package private(set) var bodyTruncated = false
     /// Whether reading was given up because the body is longer than is worth reading.
-    private(set) var stoppedReading = false
+    package private(set) var stoppedReading = false
 
     private let bodyBytesMax: Int
     private var headerBytes = 0
     private var headersEnded = false
     private var discardedBytes = 0
 
-    init(bodyBytesMax: Int) {
+    package init(bodyBytesMax: Int) {
         self.bodyBytesMax = max(0, bodyBytesMax)
     }
 
     /// Takes one line as libcurl hands it out: status lines, headers, the empty line after them, and trailers.
-    mutating func takeHeader(line: UnsafeRawBufferPointer) {
+    package mutating func takeHeader(line: UnsafeRawBufferPointer) {
         let text = line.trimming(Self.isLineEnd)
         if text.isEmpty {
             headersEnded = true
@@ -36,7 +36,7 @@ struct ResponseCapture {
     }
 
     /// Takes a part of the body and says whether more is wanted.
-    mutating func takeBody(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    package mutating func takeBody(_ bytes: UnsafeRawBufferPointer) -> Bool {
         let captured = bytes.prefix(bodyBytesMax - body.count)
         body.append(contentsOf: captured)
         discardedBytes += bytes.count - captured.count

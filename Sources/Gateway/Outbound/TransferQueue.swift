@@ -3,7 +3,7 @@
 /// libcurl has a queue of its own behind its connection limits, but it is not fit for this use: it knows no time-outs
 /// while a transfer waits, and each free place wakes only the transfer that waits longest, so one that waits for a slow
 /// host keeps another host's place empty. Here no transfer reaches libcurl before there is a place for it.
-struct TransferQueue<Element> {
+package struct TransferQueue<Element> {
     private struct Lane {
         var waiting: [Element] = []
         var running = 0
@@ -18,22 +18,22 @@ struct TransferQueue<Element> {
     private var running = 0
     private var waiting = 0
 
-    init(runningMax: Int, runningPerHostMax: Int) {
+    package init(runningMax: Int, runningPerHostMax: Int) {
         self.runningMax = max(1, runningMax)
         self.runningPerHostMax = max(1, runningPerHostMax)
     }
 
     /// Whether nothing waits. Running elements do not count.
-    var isEmpty: Bool { waiting == 0 }
+    package var isEmpty: Bool { waiting == 0 }
 
-    mutating func enqueue(_ element: Element, host: String) {
+    package mutating func enqueue(_ element: Element, host: String) {
         lanes[host, default: Lane()].waiting.append(element)
         waiting += 1
         giveTurn(host)
     }
 
     /// Takes the next element that has a place. Each one must be answered by one `finished` for its host.
-    mutating func next() -> Element? {
+    package mutating func next() -> Element? {
         while running < runningMax, !turns.isEmpty {
             let host = turns.removeFirst()
             guard var lane = lanes.removeValue(forKey: host) else { continue }
@@ -51,7 +51,7 @@ struct TransferQueue<Element> {
         return nil
     }
 
-    mutating func finished(host: String) {
+    package mutating func finished(host: String) {
         guard var lane = lanes.removeValue(forKey: host) else { return }
         lane.running -= 1
         running -= 1
@@ -60,7 +60,7 @@ struct TransferQueue<Element> {
     }
 
     /// Takes out the waiting elements that match.
-    mutating func removeWaiting(where matches: (Element) -> Bool) -> [Element] {
+    package mutating func removeWaiting(where matches: (Element) -> Bool) -> [Element] {
         var removed: [Element] = []
         for (host, var lane) in lanes where lane.waiting.contains(where: matches) {
             removed += lane.waiting.filter(matches)
