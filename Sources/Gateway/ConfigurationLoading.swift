@@ -172,9 +172,11 @@ struct ConfigurationFile {
         } catch {
             throw GatewayError(.configuration, "could not read the settings file: \(error.message)")
         }
-        guard let root = try? Yams.compose(yaml: text) else {
+        let parsed = Result { try Yams.compose(yaml: text) }
+        guard case .success(let document) = parsed else {
             throw GatewayError(.configuration, "\(path) is neither YAML nor JSON")
         }
+        guard let root = document else { return [:] }
         var values: [String: String] = [:]
         try collect(root, prefix: "", into: &values)
         return values

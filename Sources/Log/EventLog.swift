@@ -21,7 +21,7 @@ public final class EventLog: Sendable {
     private let preparer: SegmentPreparer
     private let catalog: SegmentCatalog
     private let status: StatusPage?
-    private let lock: DirectoryLock?
+    private let lock: Mutex<DirectoryLock?>
     private let threads = Mutex<[DedicatedThread]>([])
 
     /// Opens the log in `directory`, recovering what a crash may have left, and takes the writer's lock.
@@ -59,7 +59,7 @@ public final class EventLog: Sendable {
         recovery = recovered.report
         self.configuration = configuration
         self.now = now
-        self.lock = lock
+        self.lock = Mutex(lock)
         self.status = status
         catalog = recovered.catalog
         preparer = SegmentPreparer(storage: storage, directory: directory, size: configuration.segmentBytes)
@@ -158,6 +158,11 @@ public final class EventLog: Sendable {
             return threads
         }
         for thread in running { thread.join() }
+        for follower in state.withLock({ $0.takeFollowers() }) {
+            follower.continuation.resume(returning: .failure(LogError(.closed, "the log is closing")))
+        }
+        // Only now may another process write here.
+        lock.withLock { $0 = nil }
     }
 
     // MARK: Threads

@@ -1,7 +1,6 @@
+import Gateway
 import Glibc
 import Testing
-
-import Gateway
 
 @Suite struct AddressPolicyTests {
     @Test(arguments: [

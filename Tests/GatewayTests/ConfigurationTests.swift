@@ -135,9 +135,7 @@ import Testing
     /// A file in which everything is commented out sets nothing.
     @Test(arguments: ["", "\n", "# listen: x\n"])
     func anEmptyFileSetsNothing(_ text: String) {
-        withKnownIssue("an empty settings file is refused as neither YAML nor JSON") {
-            #expect(fault { try load(text: text, environment: ["WAYBILL_DATA": "/d"]) } == nil)
-        }
+        #expect(fault { try load(text: text, environment: ["WAYBILL_DATA": "/d"]) } == nil)
     }
 
     // MARK: Values

@@ -1,9 +1,8 @@
+import Gateway
 import Glibc
 import Testing
 
-import Gateway
-
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(10)))
 struct CurlDriverTests {
     private static let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

@@ -1,6 +1,5 @@
-import Testing
-
 import Gateway
+import Testing
 
 @Suite struct ResponseCaptureTests {
     @Test func onlyTheFinalResponsesHeadersCount() {

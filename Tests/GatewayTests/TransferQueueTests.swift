@@ -1,6 +1,5 @@
-import Testing
-
 import Gateway
+import Testing
 
 @Suite struct TransferQueueTests {
     @Test func hostsTakeTurns() {

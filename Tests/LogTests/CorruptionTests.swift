@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Guarantee G3: a torn tail is told from damage to what was acknowledged, and damage is never cut away.
-@Suite(.timeLimit(.minutes(2))) struct CorruptionTests {
+@Suite(.timeLimit(.minutes(10))) struct CorruptionTests {
     // MARK: The newest segment
 
     /// A later block or the mark proves each group, so no damaged byte of any group may be taken for a torn write.
@@ -175,6 +175,43 @@ import Testing
         }
         // The record now fits its own digest; only the link of the next group and the tree tell.
         #expect(try sample.verify().findings.contains { $0.segment == 2 || $0.segment == 3 })
+    }
+
+    /// A forger who also rewrites every link after the change: now only the tree in the next segment's header tells.
+    @Test func aRewrittenHistoryIsFoundByTheTree() async throws {
+        let sample = try await Self.severalSegments()
+        let block = try #require(try sample.blocks(in: sample.segments[1]).first)
+        sample.storage.damage(block.path, at: block.offset) { bytes in
+            let record = 64 + 96
+            bytes[record + 96] ^= 1
+            let view = RecordView(UnsafeRawBufferPointer(bytes), at: record)
+            for (index, byte) in (view?.computedDigest.bytes ?? []).enumerated() { bytes[record + 64 + index] = byte }
+            Self.repairChecksums(UnsafeMutableRawBufferPointer(rebasing: bytes[0..<(64 + block.frame)]))
+        }
+        try Self.repairLinks(sample)
+        let findings = try sample.verify().findings
+        #expect(findings.map(\.segment) == [3, 4])
+        #expect(findings.allSatisfy { $0.problem.contains("tree") })
+    }
+
+    /// Links every group and segment to the one before as it is now.
+    private static func repairLinks(_ sample: SampleLog) throws {
+        var link = Digest.zero
+        for path in try sample.segments {
+            sample.storage.damage(path, at: 0) { page in
+                page.baseAddress?.advanced(by: 80).copyMemory(from: link.bytes, byteCount: 32)
+                let checksum = Checksum.crc32c(UnsafeRawBufferPointer(page), 12..<4096)
+                page.storeBytes(of: checksum.littleEndian, toByteOffset: 8, as: UInt32.self)
+            }
+            for block in try sample.blocks(in: path) where block.frame > 0 {
+                sample.storage.damage(path, at: block.offset) { bytes in
+                    let used = UnsafeMutableRawBufferPointer(rebasing: bytes[0..<(64 + block.frame)])
+                    used.baseAddress?.advanced(by: 64 + 48).copyMemory(from: link.bytes, byteCount: 32)
+                    repairChecksums(used)
+                    link = GroupHeader.linkValue(of: UnsafeRawBufferPointer(rebasing: used[64...]))
+                }
+            }
+        }
     }
 
     /// Makes the checksums of a block's group fit again.

@@ -23,6 +23,8 @@ final class CrashWorkload: Sendable {
         var failure: (calls: Int, number: Int32)?
         var hasFailed = false
         var changesAfterFailure = 0
+        /// The share of large records in this session: some sessions stay in one segment, others fill several.
+        var large = 0.0
     }
 
     private let state: Mutex<State>
@@ -60,7 +62,11 @@ final class CrashWorkload: Sendable {
         var configuration = LogConfiguration.unhurried(generator.chance(0.3) ? .strict : .normal)
         let marksWhenIdle = generator.chance(0.2)
         if marksWhenIdle { configuration.idleMarkDelay = .milliseconds(1) }
-        state.withLock { $0.opener = pthread_self() }
+        let large = ([0.05, 0.3, 0.6] as [Double]).randomElement(using: &generator) ?? 0
+        state.withLock { state in
+            state.opener = pthread_self()
+            state.large = large
+        }
         let log = try EventLog.open(directory: "/log", configuration: configuration, storage: storage, now: clock.now)
         adopt(log)
         defer { log.close() }
@@ -136,7 +142,10 @@ final class CrashWorkload: Sendable {
 
     /// Appends one batch. False when the log has failed or has no room for now.
     private func append(_ log: EventLog, patience: Int, using generator: inout SeededGenerator) throws -> Bool {
-        let drafts = (0..<Int.random(in: 1...4, using: &generator)).map { _ in RecordDraft.random(using: &generator) }
+        let large = state.withLock { $0.large }
+        let drafts = (0..<Int.random(in: 1...4, using: &generator)).map { _ in
+            RecordDraft.random(using: &generator, largest: 150_000, large: large)
+        }
         let before = state.withLock { state in
             defer { state.ledger.add(drafts) }
             return state.ledger.next

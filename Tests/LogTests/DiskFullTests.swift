@@ -3,12 +3,12 @@ import TestSupport
 import Testing
 
 /// Guarantee G5: a full disk is met before a record is accepted, edges first, and never in the middle.
-@Suite(.timeLimit(.minutes(2))) struct DiskFullTests {
+@Suite(.timeLimit(.minutes(10))) struct DiskFullTests {
     private let storage = SimulatedStorage(directory: "/log")
     private static let segment = 1 << 20
 
     private func open() throws -> EventLog {
-        try EventLog.open(directory: "/log", configuration: .small(), storage: storage)
+        try EventLog.open(directory: "/log", configuration: .unhurried(), storage: storage)
     }
 
     /// A log whose disk has room for the first segment and not for a second.
@@ -113,10 +113,10 @@ import Testing
             let image = storage.crash(using: &generator, CrashOptions(lostSectors: .garbage))
             // Opening needs a new segment: it says so, changes nothing, and works once there is room.
             #expect(throws: LogError(.diskFull, "")) {
-                try EventLog.open(directory: "/log", configuration: .small(), storage: image).close()
+                try EventLog.open(directory: "/log", configuration: .unhurried(), storage: image).close()
             }
             image.setRoom(nil)
-            let again = try EventLog.open(directory: "/log", configuration: .small(), storage: image)
+            let again = try EventLog.open(directory: "/log", configuration: .unhurried(), storage: image)
             #expect(try again.reader.digests() == digests)
             again.close()
             #expect(try LogVerifier(directory: "/log", storage: image).run().findings.isEmpty)

@@ -4,7 +4,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct EventLogTests {
+@Suite(.timeLimit(.minutes(10))) struct EventLogTests {
     private let directory = TemporaryDirectory()
 
     private func openLog(

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Guarantee G4: after a failed write or sync the log says that it does not know, stops for good, and never syncs again.
-@Suite(.timeLimit(.minutes(2))) struct FailureTests {
+@Suite(.timeLimit(.minutes(10))) struct FailureTests {
     /// The call that fails, as the writer thread makes it.
     enum Call: CaseIterable, Sendable {
         case groupWrite
@@ -28,6 +28,7 @@ import Testing
         defer { log.close() }
         try await fill(log, disk)
         let acknowledged = log.durable
+        try await disk.settle()
         disk.arm()
         let waiting = try gather(log, disk)
         let waiters = waiting.map { position in Task { await wait(for: position, in: log) } }
@@ -57,7 +58,7 @@ import Testing
     private func gather(_ log: EventLog, _ disk: FailingDisk) throws -> [LogPosition] {
         disk.gate.hold()
         let first = try log.append(disk.note([.plain(10, count: 270_000)]), expecting: log.next)
-        disk.gate.waitUntilHeld()
+        try #require(disk.gate.waitUntilHeld())
         let second = try log.append(disk.note([.plain(11)]), expecting: log.next)
         return [first, second]
     }
@@ -145,6 +146,15 @@ private final class FailingDisk: Sendable {
     var callsAfterFailure: [String] { state.withLock { $0.after } }
 
     func arm() { state.withLock { $0.isArmed = true } }
+
+    /// Waits until the next segment is prepared.
+    func settle() async throws {
+        for _ in 0..<2000 where !(storage.isSynced && storage.paths.contains { $0.hasSuffix(".tmp") }) {
+            try await Task.sleep(for: .milliseconds(1))
+        }
+        // The log learns of the file just after it was synced.
+        try await Task.sleep(for: .milliseconds(20))
+    }
 
     func note(_ drafts: [RecordDraft]) -> [RecordDraft] {
         clock.time = state.withLock { state in

@@ -58,10 +58,14 @@ extension LogReader {
 }
 
 extension RecordDraft {
-    /// A record of a random kind and size; most are small, some large.
-    static func random(using generator: inout SeededGenerator, largest: Int = 200_000) -> RecordDraft {
+    /// A record of a random kind and size; most are small, a share of them large.
+    static func random(
+        using generator: inout SeededGenerator,
+        largest: Int = 200_000,
+        large: Double = 0.08
+    ) -> RecordDraft {
         let size =
-            generator.chance(0.08)
+            generator.chance(large)
             ? Int.random(in: 0...largest, using: &generator) : Int.random(in: 0...900, using: &generator)
         let sealed = generator.chance(0.5) ? Int.random(in: 0...(size / 2), using: &generator) : 0
         return RecordDraft(

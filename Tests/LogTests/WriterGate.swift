@@ -18,8 +18,9 @@ final class WriterGate: Sendable {
     /// Nothing came that could be held.
     func forget() { isHeld.withLock { $0 = false } }
 
-    /// Blocks until the writer waits; something must have been appended.
-    func waitUntilHeld() { arrived.wait() }
+    /// Blocks until the writer waits; something must have been appended. False when it does not come.
+    @discardableResult
+    func waitUntilHeld() -> Bool { arrived.wait(timeout: .now() + 20) == .success }
 
     /// Lets the waiting flight, and all further ones, go on.
     func release() { released.signal() }
@@ -40,7 +41,8 @@ final class WriterGate: Sendable {
         }
         if stops {
             arrived.signal()
-            released.wait()
+            // A test that failed half-way must not keep a thread for ever.
+            _ = released.wait(timeout: .now() + 20)
         }
     }
 

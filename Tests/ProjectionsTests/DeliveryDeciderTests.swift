@@ -230,13 +230,9 @@ import Testing
         world.attempt(delivery, .failed)
         world.state = try world.rebuilt()
         #expect(try row(world, delivery).nextAttemptAt == world.state.time.advanced(bySeconds: 60))
-        withKnownIssue("a rebuilt schedule still has the timer of the first retry") {
-            #expect(world.offeredDeliveries().isEmpty)
-        }
+        #expect(world.offeredDeliveries().isEmpty)
         world.state = try world.rebuilt()
         world.pass(seconds: 100)
-        withKnownIssue("a rebuilt schedule has one timer for each retry that ever was") {
-            #expect(world.offeredDeliveries() == [delivery])
-        }
+        #expect(world.offeredDeliveries() == [delivery])
     }
 }

@@ -163,7 +163,7 @@ package enum TwilioChannel {
             result.outcome = .accepted
             result.code = ""
             result.providerMessageID = sid
-        } else if let fields, let code = try? fields.integer("code", in: 1...999_999) {
+        } else if let fields, let code = errorCode(fields, response.status) {
             result.code = String(code)
             result.outcome = outcome(code: code, status: response.status)
         } else if response.status == 429 {
@@ -173,6 +173,15 @@ package enum TwilioChannel {
         result.retryAfter = response.header("retry-after").flatMap { UInt64($0) }
         result.excerpt = Array(response.body.prefix(1024))
         return result
+    }
+
+    /// The code of Twilio's error body. A proxy's JSON, or anything else that is not this shape, proves nothing.
+    private static func errorCode(_ fields: JSONFields, _ status: Int) -> Int64? {
+        guard let code = try? fields.integer("code", in: 10_000...99_999),
+            let message = try? fields.string("message"), !message.isEmpty,
+            let stated = try? fields.integer("status", in: 100...599), stated == Int64(status)
+        else { return nil }
+        return code
     }
 
     /// Section A.7, column "retry", for errors in the answer to the send call. 21408, 21608 and 21612 need a change of

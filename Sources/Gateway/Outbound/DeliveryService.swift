@@ -51,9 +51,10 @@ package struct DeliveryService: Service {
         if picked.isEmpty { return nil }
         let committed = try? ledger.append(edge: false) { state, _ in
             var event = DeliveryStarted()
-            event.deliveries = ListField(picked)
-            let rows = picked.compactMap { delivery in state.deliveries.rows[delivery].map { (delivery, $0) } }
-            return ([NewEvent(.deliveryStarted(event))], rows)
+            let due = picked.filter { state.deliveries.rows[$0]?.state == .scheduled }
+            event.deliveries = ListField(due)
+            let rows = due.compactMap { delivery in state.deliveries.rows[delivery].map { (delivery, $0) } }
+            return (due.isEmpty ? [] : [NewEvent(.deliveryStarted(event))], rows)
         }
         // A full disk may have room again; a log that failed for good ends the process elsewhere.
         if committed == nil { ledger.plan { state in postpone(picked, &state.deliveries.schedule) } }

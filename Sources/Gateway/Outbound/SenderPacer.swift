@@ -6,6 +6,8 @@ import Synchronization
 ///
 /// Kept in memory only: after a restart a sender may start at once, which costs at most one message's worth of rate.
 package final class SenderPacer: Sendable {
+    /// How much unused time a sender may make up for: the planner looks every 50 ms, and what it missed is not lost.
+    private static let catchUp: UInt64 = 100_000_000
     private let free = Mutex<[SendQueue.Sender: Timestamp]>([:])
 
     package init() {}
@@ -14,14 +16,17 @@ package final class SenderPacer: Sendable {
     package func room(_ sender: SendQueue.Sender, perSecond: UInt64, now: Timestamp, most: Int) -> Int {
         if perSecond == 0 { return most }
         let next = free.withLock { $0[sender] } ?? now
-        return next <= now ? min(1, most) : 0
+        guard next <= now else { return 0 }
+        let late = min(now.nanoseconds - next.nanoseconds, SenderPacer.catchUp)
+        return min(1 + Int(late / (1_000_000_000 / perSecond)), most)
     }
 
     package func charge(_ sender: SendQueue.Sender, segments: UInt64, perSecond: UInt64, now: Timestamp) {
         if perSecond == 0 { return }
         let cost = max(segments, 1) * 1_000_000_000 / perSecond
         free.withLock { free in
-            let start = max(free[sender] ?? now, now)
+            let earliest = Timestamp(now.nanoseconds - min(now.nanoseconds, SenderPacer.catchUp))
+            let start = max(free[sender] ?? now, earliest)
             free[sender] = Timestamp(start.nanoseconds + cost)
         }
     }

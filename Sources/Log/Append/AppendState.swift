@@ -202,6 +202,12 @@ struct AppendState: Sendable {
         return (waitersInFlight + waiters, followers)
     }
 
+    /// Who follows a log that closes will see no more.
+    mutating func takeFollowers() -> [Follower] {
+        defer { followers = [] }
+        return followers
+    }
+
     /// Registers a waiter, or answers at once.
     mutating func wait(for position: LogPosition, _ waiter: Waiter) -> Result<Void, LogError>? {
         if position <= durable { return .success(()) }

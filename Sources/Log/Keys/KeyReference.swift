@@ -29,7 +29,9 @@ package struct KeyReference: Hashable, Sendable {
     }
 
     init?(_ bytes: UnsafeRawBufferPointer) {
-        guard bytes.count >= KeyReference.size, let keyClass = KeyClass(rawValue: bytes[20]) else { return nil }
+        guard bytes.count >= KeyReference.size, bytes[21] | bytes[22] | bytes[23] == 0,
+            let keyClass = KeyClass(rawValue: bytes[20])
+        else { return nil }
         client = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 0, as: UInt64.self))
         leaf = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
         epoch = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 16, as: UInt32.self))

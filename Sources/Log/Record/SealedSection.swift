@@ -37,6 +37,7 @@ package struct SealedSection: Sendable {
         var offset = SealedSection.headSize
         while offset < bytes.count {
             guard bytes.count - offset >= SealedSection.partHeadSize,
+                bytes[offset + 1] | bytes[offset + 2] | bytes[offset + 3] == 0,
                 let purpose = SealedPurpose(rawValue: bytes[offset])
             else { return nil }
             let length = Int(UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + 4, as: UInt32.self)))

@@ -98,6 +98,9 @@ private struct SegmentCheck {
             report.findings.append(finding(0, nil, "the tree before this segment is not the one its header names"))
             frontier = header.frontier
         }
+        if next == nil, bytes.count != header.size {
+            report.findings.append(finding(bytes.count, nil, "the file is not \(header.size) bytes long"))
+        }
         var walk = SegmentWalk(header)
         while owed.map({ walk.expected <= $0 }) ?? true {
             let offset = walk.offset

@@ -19,7 +19,6 @@ struct Recovery {
     let configuration: LogConfiguration
 
     func run() throws(LogError) -> Result {
-        try removeTemporaries()
         let entries = try SegmentListing(storage: storage, directory: directory).load()
         guard let newest = entries.last else { return try createLog() }
         let bytes = try storage.readAll(newest.path)
@@ -39,6 +38,7 @@ struct Recovery {
     }
 
     private func createLog() throws(LogError) -> Result {
+        try removeTemporaries()
         let start = NewSegment(
             number: 1,
             logID: LogID.random(),
@@ -66,8 +66,18 @@ struct Recovery {
         _ newest: SegmentCatalog.Entry,
         _ bytes: UnsafeRawBufferPointer
     ) throws(LogError) -> Result {
+        // A segment is written full of zeros before it is named, and cut only once the next one has its name.
+        guard bytes.count == newest.header.size else {
+            throw LogError(
+                .corrupt,
+                "segment \(LogPath.segment(newest.header.number)) is cut off at offset \(bytes.count) of "
+                    + "\(newest.header.size); nothing was changed. Restore it from a backup"
+            )
+        }
         let scan = TailScan(newest.header, bytes)
         if scan.facts.action == .refuse { throw refusal(newest, scan) }
+        // A refusal changes nothing, so files that were never part of the log go only now.
+        try removeTemporaries()
         var report = RecoveryReport()
         report.recoveredThrough = scan.lastValid
         if scan.facts.action == .quarantineAndRewrite { try Quarantine(self).keep(newest, scan, bytes) }
@@ -84,8 +94,8 @@ struct Recovery {
             frontier: proven,
             frames: unproven.map { SegmentWalk.frame(bytes, $0.block) }
         )
-        let remaining = try retire(newest, scan, entries: entries, keeping: LogPosition(proven.size))
-        let (_, writer, catalog) = try begin(start, after: remaining.kept, then: remaining.cleanUp)
+        let (_, writer, catalog) = try begin(start, after: entries)
+        try retire(newest, scan, keeping: LogPosition(proven.size))
         return Result(
             logID: newest.header.logID,
             report: report,
@@ -138,40 +148,19 @@ struct Recovery {
         let frames: [UnsafeRawBufferPointer]
     }
 
-    /// What to do with the old newest segment once the new one has its name.
-    private func retire(
-        _ newest: SegmentCatalog.Entry,
-        _ scan: TailScan,
-        entries: [SegmentCatalog.Entry],
-        keeping: LogPosition
-    ) throws(LogError) -> (kept: [SegmentCatalog.Entry], cleanUp: (Recovery) throws(LogError) -> Void) {
+    /// Cuts the old newest segment to what it still owns, once the new one has its name. One that owns nothing keeps its
+    /// header: a gap in the numbers would look like a lost file.
+    private func retire(_ newest: SegmentCatalog.Entry, _ scan: TailScan, keeping: LogPosition) throws(LogError) {
         let owned = scan.groups.last { $0.header.last <= keeping }
-        guard let owned else {
-            let path = newest.path
-            return (
-                Array(entries.dropLast()),
-                { recovery throws(LogError) in
-                    try recovery.storage.remove(path)
-                    try recovery.storage.syncDirectory(recovery.directory)
-                }
-            )
-        }
-        let end = owned.block.offset + owned.block.alignedSize
-        return (
-            entries,
-            { recovery throws(LogError) in
-                let file = try recovery.storage.open(newest.path, .readWrite)
-                try file.truncate(to: end)
-                try file.sync()
-            }
-        )
+        let file = try storage.open(newest.path, .readWrite)
+        try file.truncate(to: owned.map { $0.block.offset + $0.block.alignedSize } ?? Block.size)
+        try file.sync()
     }
 
     /// Makes the new segment, with the surviving frames in it, and gives it its name.
     private func begin(
         _ start: NewSegment,
-        after entries: [SegmentCatalog.Entry],
-        then cleanUp: (Recovery) throws(LogError) -> Void = { _ in }
+        after entries: [SegmentCatalog.Entry]
     ) throws(LogError) -> (SegmentCatalog.Entry, SegmentWriter, SegmentCatalog) {
         let copied = start.frames.reduce(0) { $0 + Block.alignedSize(frame: $1.count) }
         let size = max(configuration.segmentBytes, copied + 4 * Block.size)
@@ -194,7 +183,6 @@ struct Recovery {
             link = GroupHeader.linkValue(of: frame)
         }
         let path = try SegmentWriter.name(segment, header, storage: storage, directory: directory)
-        try cleanUp(self)
         let entry = SegmentCatalog.Entry(header: header, path: path)
         let catalog = SegmentCatalog(entries + [entry], storage: storage)
         let writer = SegmentWriter(

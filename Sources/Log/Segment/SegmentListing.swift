@@ -9,7 +9,7 @@ struct SegmentListing {
         var entries: [SegmentCatalog.Entry] = []
         for number in numbers {
             let entry = try load(number)
-            if let last = entries.last { try check(entry, follows: last) }
+            if let last = entries.last { try check(entry, follows: last) } else { try checkFirst(entry) }
             entries.append(entry)
         }
         return entries
@@ -29,6 +29,16 @@ struct SegmentListing {
             )
         }
         return SegmentCatalog.Entry(header: header, path: path)
+    }
+
+    private func checkFirst(_ entry: SegmentCatalog.Entry) throws(LogError) {
+        guard entry.header.number == 1, entry.header.base == LogPosition(1) else {
+            throw LogError(
+                .corrupt,
+                "segments 1 to \(entry.header.number - 1) are missing, positions 1 to \(entry.header.base.rawValue - 1); "
+                    + "restore them from a backup"
+            )
+        }
     }
 
     private func check(_ entry: SegmentCatalog.Entry, follows last: SegmentCatalog.Entry) throws(LogError) {

@@ -62,7 +62,8 @@ extension LogState {
         var start: [LogPosition] = []
         var other: [NewEvent] = []
         for message in picked {
-            guard let row = sends.rows[message], let place = inbox.messages[message] else { continue }
+            // Whatever the schedule says: what is with the provider now must not go there a second time.
+            guard let row = sends.rows[message], !row.isInFlight, let place = inbox.messages[message] else { continue }
             let customer = inbox.conversations[row.conversation]?.customer ?? .absent
             if row.expiresAt.nanoseconds > 0, row.expiresAt <= now {
                 other.append(

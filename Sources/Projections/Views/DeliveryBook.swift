@@ -44,7 +44,7 @@ package struct DeliveryBook: Sendable {
             add(record.position, event: record.subject, record, lane: record.position)
         case .deliveryStarted(let event): for delivery in event.deliveries.values { start(delivery, record.time) }
         case .deliveryFinished(let event): finish(event, record, strict: strict)
-        case .endpointConfigured: schedule.capacityChanged(record.client)
+        case .endpointConfigured: schedule.capacityChanged()
         case .deliveryDiscarded: settle(record.subject, .discarded)
         default: break
         }
@@ -83,7 +83,7 @@ package struct DeliveryBook: Sendable {
         let delivery = record.subject
         guard var row = rows[delivery], row.state == .inFlight else { return }
         inFlightByClient[row.client, default: 1] -= 1
-        schedule.capacityChanged(row.client)
+        schedule.capacityChanged()
         row.trail = record.position
         row.retry = event.retry
         row.startedAt = nil

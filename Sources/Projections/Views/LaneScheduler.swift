@@ -20,6 +20,9 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
     private struct Place: Sendable {
         let lane: LogPosition
         let group: Group
+        /// The timer that counts. A timer is left behind when the job starts or is over, and must not offer it again: a
+        /// rebuild folds starts and retries without ever looking at the clock.
+        var dueAt: Timestamp?
     }
 
     private var places: [Job: Place] = [:]
@@ -39,14 +42,14 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
         return needsPlanning
     }
 
-    /// A job of the group ended, or the group may run more than before.
-    package mutating func capacityChanged(_ group: Group) {
-        if !(ready[group]?.isEmpty ?? true) { needsPlanning = true }
+    /// A job ended, or a group may run more than before: whoever is ready may have a place now.
+    package mutating func capacityChanged() {
+        if !rotation.isEmpty { needsPlanning = true }
     }
 
     /// A new job at the end of its lane.
     package mutating func enqueue(_ job: Job, lane: LogPosition, group: Group) {
-        places[job] = Place(lane: lane, group: group)
+        places[job] = Place(lane: lane, group: group, dueAt: nil)
         lanes[lane, default: []].append(job)
         if lanes[lane]?.count == 1 { makeReady(job, group) }
     }
@@ -54,6 +57,7 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
     /// The job runs now: it is not offered again until `retry` or, for the next in its lane, `release`.
     package mutating func started(_ job: Job) {
         guard let group = places[job]?.group else { return }
+        places[job]?.dueAt = nil
         if ready[group]?.first == job {
             ready[group]?.removeFirst()
         } else if let index = ready[group]?.firstIndex(of: job) {
@@ -64,6 +68,7 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
     /// Offers the job again at a time. Whether it still holds its lane is the caller's choice.
     package mutating func retry(_ job: Job, at time: Timestamp) {
         guard places[job] != nil else { return }
+        places[job]?.dueAt = time
         timers.insert(Timer(at: time, job: job))
     }
 
@@ -102,7 +107,9 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
     package mutating func advance(to now: Timestamp) {
         while let timer = timers.min, timer.at <= now {
             timers.removeMin()
-            if let group = places[timer.job]?.group { makeReady(timer.job, group) }
+            guard let place = places[timer.job], place.dueAt == timer.at else { continue }
+            places[timer.job]?.dueAt = nil
+            makeReady(timer.job, place.group)
         }
     }
 

@@ -77,7 +77,7 @@ package struct SendQueue: Sendable {
         guard var row = rows[message], row.isInFlight else { return }
         let sender = Sender(client: row.client, platform: row.platform)
         inFlightBySender[sender, default: 1] -= 1
-        schedule.capacityChanged(sender)
+        schedule.capacityChanged()
         row.isInFlight = false
         row.isPaused = event.outcome == .misconfigured
         rows[message] = row
@@ -89,7 +89,7 @@ package struct SendQueue: Sendable {
     }
 
     private mutating func resume(_ sender: Sender, _ now: Timestamp) {
-        schedule.capacityChanged(sender)
+        schedule.capacityChanged()
         for message in paused.removeValue(forKey: sender) ?? [] where rows[message] != nil {
             rows[message]?.isPaused = false
             schedule.retry(message, at: now)
