@@ -41,7 +41,8 @@ let package = Package(
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "HeapModule", package: "swift-collections"),
             ],
-            swiftSettings: settings),
+            swiftSettings: settings
+        ),
         .target(
             name: "Gateway",
             dependencies: [
@@ -58,7 +59,8 @@ let package = Package(
                 .product(name: "Yams", package: "Yams"),
             ],
             resources: [.embedInCode("Resources/openapi.yaml")],
-            swiftSettings: settings),
+            swiftSettings: settings
+        ),
         .executableTarget(
             name: "CLI",
             dependencies: [
@@ -68,9 +70,14 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
-            swiftSettings: settings),
+            swiftSettings: settings
+        ),
         .executableTarget(
-            name: "BenchmarkAppend", dependencies: ["Log"], path: "Benchmarks/Append", swiftSettings: settings),
+            name: "BenchmarkAppend",
+            dependencies: ["Log"],
+            path: "Benchmarks/Append",
+            swiftSettings: settings
+        ),
         .executableTarget(
             name: "BenchmarkBaseline",
             dependencies: [
@@ -78,18 +85,27 @@ let package = Package(
                 .product(name: "NIOCore", package: "swift-nio"),
             ],
             path: "Benchmarks/Baseline",
-            swiftSettings: settings),
+            swiftSettings: settings
+        ),
         .target(
-            name: "TestSupport", dependencies: ["Log"], path: "Tests/Support", swiftSettings: settings),
+            name: "TestSupport",
+            dependencies: ["Log"],
+            path: "Tests/Support",
+            swiftSettings: settings
+        ),
         .testTarget(name: "LogTests", dependencies: ["Log", "TestSupport"], swiftSettings: settings),
         .testTarget(
-            name: "ProjectionsTests", dependencies: ["Projections", "Log", "TestSupport"], swiftSettings: settings),
+            name: "ProjectionsTests",
+            dependencies: ["Projections", "Log", "TestSupport"],
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "GatewayTests",
             dependencies: [
                 "Gateway", "Projections", "Log", "TestSupport",
                 .product(name: "HummingbirdTesting", package: "hummingbird"),
             ],
-            swiftSettings: settings),
+            swiftSettings: settings
+        ),
     ]
 )

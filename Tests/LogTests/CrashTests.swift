@@ -25,6 +25,21 @@ import Testing
         #expect(problem == nil, "WAYBILL_CRASH_SEED=\(seed)")
     }
 
+    /// Making the data directory is part of making the log, so it must be as durable as the first record.
+    @Test func aLogInANewDirectorySurvives() async throws {
+        let storage = SimulatedStorage()
+        let log = try EventLog.open(directory: "/log", configuration: .unhurried(), storage: storage)
+        try await log.appendDurably([.plain(1)])
+        for seed in UInt64(0)..<50 {
+            var generator = SeededGenerator(seed: seed)
+            let image = storage.crash(using: &generator)
+            let again = try EventLog.open(directory: "/log", configuration: .unhurried(), storage: image)
+            #expect(again.durable == LogPosition(1), "seed \(seed)")
+            again.close()
+        }
+        log.close()
+    }
+
     /// The same with appenders that race each other, where only the crash's own choices follow from the seed.
     @Test(arguments: UInt64(0)..<10)
     func concurrentAppendersLoseNothing(_ seed: UInt64) async throws {

@@ -193,7 +193,6 @@ import Testing
         var scheduler = fill([(1, 1, "a"), (2, 2, "a")])
         _ = scheduler.takeNeedsPlanning()
         #expect(all(&scheduler, capacity: 1) == [1])
-        scheduler.capacityChanged()
         #expect(!needsPlanning(&scheduler))
         scheduler.capacityChanged()
         #expect(needsPlanning(&scheduler))

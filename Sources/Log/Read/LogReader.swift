@@ -22,10 +22,12 @@ package struct LogReader: Sendable {
         let through = min(last ?? end, end)
         var position = max(first, LogPosition(1))
         while position <= through {
-            guard let (segment, _) = try catalog.segment(holding: position),
+            guard let (segment, end) = try catalog.segment(holding: position),
                 let offset = segment.blockOffset(of: position)
             else { throw damaged(position) }
-            position = try scanSegment(segment, at: offset, from: position, through: through, body)
+            // What the next file took over may still stand here, if a crash kept this one from being cut.
+            let last = end.map { min(through, LogPosition($0.rawValue - 1)) } ?? through
+            position = try scanSegment(segment, at: offset, from: position, through: last, body)
         }
     }
 

@@ -184,7 +184,7 @@ private struct SegmentCheck {
             case .end: return
             case .invalid:
                 let rest = UnsafeRawBufferPointer(rebasing: bytes[offset...])
-                let superseded = next.map { $0.durableThrough.rawValue >= $0.base.rawValue } ?? false
+                let superseded = next?.isBegunByOpening ?? false
                 if !rest.isZero && !superseded {
                     report.findings.append(finding(offset, nil, "bytes after the last block are not zero"))
                 }

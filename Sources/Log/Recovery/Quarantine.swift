@@ -46,5 +46,6 @@ struct Quarantine {
             directory + "/" + tail.name + Quarantine.pendingSuffix,
             to: directory + "/" + tail.name + Quarantine.recordedSuffix
         )
+        try storage.syncDirectory(directory)
     }
 }

@@ -83,7 +83,8 @@ struct Recovery {
         if scan.facts.action == .quarantineAndRewrite { try Quarantine(self).keep(newest, scan, bytes) }
         report.discarded = try Quarantine(self).pending()
 
-        let (proven, all, lastTime) = replayDigests(newest.header, scan, bytes)
+        let (proven, all, scannedTime) = replayDigests(newest.header, scan, bytes)
+        let lastTime = scannedTime > 0 ? scannedTime : try timeOfLast(entries, scan.lastValid)
         let unproven = scan.unproven
         report.rewritten = unproven.reduce(0) { $0 + Int($1.header.last.rawValue - $1.header.first.rawValue) + 1 }
         let start = NewSegment(
@@ -105,6 +106,13 @@ struct Recovery {
             lastTime: lastTime,
             writer: writer
         )
+    }
+
+    /// The newest file may hold no record yet; time must not run backwards for that.
+    private func timeOfLast(_ entries: [SegmentCatalog.Entry], _ last: LogPosition) throws(LogError) -> UInt64 {
+        guard last > .zero else { return 0 }
+        let reader = LogReader(catalog: SegmentCatalog(entries, storage: storage), end: { last })
+        return try reader.record(at: last).withView { $0.time }
     }
 
     private func refusal(_ newest: SegmentCatalog.Entry, _ scan: TailScan) -> LogError {
@@ -166,7 +174,7 @@ struct Recovery {
         let size = max(configuration.segmentBytes, copied + 4 * Block.size)
         let segment = try SegmentPreparer(storage: storage, directory: directory, size: size).prepare()
         let last = start.frames.last.flatMap { GroupHeader($0)?.last } ?? LogPosition(start.base.rawValue - 1)
-        let header = SegmentHeader(
+        var header = SegmentHeader(
             number: start.number,
             base: start.base,
             nonce: segment.nonce,
@@ -176,6 +184,7 @@ struct Recovery {
             link: start.link,
             frontier: start.frontier
         )
+        header.isBegunByOpening = true
         var offset = Block.size
         var link = start.link
         for frame in start.frames {

@@ -14,7 +14,7 @@
 /// | 80 | 32 | link that the segment's first group carries |
 /// | 112 | 8 | size of the Merkle tree before this segment: base − 1 |
 /// | 120 | 4 | number of subtree roots |
-/// | 124 | 4 | zero |
+/// | 124 | 4 | flags: bit 0, begun by opening the log, so that what the file before holds from this base on is void |
 /// | 128 | 32 each | roots of the tree's complete subtrees, largest first |
 ///
 /// A file takes its `.wal` name only after this page is durable, so a named segment with a bad header is corruption.
@@ -30,6 +30,9 @@ package struct SegmentHeader: Equatable, Sendable {
     var logID: LogID
     var link: Digest
     var frontier: MerkleFrontier
+    /// Whether an opening began this file. Then the file before may still end in bytes that were discarded or taken over,
+    /// if a crash kept it from being cut.
+    var isBegunByOpening = false
 
     package func encode() -> [UInt8] {
         var page = [UInt8](repeating: 0, count: Block.size)
@@ -47,6 +50,7 @@ package struct SegmentHeader: Equatable, Sendable {
             writer.write(link, at: 80)
             writer.write(frontier.size, at: 112)
             writer.write(UInt32(frontier.subtrees.count), at: 120)
+            writer.write(UInt32(isBegunByOpening ? 1 : 0), at: 124)
             for (index, subtree) in frontier.subtrees.enumerated() {
                 writer.write(subtree, at: 128 + index * Digest.size)
             }
@@ -73,6 +77,9 @@ package struct SegmentHeader: Equatable, Sendable {
             return nil
         }
         let subtrees = (0..<count).map { Digest(page, at: 128 + $0 * Digest.size) }
+        let flags = page.integer(124, as: UInt32.self)
+        guard flags <= 1 else { return nil }
+        isBegunByOpening = flags == 1
         let treeSize = page.integer(112, as: UInt64.self)
         guard treeSize == base.rawValue - 1, let frontier = MerkleFrontier(size: treeSize, subtrees: subtrees)
         else { return nil }

@@ -44,7 +44,7 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
 
     /// A job ended, or a group may run more than before: whoever is ready may have a place now.
     package mutating func capacityChanged() {
-        if !rotation.isEmpty { needsPlanning = true }
+        if rotation.contains(where: { !(ready[$0]?.isEmpty ?? true) }) { needsPlanning = true }
     }
 
     /// A new job at the end of its lane.
