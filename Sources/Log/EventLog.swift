@@ -37,7 +37,7 @@ public final class EventLog: Sendable {
     ) throws(LogError) -> EventLog {
         let configuration = try configuration.validated()
         let isReal = storage is PosixStorage
-        try storage.makeDirectory(directory)
+        try storage.makeDurableDirectory(directory)
         let lock = isReal ? try DirectoryLock(path: directory + "/" + LogPath.lock) : nil
         let recovered = try Recovery(storage: storage, directory: directory, configuration: configuration).run()
         let status = isReal ? try StatusPage.create(directory + "/" + LogPath.status) : nil

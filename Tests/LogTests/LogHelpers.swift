@@ -19,6 +19,24 @@ extension Storage {
     }
 }
 
+/// A log on the real disk, in a directory that goes when the test ends.
+struct LogDirectory {
+    private let directory = TemporaryDirectory()
+
+    var path: String { directory.path }
+
+    func open(
+        _ configuration: LogConfiguration = .small(),
+        now: @escaping @Sendable () -> UInt64 = EventLog.systemTime
+    ) throws(LogError) -> EventLog {
+        try EventLog.open(directory: path, configuration: configuration, now: now)
+    }
+
+    func verify(_ limit: LogPosition? = nil) throws(LogError) -> LogVerifier.Report {
+        try LogVerifier(directory: path, limit: limit).run()
+    }
+}
+
 extension EventLog {
     /// Appends at the log's end, waiting while the next segment is still being made.
     @discardableResult

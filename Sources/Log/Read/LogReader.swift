@@ -39,13 +39,11 @@ package struct LogReader: Sendable {
         through: LogPosition,
         _ body: (RecordView) throws -> Void
     ) throws -> LogPosition {
-        let bytes = segment.region.bytes
         var offset = start
         var position = first
-        while position <= through, let block = Block(bytes, at: offset, nonce: segment.header.nonce) {
+        while position <= through, let (block, frame) = wholeBlock(segment, at: offset) {
             offset += block.alignedSize
             guard block.frameCount > 0 else { continue }
-            let frame = SegmentWalk.frame(bytes, block)
             guard let group = GroupHeader(frame),
                 group.bodyChecksum == Checksum.crc32c(frame, GroupHeader.size..<frame.count),
                 group.first <= position, group.last >= position
@@ -68,9 +66,8 @@ package struct LogReader: Sendable {
         }
         guard let (segment, _) = try catalog.segment(holding: position),
             let offset = segment.blockOffset(of: position),
-            let block = Block(segment.region.bytes, at: offset, nonce: segment.header.nonce)
+            let (_, frame) = wholeBlock(segment, at: offset)
         else { throw damaged(position) }
-        let frame = SegmentWalk.frame(segment.region.bytes, block)
         var cursor = GroupHeader.size
         while let record = RecordView(frame, at: cursor) {
             if record.position == position {
@@ -92,6 +89,15 @@ package struct LogReader: Sendable {
             if found < time { low = middle + 1 } else { high = middle }
         }
         return LogPosition(low)
+    }
+
+    /// Nil unless a block starts at `offset` and all of it lies in the file, which somebody may have cut.
+    private func wholeBlock(_ segment: OpenSegment, at offset: Int) -> (Block, UnsafeRawBufferPointer)? {
+        let bytes = segment.region.bytes
+        guard let block = Block(bytes, at: offset, nonce: segment.header.nonce),
+            block.alignedSize <= bytes.count - offset
+        else { return nil }
+        return (block, SegmentWalk.frame(bytes, block))
     }
 
     private func damaged(_ position: LogPosition, _ segment: OpenSegment? = nil, _ offset: Int? = nil) -> LogError {

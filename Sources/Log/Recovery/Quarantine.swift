@@ -20,8 +20,7 @@ struct Quarantine {
         var rest = bytes[scan.walk.offset...]
         while let last = rest.last, last == 0 { rest = rest.dropLast() }
         let name = "\(entry.header.number)-\(scan.walk.offset)-\(rest.count)"
-        try storage.makeDirectory(directory)
-        try storage.syncDirectory(root)
+        try storage.makeDurableDirectory(directory)
         try storage.replaceFile(directory + "/" + name + Quarantine.pendingSuffix, in: directory, with: [UInt8](rest))
     }
 

@@ -37,6 +37,19 @@ package protocol StorageFile: AnyObject, Sendable {
 }
 
 extension Storage {
+    /// Makes the directory if there is none, and its name durable: files synced inside a directory that is lost are lost.
+    func makeDurableDirectory(_ path: String) throws(LogError) {
+        try makeDirectory(path)
+        try syncDirectory(parent(of: path))
+    }
+
+    private func parent(of path: String) -> String {
+        var path = path[...]
+        while path.count > 1, path.last == "/" { path.removeLast() }
+        guard let slash = path.lastIndex(of: "/") else { return "." }
+        return slash == path.startIndex ? "/" : String(path[..<slash])
+    }
+
     package func readAll(_ path: String, limit: Int = 1 << 30) throws(LogError) -> [UInt8] {
         let file = try open(path, .read)
         let size = try file.size
