@@ -20,7 +20,11 @@ struct AppendBenchmark {
         for round in 0..<rounds {
             syncs.append(try measure { try raw.writeAndSync(block: round) })
             let start = ContinuousClock.now
-            let position = try log.append([RecordDraft(type: 1, payload: payload)], expecting: log.next)
+            let position = try log.append(
+                [RecordDraft(type: 1, payload: payload)],
+                expecting: log.next,
+                flush: .byWaiter
+            )
             try await log.waitUntilDurable(position)
             appends.append(milliseconds(ContinuousClock.now - start))
         }

@@ -16,6 +16,8 @@ public final class EventLog: Sendable {
     private let configuration: LogConfiguration
     private let now: @Sendable () -> UInt64
     private let state: Mutex<AppendState>
+    /// Held only by the flight that `state` let take off.
+    private let writer: Mutex<SegmentWriter>
     private let writerBell = Doorbell()
     private let preparerBell = Doorbell()
     private let preparer: SegmentPreparer
@@ -42,7 +44,7 @@ public final class EventLog: Sendable {
         let recovered = try Recovery(storage: storage, directory: directory, configuration: configuration).run()
         let status = isReal ? try StatusPage.create(directory + "/" + LogPath.status) : nil
         let log = EventLog(recovered, configuration, storage, directory, now, lock, status)
-        log.start(recovered.writer)
+        log.start()
         return log
     }
 
@@ -62,6 +64,7 @@ public final class EventLog: Sendable {
         self.lock = Mutex(lock)
         self.status = status
         catalog = recovered.catalog
+        writer = Mutex(recovered.writer)
         preparer = SegmentPreparer(storage: storage, directory: directory, size: configuration.segmentBytes)
         state = Mutex(
             AppendState(
@@ -91,6 +94,15 @@ public final class EventLog: Sendable {
         try result.get()
     }
 
+    /// Who writes appended records to the disk.
+    package enum Flush: Sendable {
+        /// The writer thread, from now on.
+        case byWriter
+        /// The caller, who must call `waitUntilDurable` next: on a quiet log it writes by itself, which blocks its thread
+        /// for one sync and saves two changes of thread; else the writer thread does.
+        case byWaiter
+    }
+
     /// Accepts records; the first gets `expecting`, which must be the log's next position.
     ///
     /// - Parameter time: the first record's time in UTC nanoseconds, if it is after the record before; each further one
@@ -99,25 +111,30 @@ public final class EventLog: Sendable {
     package func append(
         _ drafts: [RecordDraft],
         expecting: LogPosition,
-        time: UInt64? = nil
+        time: UInt64? = nil,
+        flush: Flush = .byWriter
     ) throws(LogError) -> LogPosition {
         let time = time ?? now()
         let result = state.withLock { state -> Result<(LogPosition, Bool), LogError> in
-            let wasIdle = !state.hasPending
-            return Result { () throws(LogError) -> (LogPosition, Bool) in
-                (try state.append(drafts, expecting: expecting, now: time), wasIdle)
+            Result { () throws(LogError) -> (LogPosition, Bool) in
+                let last = try state.append(drafts, expecting: expecting, now: time)
+                return (last, flush == .byWriter && state.ringOnce())
             }
         }
-        let (last, wasIdle) = try result.get()
-        if wasIdle { writerBell.ring() }
+        let (last, ring) = try result.get()
+        if ring { writerBell.ring() }
         return last
     }
 
     /// Returns when the record at `position`, which was appended, is on disk.
     package func waitUntilDurable(_ position: LogPosition) async throws(LogError) {
         if position <= durable { return }
+        performInsteadOfSleeping(position)
         let result = await withCheckedContinuation { continuation in
-            let answer = state.withLock { $0.wait(for: position, AppendState.Waiter(continuation: continuation)) }
+            let (answer, ring) = state.withLock { state in
+                (state.wait(for: position, AppendState.Waiter(continuation: continuation)), state.ringOnce())
+            }
+            if ring { writerBell.ring() }
             if let answer { continuation.resume(returning: answer) }
         }
         try result.get()
@@ -167,57 +184,79 @@ public final class EventLog: Sendable {
 
     // MARK: Threads
 
-    private func start(_ writer: SegmentWriter) {
-        let writerThread = DedicatedThread { [self] in
-            var writer = writer
-            writerLoop(&writer)
-        }
+    private func start() {
+        let writerThread = DedicatedThread { [self] in writerLoop() }
         let preparerThread = DedicatedThread { [self] in preparerLoop() }
         threads.withLock { $0 = [writerThread, preparerThread] }
     }
 
-    private func writerLoop(_ writer: inout SegmentWriter) {
+    private func writerLoop() {
         while true {
-            let (groups, durable, closing) = state.withLock { ($0.take(), $0.durable, $0.isClosing) }
-            if groups.isEmpty {
-                if rest(&writer, durable: durable, closing: closing) { return }
-                continue
+            // Whoever is ready to run may still add to this group; on an idle machine this returns at once. Not a timer:
+            // nobody waits longer than the work that is there to be done.
+            sched_yield()
+            let turn = state.withLock { $0.nextTurn() }
+            switch turn {
+            case .fly(let groups): perform(groups)
+            case .wait: _ = writerBell.wait(timeout: configuration.idleMarkDelay / 2)
+            case .rest(let durable): rest(durable)
+            case .end(let durable):
+                markIfIdle(durable)
+                return
+            case .stop: return
             }
-            guard perform(groups, &writer, durable: durable) else { return }
         }
     }
 
-    /// Nothing to write: marks what is durable once the log is idle. Returns true when the thread is to end.
-    private func rest(_ writer: inout SegmentWriter, durable: LogPosition, closing: Bool) -> Bool {
-        let needsMark = writer.markedThrough < durable
-        if !closing, writerBell.wait(timeout: needsMark ? configuration.idleMarkDelay : nil) { return false }
-        if needsMark, !mark(&writer, durable) { return true }
-        return closing
+    /// Nothing to write: marks what is durable once nothing moves any more.
+    private func rest(_ durable: LogPosition) {
+        let needsMark = writer.withLock { $0.markedThrough } < durable
+        state.withLock { $0.isMarkTimerSet = needsMark }
+        // Half of the promised delay, because what moved in between starts it anew.
+        if writerBell.wait(timeout: needsMark ? configuration.idleMarkDelay / 2 : nil) { return }
+        markIfIdle(durable)
     }
 
-    private func mark(_ writer: inout SegmentWriter, _ durable: LogPosition) -> Bool {
+    private func markIfIdle(_ durable: LogPosition) {
+        guard state.withLock({ $0.takeOffForMark(durable) }) else { return }
+        if writer.withLock({ $0.markedThrough }) >= durable || mark(durable) { state.withLock { $0.landed() } }
+    }
+
+    /// Writes a mark in a flight that has the file. Returns false when that failed.
+    private func mark(_ durable: LogPosition) -> Bool {
         state.withLock { $0.planMark() }
-        let result = Result { () throws(LogError) -> Void in try writer.writeMark(durable) }
+        let result = writer.withLock { writer in
+            Result { () throws(LogError) -> Void in try writer.writeMark(durable) }
+        }
         if case .failure(let error) = result { stop(error) }
         return failure == nil
     }
 
-    private func perform(_ groups: [GroupBuffer], _ writer: inout SegmentWriter, durable: LogPosition) -> Bool {
-        let result = Result { () throws(LogError) -> Void in try writer.write(groups, durable: durable) }
-        if case .failure(let error) = result {
-            stop(error)
-            return false
+    /// Writes what was taken and tells who waits for it; on failure stops the log.
+    private func perform(_ groups: [GroupBuffer]) {
+        let durable = self.durable
+        let result = writer.withLock { writer in
+            Result { () throws(LogError) -> Void in try writer.write(groups, durable: durable) }
         }
+        if case .failure(let error) = result { return stop(error) }
         if groups.contains(where: { $0.opens != nil }) { preparerBell.ring() }
-        if configuration.durability == .strict, let last = groups.last?.last, !mark(&writer, last) { return false }
-        let (waiters, followers, durable) = state.withLock { state in
-            let told = state.landed(groups)
-            return (told.waiters, told.followers, state.durable)
+        if configuration.durability == .strict, let last = groups.last?.last, !mark(last) { return }
+        // Before the next flight may take off, so that the page never goes backwards.
+        if let last = groups.last?.last { status?.publish(durable: last) }
+        let (told, landed) = state.withLock { state in (state.landed(groups), state.durable) }
+        for waiter in told.waiters { waiter.continuation.resume(returning: .success(())) }
+        for follower in told.followers { follower.continuation.resume(returning: .success(landed)) }
+    }
+
+    /// What the writer thread does, done by a waiter that finds the log quiet.
+    private func performInsteadOfSleeping(_ position: LogPosition) {
+        guard let groups = state.withLock({ $0.takeOff(insteadOf: position) }) else { return }
+        perform(groups)
+        let wake = state.withLock { state in
+            let isLate = state.isClosing || state.failure != nil || !state.isMarkTimerSet
+            return state.ringOnce() || isLate
         }
-        status?.publish(durable: durable)
-        for waiter in waiters { waiter.continuation.resume(returning: .success(())) }
-        for follower in followers { follower.continuation.resume(returning: .success(durable)) }
-        return true
+        if wake { writerBell.ring() }
     }
 
     /// G4: after a failed write or sync nobody knows what is on disk. The sync is never tried again.

@@ -10,13 +10,16 @@ struct SendForm: Sendable {
     }
 
     static let textMax = 1600
+    /// What other APIs call the sender.
+    private static let senders: Set<String> = ["from", "from_phone", "sender", "sender_id", "messaging_service_sid"]
+
     private static let known: Set<String> = [
         "conversation_id", "platform_user_id", "to_phone", "platform", "text", "media_url", "media_type", "caption",
         "filename", "template_name", "template_language", "template_components", "reaction", "typing", "reply_to",
         "metadata", "expires_at", "human_agent", "idempotency_key",
     ]
     /// Contents and options that the contract names and that come with the other channels.
-    private static let later = [
+    private static let later: Set<String> = [
         "media_url", "media_type", "caption", "filename", "template_name", "template_language",
         "template_components", "reaction", "typing", "reply_to", "human_agent",
     ]
@@ -30,11 +33,11 @@ struct SendForm: Sendable {
     let idempotencyKey: String
 
     init(_ fields: JSONFields, idempotencyHeader: String?) throws {
-        for sender in ["from", "from_phone", "sender", "sender_id", "messaging_service_sid"] where fields.has(sender) {
+        if let sender = fields.first(in: SendForm.senders) {
             throw GatewayError(.unknownField, "the sender is the server's; leave \(sender) out", field: sender)
         }
         try fields.allow(SendForm.known)
-        for name in SendForm.later where fields.has(name) {
+        if let name = fields.first(in: SendForm.later) {
             throw GatewayError(.unsupportedChannel, "\(name) is not available over sms in this version", field: name)
         }
         recipient = try SendForm.recipient(fields)
@@ -120,7 +123,7 @@ struct SendForm: Sendable {
                 field: "idempotency_key"
             )
         }
-        guard let key = body ?? fromHeader else { return "auto-" + Base32.encode(Crypto.randomBytes(16)) }
+        guard let key = body ?? fromHeader else { return "auto-" + Base32.encode(Crypto.publicRandomBytes(16)) }
         guard (1...255).contains(key.count), key.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
             throw GatewayError(
                 .invalidRequest,

@@ -6,6 +6,9 @@ import Projections
 /// `POST /v1/send`: the one way out to customers.
 struct SendRoutes: Sendable {
     static let waitMax = 30
+    private static let idempotencyKey = HTTPField.Name("Idempotency-Key")
+    private static let prefer = HTTPField.Name("Prefer")
+
     let ledger: Ledger
     let configuration: GatewayConfiguration
 
@@ -16,7 +19,7 @@ struct SendRoutes: Sendable {
     private func send(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let client = try context.requireClient()
         let fields = try await request.fields()
-        let header = HTTPField.Name("Idempotency-Key").flatMap { request.headers[$0] }
+        let header = SendRoutes.idempotencyKey.flatMap { request.headers[$0] }
         let form = try SendForm(fields, idempotencyHeader: header)
         let wanted = try command(form, client)
         let committed = try await ledger.commit { state, context -> ([NewEvent], SendDecision) in
@@ -29,8 +32,13 @@ struct SendRoutes: Sendable {
         }
         switch committed.value {
         case .refused(let refusal, _): throw refusal
-        case .replayed(let message): return try await answer(message, form, request, replayed: true)
-        case .accepted: return try await answer(committed.position, form, request, replayed: false)
+        case .replayed(let message):
+            let record = try ledger.event(at: message)
+            let accepted = Accepted(message: message, conversation: record.conversation, time: record.time)
+            return try await answer(accepted, form, request, replayed: true)
+        case .accepted(_, let conversation):
+            let accepted = Accepted(message: committed.position, conversation: conversation, time: committed.time)
+            return try await answer(accepted, form, request, replayed: false)
         }
     }
 
@@ -66,14 +74,20 @@ struct SendRoutes: Sendable {
         )
     }
 
-    /// The first answer and every repeat of it come from the record itself, so they are the same.
+    /// Where an accepted message stands in the log: all that its answer is made of.
+    private struct Accepted {
+        let message: LogPosition
+        let conversation: LogPosition
+        let time: Timestamp
+    }
+
     private func answer(
-        _ message: LogPosition,
+        _ accepted: Accepted,
         _ form: SendForm,
         _ request: Request,
         replayed: Bool
     ) async throws -> Response {
-        let record = try ledger.event(at: message)
+        let message = accepted.message
         var status = MessageStatus.queued
         var code = HTTPResponse.Status.accepted
         if let seconds = SendRoutes.waitSeconds(request) {
@@ -82,11 +96,11 @@ struct SendRoutes: Sendable {
         }
         var response = Answer.json(code, position: message) { json in
             json.string("message_id", ledger.ids.encode(.message, message))
-            json.string("conversation_id", ledger.ids.encode(.conversation, record.conversation))
+            json.string("conversation_id", ledger.ids.encode(.conversation, accepted.conversation))
             json.string("platform", form.platform.name)
             json.string("status", code == .ok ? status.name : MessageStatus.queued.name)
             json.string("idempotency_key", form.idempotencyKey)
-            json.time("created_at", record.time)
+            json.time("created_at", accepted.time)
             json.number("position", message.rawValue)
         }
         if replayed, let name = Answer.replayed { response.headers[name] = "true" }
@@ -95,7 +109,7 @@ struct SendRoutes: Sendable {
 
     /// `Prefer: wait=N` (RFC 7240), N at most 30.
     static func waitSeconds(_ request: Request) -> Int? {
-        guard let header = HTTPField.Name("Prefer").flatMap({ request.headers[$0] }) else { return nil }
+        guard let header = prefer.flatMap({ request.headers[$0] }) else { return nil }
         for part in header.split(separator: ",") {
             let pair = part.split(separator: "=").map { String($0).trimmingSpaces }
             if pair.count == 2, pair[0].lowercased() == "wait", let seconds = Int(pair[1]), seconds > 0 {

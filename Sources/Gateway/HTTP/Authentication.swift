@@ -20,9 +20,12 @@ enum Credential {
 
     static func bearer(_ request: Request) -> String? {
         guard let header = request.headers[.authorization] else { return nil }
-        let parts = header.split(separator: " ", maxSplits: 1)
-        guard parts.count == 2, parts[0].lowercased() == "bearer" else { return nil }
-        return String(parts[1]).trimmingSpaces
+        let scheme = "bearer "
+        let bytes = header.utf8
+        guard bytes.count > scheme.utf8.count,
+            zip(bytes, scheme.utf8).allSatisfy({ $0 == $1 || ($0 | 0x20 == $1 && $1 != 0x20) })
+        else { return nil }
+        return String(header.dropFirst(scheme.utf8.count)).trimmingSpaces
     }
 }
 

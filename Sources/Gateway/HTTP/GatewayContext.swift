@@ -14,7 +14,7 @@ package struct GatewayContext: RequestContext {
 
     package init(source: ApplicationRequestContextSource) {
         coreContext = CoreRequestContextStorage(source: source)
-        requestID = "req_" + Base32.encode(Crypto.randomBytes(12))
+        requestID = "req_" + Base32.encode(Crypto.publicRandomBytes(12))
     }
 
     /// The client of an authenticated route.

@@ -59,7 +59,7 @@ package final class Ledger: Sendable {
         edge: Bool = true,
         _ decide: (inout LogState, DecisionContext) throws -> ([NewEvent], Value)
     ) async throws -> Committed<Value> {
-        let committed = try append(edge: edge, decide)
+        let committed = try append(edge: edge, flush: .byWaiter, decide)
         try await log.waitUntilDurable(committed.position)
         return committed
     }
@@ -67,6 +67,8 @@ package final class Ledger: Sendable {
     /// Decides and appends; the caller waits for durability itself before anything leaves.
     package func append<Value: Sendable>(
         edge: Bool = true,
+        flush: EventLog.Flush = .byWriter,
+
         _ decide: (inout LogState, DecisionContext) throws -> ([NewEvent], Value)
     ) throws -> Committed<Value> {
         if edge { try log.admitEdge() }
@@ -76,7 +78,7 @@ package final class Ledger: Sendable {
             let (events, value) = try decide(&state, context)
             if events.isEmpty { return Committed(value: value, position: state.position, time: state.time) }
             let (drafts, records) = try seal(events, context)
-            _ = try log.append(drafts, expecting: context.next, time: now.nanoseconds)
+            _ = try log.append(drafts, expecting: context.next, time: now.nanoseconds, flush: flush)
             for record in records { state.apply(record) }
             wakePlanners(&state)
             return Committed(value: value, position: state.position, time: state.time)

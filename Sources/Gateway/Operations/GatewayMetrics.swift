@@ -8,7 +8,10 @@ package final class GatewayMetrics: Sendable {
 
     package func count(_ name: String) { table.withLock { $0[name, default: 0] += 1 } }
 
-    func countAnswer(_ status: Int) { count("waybill_http_answers_total{class=\"\(status / 100)xx\"}") }
+    func countAnswer(_ status: Int) { count(GatewayMetrics.answerNames[min(max(status / 100, 1), 5)]) }
+
+    /// Made once, because every request counts one.
+    private static let answerNames = (0...5).map { "waybill_http_answers_total{class=\"\($0)xx\"}" }
 
     /// Prometheus text format 0.0.4.
     func render(gauges: [(name: String, value: UInt64)]) -> String {

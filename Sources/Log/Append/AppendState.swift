@@ -1,5 +1,5 @@
-/// What waits for the disk and where it will lie: the pure half of appending. `EventLog` holds it in a lock, `WriterThread`
-/// performs what `take` hands out.
+/// What waits for the disk and where it will lie: the pure half of appending. `EventLog` holds it in a lock and
+/// performs what `takeOff` hands out.
 struct AppendState: Sendable {
     /// The next segment file, made ahead of need.
     enum NextSegment: Sendable {
@@ -59,6 +59,18 @@ struct AppendState: Sendable {
     }
 
     var hasPending: Bool { current != nil || !closed.isEmpty }
+
+    /// Whether somebody writes to the file now: the writer thread, or a waiter in its place.
+    private(set) var isFlying = false
+    /// Whether the writer thread knows that something is pending.
+    private var isRung = false
+    /// Whether the writer thread wakes by itself before long, to mark what is durable.
+    var isMarkTimerSet = false
+    /// How many flights in a row served one waiter and left nobody behind.
+    private var quietFlights = AppendState.quietFlightsMin
+    /// In a crowd a waiter that writes itself makes a small flight and leaves the large one to a thread that sleeps, so
+    /// it takes a run of quiet flights to believe that there is no crowd.
+    private static let quietFlightsMin = 16
 
     /// What an edge must ask before it decides anything: refuses while the log cannot take new work, and keeps the rest
     /// of the last segment for outcomes once the disk is full.
@@ -158,8 +170,12 @@ struct AppendState: Sendable {
 
     // MARK: The writer's side
 
-    /// Everything that waits, for one sync. Who waits for it waits for this flight from here on.
-    mutating func take() -> [GroupBuffer] {
+    /// Everything that waits, for one sync; nil when nothing waits or a flight is on its way. Who waits for what was taken
+    /// waits for this flight from here on.
+    mutating func takeOff() -> [GroupBuffer]? {
+        guard hasPending, !isFlying, failure == nil else { return nil }
+        isFlying = true
+        isRung = false
         closeCurrent()
         let groups = closed
         closed = []
@@ -168,6 +184,55 @@ struct AppendState: Sendable {
         waitersInFlight += waiters
         waiters = []
         return groups
+    }
+
+    /// What the writer thread does next.
+    enum Turn {
+        case fly([GroupBuffer])
+        /// A waiter writes; look again when it is done.
+        case wait
+        /// Nothing to do; all up to the position is durable.
+        case rest(LogPosition)
+        /// As `rest`, and nothing will come any more.
+        case end(LogPosition)
+        /// The log has failed.
+        case stop
+    }
+
+    mutating func nextTurn() -> Turn {
+        if failure != nil { return .stop }
+        if let groups = takeOff() { return .fly(groups) }
+        if isFlying {
+            isMarkTimerSet = true
+            return .wait
+        }
+        return isClosing ? .end(durable) : .rest(durable)
+    }
+
+    /// As `takeOff`, for a waiter that would otherwise sleep: on a quiet log it writes its own records, which saves two
+    /// changes of thread. In a crowd that would only make many small flights of one large.
+    mutating func takeOff(insteadOf position: LogPosition) -> [GroupBuffer]? {
+        guard position > durable, quietFlights >= AppendState.quietFlightsMin, !isRung else { return nil }
+        return takeOff()
+    }
+
+    /// Whether the writer thread has to be told of what is pending.
+    mutating func ringOnce() -> Bool {
+        guard hasPending, !isFlying, !isRung else { return false }
+        isRung = true
+        return true
+    }
+
+    /// Takes the file for a durable mark, if nothing moved since `durable`.
+    mutating func takeOffForMark(_ durable: LogPosition) -> Bool {
+        guard !isFlying, !hasPending, self.durable == durable, failure == nil else { return false }
+        isFlying = true
+        return true
+    }
+
+    /// The mark is written, or was not possible.
+    mutating func landed() {
+        isFlying = false
     }
 
     /// Plans a durable mark in the writer's segment. When the next group already opens another file, the mark lies in
@@ -179,6 +244,7 @@ struct AppendState: Sendable {
 
     /// The flight has landed: returns who is to be told.
     mutating func landed(_ groups: [GroupBuffer]) -> (waiters: [Waiter], followers: [Follower]) {
+        isFlying = false
         durable = lastInFlight
         for group in groups where pool.count < 4 {
             group.reset()
@@ -186,6 +252,7 @@ struct AppendState: Sendable {
         }
         let done = waitersInFlight
         waitersInFlight = []
+        quietFlights = done.count > 1 || hasPending ? 0 : quietFlights + 1
         let ready = followers.filter { $0.after < durable }
         if !ready.isEmpty { followers.removeAll { $0.after < durable } }
         return (done, ready)

@@ -8,11 +8,12 @@ package enum AEAD {
     package static let nonceSize = 12
     package static let tagSize = 16
     package static let overhead = nonceSize + tagSize
+    private static let cipher = FetchedCipher("AES-256-GCM")
 
     /// Seals `plaintext`; `authenticated` is bound to the box but not stored in it.
     package static func seal(_ plaintext: [UInt8], key: [UInt8], authenticated: [UInt8]) -> [UInt8] {
         precondition(key.count == 32)
-        let nonce = Crypto.randomBytes(nonceSize)
+        let nonce = Crypto.publicRandomBytes(nonceSize)
         return [UInt8](unsafeUninitializedCapacity: plaintext.count + overhead) { output, count in
             guard let base = output.baseAddress else { return }
             base.update(from: nonce, count: nonceSize)
@@ -20,7 +21,7 @@ package enum AEAD {
             defer { EVP_CIPHER_CTX_free(context) }
             var written: Int32 = 0
             let sealed =
-                EVP_EncryptInit_ex(context, EVP_aes_256_gcm(), nil, key, nonce) == 1
+                EVP_EncryptInit_ex(context, cipher.pointer, nil, key, nonce) == 1
                 && EVP_EncryptUpdate(context, nil, &written, authenticated, Int32(authenticated.count)) == 1
                 && EVP_EncryptUpdate(context, base + nonceSize, &written, plaintext, Int32(plaintext.count)) == 1
                 && EVP_EncryptFinal_ex(context, base + nonceSize + plaintext.count, &written) == 1
@@ -61,11 +62,23 @@ package enum AEAD {
             defer { EVP_CIPHER_CTX_free(context) }
             var written: Int32 = 0
             let tag = UnsafeMutableRawPointer(mutating: base + nonceSize + length)
-            return EVP_DecryptInit_ex(context, EVP_aes_256_gcm(), nil, key, base) == 1
+            return EVP_DecryptInit_ex(context, cipher.pointer, nil, key, base) == 1
                 && EVP_DecryptUpdate(context, nil, &written, authenticated, Int32(authenticated.count)) == 1
                 && EVP_DecryptUpdate(context, output.baseAddress, &written, base + nonceSize, Int32(length)) == 1
                 && EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, Int32(tagSize), tag) == 1
                 && EVP_DecryptFinal_ex(context, output.baseAddress.map { $0 + length }, &written) == 1
         }
+    }
+}
+
+/// An algorithm looked up once: OpenSSL 3 searches its providers by name on every use of the older getters.
+///
+/// `@unchecked Sendable`: the object is never changed after it was fetched, and is kept for the life of the process.
+private struct FetchedCipher: @unchecked Sendable {
+    let pointer: OpaquePointer?
+
+    init(_ name: String) {
+        pointer = EVP_CIPHER_fetch(nil, name, nil)
+        precondition(pointer != nil, "OpenSSL has no \(name)")
     }
 }

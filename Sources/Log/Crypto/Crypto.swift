@@ -1,4 +1,5 @@
 import COpenSSL
+import Synchronization
 
 /// The cryptographic primitives of the project, each a thin call into OpenSSL.
 ///
@@ -56,6 +57,19 @@ package enum Crypto {
             initialized = count
         }
     }
+
+    /// Random bytes that nobody keeps secret: nonces and ids. They come from the same generator, some thousand at a time,
+    /// because every call to it costs a system call.
+    package static func publicRandomBytes(_ count: Int) -> [UInt8] {
+        precondition(count <= 64)
+        return publicPool.withLock { pool in
+            if pool.count < count { pool = randomBytes(4096) }
+            defer { pool.removeLast(count) }
+            return Array(pool.suffix(count))
+        }
+    }
+
+    private static let publicPool = Mutex<[UInt8]>([])
 
     /// Overwrites key material in place; the compiler may not remove it (OPENSSL_cleanse).
     package static func erase(_ bytes: inout [UInt8]) {

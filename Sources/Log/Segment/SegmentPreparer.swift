@@ -13,7 +13,7 @@ struct SegmentPreparer: Sendable {
     let directory: String
     let size: Int
 
-    /// What the kernel sees: create, write zeros, fdatasync. The file has a temporary name until it gets its header.
+    /// What the kernel sees: create, then write of zeros and fdatasync for each mebibyte. The file has a temporary name until it gets its header.
     func prepare() throws(LogError) -> PreparedSegment {
         let nonce = SegmentNonce.random()
         let path = directory + "/segment-" + Hex.encode(Crypto.randomBytes(8)) + LogPath.temporarySuffix
@@ -35,8 +35,9 @@ struct SegmentPreparer: Sendable {
             let count = min(chunk.count, size - offset)
             try file.writeAll(count == chunk.count ? chunk : Array(chunk.prefix(count)), at: offset)
             offset += count
+            // Piece by piece: the writer's syncs stand in the same queue, and must not wait for a whole file of zeros.
+            try file.sync()
         }
-        try file.sync()
         // Large writes leave large folios in the page cache, and Linux writes a folio back whole: each sync of one block
         // would write up to a megabyte of zeros again. Without them, a block's own pages are all that is dirty.
         file.releaseCache()

@@ -155,10 +155,16 @@ package struct LookupHash: Hashable, Sendable {
     package let high: UInt64
     package let low: UInt64
 
-    package init?(_ bytes: some Collection<UInt8>) {
+    /// The first 16 bytes; nil when there are fewer.
+    package init?(_ bytes: [UInt8]) {
+        guard let hash = bytes.withUnsafeBytes({ LookupHash($0) }) else { return nil }
+        self = hash
+    }
+
+    package init?(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count >= 16 else { return nil }
-        high = bytes.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
-        low = bytes.dropFirst(8).prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
+        high = UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 0, as: UInt64.self))
+        low = UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
     }
 
     package init(high: UInt64, low: UInt64) {
@@ -167,8 +173,7 @@ package struct LookupHash: Hashable, Sendable {
     }
 
     package var bytes: [UInt8] {
-        (0..<8).map { UInt8(truncatingIfNeeded: high >> UInt64(56 - 8 * $0)) }
-            + (0..<8).map { UInt8(truncatingIfNeeded: low >> UInt64(56 - 8 * $0)) }
+        withUnsafeBytes(of: (high.bigEndian, low.bigEndian)) { [UInt8]($0) }
     }
 }
 

@@ -55,10 +55,20 @@ package struct JSONWriter: Sendable {
 
     package mutating func string(_ value: String) {
         bytes.append(UInt8(ascii: "\""))
-        for byte in value.utf8 { escape(byte) }
+        var value = value
+        value.withUTF8 { text in
+            // Almost every string needs no escape, and then it is copied whole.
+            if text.contains(where: JSONWriter.needsEscape) {
+                for byte in text { escape(byte) }
+            } else {
+                bytes.append(contentsOf: text)
+            }
+        }
         bytes.append(UInt8(ascii: "\""))
         needsComma = true
     }
+
+    private static func needsEscape(_ byte: UInt8) -> Bool { byte < 0x20 || byte == 0x22 || byte == 0x5C }
 
     private mutating func escape(_ byte: UInt8) {
         switch byte {
@@ -73,7 +83,8 @@ package struct JSONWriter: Sendable {
     }
 
     package mutating func number(_ value: some BinaryInteger) {
-        bytes.append(contentsOf: String(value).utf8)
+        var text = String(value)
+        text.withUTF8 { bytes.append(contentsOf: $0) }
         needsComma = true
     }
 
@@ -87,7 +98,12 @@ package struct JSONWriter: Sendable {
         needsComma = true
     }
 
-    package mutating func time(_ value: Timestamp) { string(RFC3339.format(value)) }
+    package mutating func time(_ value: Timestamp) {
+        bytes.append(UInt8(ascii: "\""))
+        RFC3339.append(value, to: &bytes)
+        bytes.append(UInt8(ascii: "\""))
+        needsComma = true
+    }
 
     /// Bytes that are JSON already.
     package mutating func raw(_ json: [UInt8]) {
@@ -132,6 +148,7 @@ package struct JSONWriter: Sendable {
 
     package static func object(_ body: (inout JSONWriter) -> Void) -> [UInt8] {
         var writer = JSONWriter()
+        writer.bytes.reserveCapacity(256)
         writer.object(body)
         return writer.bytes
     }

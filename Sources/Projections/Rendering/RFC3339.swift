@@ -1,12 +1,25 @@
 /// Times as the API shows them: RFC 3339, UTC, milliseconds, like `2026-11-01T08:30:00.123Z`.
 package enum RFC3339 {
     package static func format(_ time: Timestamp) -> String {
+        var bytes: [UInt8] = []
+        append(time, to: &bytes)
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    package static func append(_ time: Timestamp, to bytes: inout [UInt8]) {
         let seconds = Int64(time.nanoseconds / 1_000_000_000)
         let date = civil(fromDays: seconds / 86_400)
         let second = seconds % 86_400
         let milliseconds = Int64(time.nanoseconds / 1_000_000 % 1_000)
-        return "\(pad(date.year, 4))-\(pad(date.month, 2))-\(pad(date.day, 2))"
-            + "T\(pad(second / 3600, 2)):\(pad(second / 60 % 60, 2)):\(pad(second % 60, 2)).\(pad(milliseconds, 3))Z"
+        bytes.reserveCapacity(bytes.count + 24)
+        append(date.year, 4, "-", to: &bytes)
+        append(date.month, 2, "-", to: &bytes)
+        append(date.day, 2, "T", to: &bytes)
+        append(second / 3600, 2, ":", to: &bytes)
+        append(second / 60 % 60, 2, ":", to: &bytes)
+        append(second % 60, 2, ".", to: &bytes)
+        append(milliseconds, 3, "Z", to: &bytes)
+
     }
 
     /// Accepts an RFC 3339 time of the years 1970 to 2553 with `Z` or an offset, and up to nine digits of fraction. Nil for
@@ -51,9 +64,13 @@ package enum RFC3339 {
         return digits.reduce(0) { $0 * 10 + Int64($1 - 48) }
     }
 
-    private static func pad(_ value: Int64, _ width: Int) -> String {
-        let text = String(value)
-        return String(repeating: "0", count: max(0, width - text.count)) + text
+    private static func append(_ value: Int64, _ width: Int, _ separator: Unicode.Scalar, to bytes: inout [UInt8]) {
+        var divisor: Int64 = width == 4 ? 1000 : width == 3 ? 100 : 10
+        while divisor > 0 {
+            bytes.append(UInt8(48 + value / divisor % 10))
+            divisor /= 10
+        }
+        bytes.append(UInt8(ascii: separator))
     }
 
     private static func daysIn(month: Int64, year: Int64) -> Int64 {

@@ -164,7 +164,7 @@ package struct ClientRow: Sendable, Equatable {
                 events: event.events.values,
                 channels: event.channels.values,
                 retrySchedule: event.retrySchedule.values,
-                maxInFlight: Int(event.maxInFlight),
+                maxInFlight: Int(clamping: event.maxInFlight),
                 strictOrdering: event.strictOrdering
             )
         case .endpointDisabled(let event):
