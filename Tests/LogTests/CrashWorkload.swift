@@ -116,7 +116,9 @@ final class CrashWorkload: Sendable {
     private func round(_ log: EventLog, using generator: inout SeededGenerator) async throws -> Bool {
         let gathers = generator.chance(0.7)
         if gathers { gate.hold() }
-        guard try append(log, patience: 5000, using: &generator) else {
+        // Without the gate a waiter may write its records itself; with it, the writer thread has to come to it.
+        let flush = gathers || generator.chance(0.5) ? EventLog.Flush.byWriter : .byWaiter
+        guard try append(log, patience: 5000, flush: flush, using: &generator) else {
             gate.forget()
             return false
         }
@@ -141,7 +143,12 @@ final class CrashWorkload: Sendable {
     }
 
     /// Appends one batch. False when the log has failed or has no room for now.
-    private func append(_ log: EventLog, patience: Int, using generator: inout SeededGenerator) throws -> Bool {
+    private func append(
+        _ log: EventLog,
+        patience: Int,
+        flush: EventLog.Flush = .byWriter,
+        using generator: inout SeededGenerator
+    ) throws -> Bool {
         let large = state.withLock { $0.large }
         let drafts = (0..<Int.random(in: 1...4, using: &generator)).map { _ in
             RecordDraft.random(using: &generator, largest: 150_000, large: large)
@@ -153,7 +160,7 @@ final class CrashWorkload: Sendable {
         clock.time = state.withLock { $0.ledger.time }
         for _ in 0..<patience {
             do throws(LogError) {
-                _ = try log.append(drafts, expecting: before)
+                _ = try log.append(drafts, expecting: before, flush: flush)
                 return true
             } catch {
                 if error.code == .overloaded {

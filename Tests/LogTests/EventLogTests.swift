@@ -114,6 +114,35 @@ import Testing
         try await log.appendDurably([.plain(3, count: 2000)])
     }
 
+    /// On a quiet log the waiter writes; the mark and the next appends by the writer thread must follow all the same.
+    @Test(arguments: [LogConfiguration.Durability.normal, .strict])
+    func waitersMayWriteThemselves(_ durability: LogConfiguration.Durability) async throws {
+        let log = try directory.open(.small(durability))
+        for round in 0..<40 {
+            let position = try await log.append([.plain(round, count: 60_000)], flush: .byWaiter)
+            try await log.waitUntilDurable(position)
+            #expect(log.durable == position)
+            if round % 7 == 0 { try await log.appendDurably([.plain(round)]) }
+        }
+        let digests = try log.reader.digests()
+        log.close()
+        let again = try directory.open()
+        defer { again.close() }
+        #expect(again.recovery.rewritten == 0)
+        #expect(try again.reader.digests() == digests)
+        #expect(try directory.verify(again.durable).findings.isEmpty)
+    }
+
+    /// Records nobody waits for yet are written as soon as anybody appends for the writer thread.
+    @Test func recordsLeftToAWaiterAreNotForgotten() async throws {
+        let log = try directory.open()
+        defer { log.close() }
+        _ = try log.append([.plain(1)], expecting: LogPosition(1), flush: .byWaiter)
+        let last = try log.append([.plain(2)], expecting: LogPosition(2))
+        for _ in 0..<2000 where log.durable < last { try await Task.sleep(for: .milliseconds(1)) }
+        #expect(log.durable == last)
+    }
+
     @Test func manyTasksAppendWithoutGaps() async throws {
         let log = try directory.open()
         defer { log.close() }

@@ -40,10 +40,10 @@ struct LogDirectory {
 extension EventLog {
     /// Appends at the log's end, waiting while the next segment is still being made.
     @discardableResult
-    func append(_ drafts: [RecordDraft]) async throws -> LogPosition {
+    func append(_ drafts: [RecordDraft], flush: Flush = .byWriter) async throws -> LogPosition {
         for _ in 0..<5000 {
             do {
-                return try append(drafts, expecting: next)
+                return try append(drafts, expecting: next, flush: flush)
             } catch {
                 guard error.code == .overloaded else { throw error }
             }
