@@ -82,8 +82,10 @@ struct ConfigurationParser {
         settings.twilioBaseURL = try url("providers.twilio.base_url") ?? settings.twilioBaseURL
         settings.idempotencyRetention = try duration("idempotency.retention") ?? settings.idempotencyRetention
         settings.queueMax = try integer("sends.queue_max", in: 1...10_000_000) ?? settings.queueMax
-        settings.log.segmentBytes =
-            try integer("log.segment_bytes", in: 1 << 20...1 << 30) ?? settings.log.segmentBytes
+        if let bytes = try integer("log.segment_bytes", in: 1 << 20...1 << 30) {
+            guard bytes % 4096 == 0 else { throw invalid("log.segment_bytes", "a multiple of 4096") }
+            settings.log.segmentBytes = bytes
+        }
         if let text = values["log.durability"] {
             guard let durability = LogConfiguration.Durability(rawValue: text) else {
                 throw invalid("log.durability", "normal or strict")

@@ -163,7 +163,7 @@ import Testing
         rows("webhooks.allow_cidrs", ["10.0.0.0/33", "x/8", "10.0.0.0/8;127.0.0.0/8"]),
         rows("webhooks.header_prefix", ["", "a b", "a:b", "é", "a_b"]),
         rows("idempotency.retention", ["", "0", "-1d", "7 d", "d", "1.5h", "7w", "4294967296d"]),
-        rows("log.segment_bytes", ["1048575", "1073741825", "x", "64MiB"]),
+        rows("log.segment_bytes", ["1048575", "1048577", "1073741825", "x", "64MiB"]),
         rows("log.durability", ["fast", "", "Normal"]),
         rows("sends.queue_max", ["0", "x"]),
     ]

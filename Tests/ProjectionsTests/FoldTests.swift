@@ -100,14 +100,14 @@ private struct RandomHistory {
 
     private mutating func cancel(_ client: LogPosition) {
         guard let message = world.state.inbox.messages.keys.sorted().randomElement(using: &random),
-            let events = try? world.state.decideCancel(message, client: client, by: "client")
+            let events = try? world.cancel(message, client: client)
         else { return }
         world.apply(events)
     }
 
     private mutating func callProviders() {
         let decided = world.state.decideStart(world.offeredSends(), now: world.now)
-        world.apply(decided.other)
+        world.drop(decided.drop)
         if !decided.start.isEmpty { world.start(decided.start) }
         for message in world.state.sends.inFlight where random.chance(0.8) {
             let outcome = SendOutcome.allCases.randomElement(using: &random) ?? .accepted

@@ -13,11 +13,18 @@ import Testing
         let lasting = try world.send(world.request(client, to: "bea", key: "2"))
         let before = Timestamp(expiry.nanoseconds - 1)
         #expect(world.state.decideStart([expiring, lasting], now: before).start == [expiring, lasting])
-        let (start, other) = world.state.decideStart([expiring, lasting], now: expiry)
+        let (start, drop) = world.state.decideStart([expiring, lasting], now: expiry)
         #expect(start == [lasting])
-        #expect(other.map(\.event) == [.sendExpired(SendExpired())])
-        #expect(other.first?.message == expiring)
-        world.apply(other)
+        #expect(drop == [expiring])
+        #expect(world.drop(drop).isEmpty, "by the writer's clock it may still go")
+        world.pass(seconds: 10)
+        var expired = SendExpired()
+        expired.previous = expiring
+        let events = world.drop(drop)
+        #expect(events.first?.event == .sendExpired(expired))
+        #expect(events.map(\.event.type) == [.sendExpired, .eventPublished])
+        #expect(events.first?.message == expiring)
+        #expect(World.publishedStatus(events) == "failed")
         #expect(world.status(expiring) == .failed)
         #expect(world.state.sends.rows[expiring] == nil)
         #expect(world.month(client).reserved == 1, "what was not sent is not counted")
@@ -31,10 +38,13 @@ import Testing
         world.receive(world.inbound(client, id: "SM1", consent: .optOut))
         let decided = world.state.decideStart([message, other], now: world.now)
         #expect(decided.start == [other])
+        #expect(decided.drop == [message])
         var canceled = SendCanceled()
         canceled.by = "opt_out"
-        #expect(decided.other.map(\.event) == [.sendCanceled(canceled)])
-        world.apply(decided.other)
+        canceled.previous = message
+        let events = world.drop(decided.drop)
+        #expect(events.first?.event == .sendCanceled(canceled))
+        #expect(World.publishedStatus(events) == "canceled")
         #expect(world.status(message) == .canceled)
         #expect(world.month(client).reserved == 1)
     }
@@ -43,10 +53,11 @@ import Testing
         var world = World()
         let client = world.client()
         let message = try world.send(world.request(client, key: "1"))
-        world.apply(try world.state.decideCancel(message, client: client, by: "client"))
+        world.apply(try world.cancel(message, client: client))
         let decided = world.state.decideStart([message, LogPosition(99)], now: world.now)
         #expect(decided.start.isEmpty)
-        #expect(decided.other.isEmpty)
+        #expect(decided.drop.isEmpty)
+        #expect(world.drop([message, LogPosition(99)]).isEmpty)
     }
 
     @Test func conversationsKeepTheirOrder() throws {
@@ -70,14 +81,15 @@ import Testing
         var world = World()
         let client = world.client()
         let message = try world.send(world.request(client, key: "1"))
-        let events = try world.state.decideCancel(message, client: client, by: "client")
-        #expect(events.map(\.event.type) == [.sendCanceled])
+        let events = try world.cancel(message, client: client)
+        #expect(events.map(\.event.type) == [.sendCanceled, .eventPublished])
+        #expect(World.publishedStatus(events) == "canceled")
         world.apply(events)
         #expect(world.status(message) == .canceled)
         #expect(world.month(client) == .init(reserved: 0, used: 0))
         #expect(world.offeredSends().isEmpty)
         #expect(throws: Refusal(.notCancelable, "")) {
-            try world.state.decideCancel(message, client: client, by: "client")
+            try world.cancel(message, client: client)
         }
     }
 
@@ -86,15 +98,15 @@ import Testing
         let client = world.client()
         let other = world.client()
         let message = try world.send(world.request(client, key: "1"))
-        #expect(throws: Refusal(.notFound, "")) { try world.state.decideCancel(message, client: other, by: "") }
-        #expect(throws: Refusal(.notFound, "")) { try world.state.decideCancel(.zero, client: client, by: "") }
+        #expect(throws: Refusal(.notFound, "")) { try world.cancel(message, client: other) }
+        #expect(throws: Refusal(.notFound, "")) { try world.cancel(.zero, client: client) }
         world.start([message])
-        #expect(throws: Refusal(.notCancelable, "")) { try world.state.decideCancel(message, client: client, by: "") }
+        #expect(throws: Refusal(.notCancelable, "")) { try world.cancel(message, client: client) }
         world.finish(message, .retryLater)
-        #expect(try !world.state.decideCancel(message, client: client, by: "").isEmpty)
+        #expect(try !world.cancel(message, client: client).isEmpty)
         world.start([message])
         world.finish(message, .accepted)
-        #expect(throws: Refusal(.notCancelable, "")) { try world.state.decideCancel(message, client: client, by: "") }
+        #expect(throws: Refusal(.notCancelable, "")) { try world.cancel(message, client: client) }
     }
 
     @Test func inboundMessagesCannotBeCanceled() throws {
@@ -102,7 +114,7 @@ import Testing
         let client = world.client()
         world.receive(world.inbound(client, id: "SM1"))
         let inbound = try #require(world.state.inbox.messages.keys.first)
-        #expect(throws: Refusal(.notFound, "")) { try world.state.decideCancel(inbound, client: client, by: "") }
+        #expect(throws: Refusal(.notFound, "")) { try world.cancel(inbound, client: client) }
     }
 
     // MARK: Outcomes
@@ -216,7 +228,7 @@ import Testing
         let message = try world.send(world.request(client, key: "1"))
         world.startOffered()
         world.finish(message, .misconfigured)
-        world.apply(try world.state.decideCancel(message, client: client, by: "client"))
+        world.apply(try world.cancel(message, client: client))
         world.connect(client)
         world.pass(seconds: 1)
         #expect(world.offeredSends().isEmpty)

@@ -1,3 +1,4 @@
+import Foundation
 import Log
 import Projections
 import Testing
@@ -5,6 +6,7 @@ import Testing
 /// A history without a log and without keys: gives events their positions and times and folds them, as the ledger does.
 struct World {
     static let seal = KeyReference(client: 1, leaf: 1, epoch: 1, keyClass: .message)
+    static let body = SentBody(seal: seal, metadata: [])
 
     private(set) var records: [EventRecord] = []
     var state = LogState()
@@ -65,6 +67,18 @@ struct World {
             state.apply(copy)
         }
         return state
+    }
+}
+
+extension World {
+    /// The status that the webhook in a batch of events shows.
+    static func publishedStatus(_ events: [NewEvent]) -> String? {
+        guard let rendering = events.last?.bodies.first(where: { $0.purpose == .rendering })?.plaintext else {
+            return nil
+        }
+        let body = try? JSONSerialization.jsonObject(with: Data(rendering)) as? [String: Any]
+        let message = (body?["data"] as? [String: Any])?["message"] as? [String: Any]
+        return message?["status"] as? String
     }
 }
 
@@ -222,9 +236,23 @@ extension World {
     ) -> [NewEvent] {
         var result = SendResult(outcome, code: code, startedAt: now)
         change(&result)
-        let events = state.decide(result, for: message, seal: World.seal, ids: ids, metadata: [], context)
+        let events = state.decide(result, for: message, World.body, ids: ids, context)
         apply(events)
         return events
+    }
+
+    func cancel(_ message: LogPosition, client: LogPosition) throws(Refusal) -> [NewEvent] {
+        try state.decideCancel(message, client: client, by: "client", World.body, ids: ids, context)
+    }
+
+    /// Settles what `decideStart` held back, one after the other.
+    @discardableResult
+    mutating func drop(_ messages: [LogPosition]) -> [NewEvent] {
+        messages.flatMap { message in
+            let events = state.decideDrop(message, World.body, ids: ids, context)
+            apply(events)
+            return events
+        }
     }
 
     @discardableResult

@@ -36,8 +36,13 @@ struct MessageRoutes: Sendable {
     private func cancel(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let client = try context.requireClient()
         let message = try position(.message, context)
-        let committed = try await ledger.commit { state, _ in
-            (try state.decideCancel(message, client: client.id, by: "client"), ())
+        // Whose message it is comes first: nobody learns from another's whether it can be read.
+        guard try await ledger.read({ $0.inbox.messages[message]?.client }) == client.id else {
+            throw GatewayError(.notFound, "there is no such message")
+        }
+        let body = try ledger.sentBody(message)
+        let committed = try await ledger.commit { [ids = ledger.ids] state, context in
+            (try state.decideCancel(message, client: client.id, by: "client", body, ids: ids, context), ())
         }
         return Answer.json(position: committed.position) { json in
             json.string("message_id", ledger.ids.encode(.message, message))

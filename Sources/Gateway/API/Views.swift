@@ -49,8 +49,12 @@ struct MessageView {
             case .sendReconciled(let event):
                 steps.append(Step(status: event.status, at: record.time, code: ""))
                 position = event.previous
-            case .sendCanceled: steps.append(Step(status: .canceled, at: record.time, code: ""))
-            case .sendExpired: steps.append(Step(status: .failed, at: record.time, code: "expired"))
+            case .sendCanceled(let event):
+                steps.append(Step(status: .canceled, at: record.time, code: event.by == "client" ? "" : event.by))
+                position = event.previous
+            case .sendExpired(let event):
+                steps.append(Step(status: .failed, at: record.time, code: "expired"))
+                position = event.previous
             default: break
             }
         }

@@ -62,10 +62,11 @@ struct ClientRoutes: Sendable {
 
     private func update(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let id = try id(context)
-        guard let row = try await ledger.read({ $0.clients[id] }) else { throw missing }
-        let form = try ClientForm(try await request.fields(), ledger.now, changing: row)
-        let committed = try await ledger.commit { state, _ in
-            guard state.clients[id] != nil else { throw Refusal(.notFound, "there is no such client") }
+        let fields = try await request.fields()
+        let committed = try await ledger.commit { state, context in
+            // What is absent stays as it is at this moment, not as it was when the request came.
+            guard let row = state.clients[id] else { throw missing }
+            let form = try ClientForm(fields, context.now, changing: row)
             return ([form.updated(id, trialUsed: row.trialUsed)], ())
         }
         return try await show(id, position: committed.position)

@@ -81,20 +81,11 @@ extension Ledger {
             }
         }
         for message in sends {
-            let reference = try keyReference(at: message)
-            let metadata = try sendContent(message).metadata
+            let body = try sentBody(message)
             _ = try await commit(edge: false) { [ids] state, context in
                 let started = state.sends.rows[message]?.startedAt ?? context.now
                 let result = SendResult(.unknown, code: "interrupted", startedAt: started)
-                let events = state.decide(
-                    result,
-                    for: message,
-                    seal: reference,
-                    ids: ids,
-                    metadata: metadata,
-                    context
-                )
-                return (events, ())
+                return (state.decide(result, for: message, body, ids: ids, context), ())
             }
         }
     }

@@ -18,6 +18,11 @@ struct SendContent: Sendable {
 }
 
 extension Ledger {
+    /// What events about a sent message need of it.
+    func sentBody(_ message: LogPosition) throws -> SentBody {
+        SentBody(seal: try keyReference(at: message), metadata: try sendContent(message).metadata)
+    }
+
     func sendContent(_ message: LogPosition) throws -> SendContent {
         let fields = try JSONFields(try body(at: message, .content) ?? [])
         var content = SendContent()

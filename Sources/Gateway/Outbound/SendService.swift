@@ -30,6 +30,7 @@ package struct SendService: Service {
 
     private struct Started {
         let messages: [LogPosition]
+        let dropped: [LogPosition]
         let position: LogPosition
         let time: Timestamp
     }
@@ -50,15 +51,17 @@ package struct SendService: Service {
         }
         if picked.isEmpty { return nil }
         let committed = try? ledger.append(edge: false) { state, context in
-            let (start, other) = state.decideStart(picked, now: context.now)
+            let (start, drop) = state.decideStart(picked, now: context.now)
             for message in start { charge(message, state, context.now) }
             var event = SendStarted()
             event.messages = ListField(start)
-            return (other + (start.isEmpty ? [] : [NewEvent(.sendStarted(event))]), start)
+            return (start.isEmpty ? [] : [NewEvent(.sendStarted(event))], (start, drop))
         }
         // A full disk may have room again; a log that failed for good ends the process elsewhere.
         if committed == nil { ledger.plan { state in postpone(picked, &state.sends.schedule) } }
-        return committed.map { Started(messages: $0.value, position: $0.position, time: $0.time) }
+        return committed.map {
+            Started(messages: $0.value.0, dropped: $0.value.1, position: $0.position, time: $0.time)
+        }
     }
 
     private func postpone(_ picked: [LogPosition], _ schedule: inout LaneScheduler<SendQueue.Sender>) {
@@ -79,17 +82,35 @@ package struct SendService: Service {
             for message in started.messages {
                 group.addTask { await self.attempt(message, started.time) }
             }
+            for message in started.dropped {
+                group.addTask { await self.drop(message) }
+            }
+        }
+    }
+
+    /// Settles what must not go out any more. If that cannot be put on record now, it is offered again.
+    private func drop(_ message: LogPosition) async {
+        do {
+            let body = try ledger.sentBody(message)
+            try await ledger.commitOutcome { [ids = ledger.ids] state, context in
+                let events = state.decideDrop(message, body, ids: ids, context)
+                if events.isEmpty { state.sends.schedule.retry(message, at: context.now) }
+                return events
+            }
+        } catch {
+            logger.error("a message that must not go out could not be settled", metadata: ["error": "\(error)"])
+            ledger.plan { state in postpone([message], &state.sends.schedule) }
         }
     }
 
     private func attempt(_ message: LogPosition, _ startedAt: Timestamp) async {
         do {
-            let seal = try ledger.keyReference(at: message)
             let content = try ledger.sendContent(message)
+            let body = SentBody(seal: try ledger.keyReference(at: message), metadata: content.metadata)
             let result = try await call(message, content, startedAt)
             metrics.count("waybill_send_attempts_total{outcome=\"\(result.outcome.name)\"}")
             try await ledger.commitOutcome { [ids = ledger.ids] state, context in
-                state.decide(result, for: message, seal: seal, ids: ids, metadata: content.metadata, context)
+                state.decide(result, for: message, body, ids: ids, context)
             }
         } catch {
             // Without an outcome on record the next start finds the call in flight and calls its outcome unknown.

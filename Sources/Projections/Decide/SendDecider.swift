@@ -191,17 +191,4 @@ extension LogState {
             throw Refusal(.smsQuotaExceeded, "the month's quota of \(client.smsMonthlyQuota) SMS is used up")
         }
     }
-
-    /// Cancels a message that is still queued.
-    package func decideCancel(_ message: LogPosition, client: LogPosition, by: String) throws(Refusal) -> [NewEvent] {
-        guard let row = inbox.messages[message], row.client == client, row.direction == .outbound else {
-            throw Refusal(.notFound, "there is no such message")
-        }
-        guard row.status == .queued, sends.rows[message]?.isInFlight == false else {
-            throw Refusal(.notCancelable, "the message is \(row.status.name); only a queued one can be canceled")
-        }
-        var event = SendCanceled()
-        event.by = by
-        return [NewEvent(.sendCanceled(event), client: client, conversation: row.conversation, message: message)]
-    }
 }

@@ -25,6 +25,19 @@ package struct SendResult: Sendable {
     }
 }
 
+/// What deciding about a sent message needs of its sealed body.
+package struct SentBody: Sendable {
+    /// Whose key renderings about the message share.
+    package let seal: KeyReference
+    /// The metadata of the send, as JSON, to be returned in events; empty for none.
+    package let metadata: [UInt8]
+
+    package init(seal: KeyReference, metadata: [UInt8]) {
+        self.seal = seal
+        self.metadata = metadata
+    }
+}
+
 /// A status that the provider reported about a message we sent.
 package struct ProviderStatus: Sendable {
     package var client: LogPosition
@@ -56,49 +69,102 @@ extension LogState {
     /// How many times a refused-for-now send is tried before it fails for good.
     package static let sendAttemptsMax: UInt64 = 8
 
-    /// Which of the picked messages may really go out now, and events for those that may not: a queue that waited must not
-    /// flush what is expired or unwanted by now.
-    package func decideStart(_ picked: [LogPosition], now: Timestamp) -> (start: [LogPosition], other: [NewEvent]) {
-        var start: [LogPosition] = []
-        var other: [NewEvent] = []
-        for message in picked {
-            // Whatever the schedule says: what is with the provider now must not go there a second time.
-            guard let row = sends.rows[message], !row.isInFlight, let place = inbox.messages[message] else { continue }
-            let customer = inbox.conversations[row.conversation]?.customer ?? .absent
-            if row.expiresAt.nanoseconds > 0, row.expiresAt <= now {
-                other.append(
-                    NewEvent(
-                        .sendExpired(SendExpired()),
-                        client: row.client,
-                        conversation: row.conversation,
-                        message: message
-                    )
-                )
-            } else if optOuts.contains(row.client, row.platform, customer) {
-                var event = SendCanceled()
-                event.by = "opt_out"
-                other.append(
-                    NewEvent(
-                        .sendCanceled(event),
-                        client: row.client,
-                        conversation: place.conversation,
-                        message: message
-                    )
-                )
-            } else {
-                start.append(message)
-            }
+    /// Which of the picked messages may really go out now, and which may not: a queue that waited must not flush what is
+    /// expired or unwanted by now. What has to be dropped is put on record by `decideDrop`.
+    package func decideStart(_ picked: [LogPosition], now: Timestamp) -> (start: [LogPosition], drop: [LogPosition]) {
+        // Whatever the schedule says: what is with the provider now must not go there a second time.
+        let queued = picked.filter { sends.rows[$0]?.isInFlight == false }
+        return (
+            queued.filter { reasonToDrop($0, now: now) == nil }, queued.filter { reasonToDrop($0, now: now) != nil }
+        )
+    }
+
+    private enum DropReason {
+        case expired
+        case optedOut
+    }
+
+    private func reasonToDrop(_ message: LogPosition, now: Timestamp) -> DropReason? {
+        guard let row = sends.rows[message] else { return nil }
+        if row.expiresAt.nanoseconds > 0, row.expiresAt <= now { return .expired }
+        let customer = inbox.conversations[row.conversation]?.customer ?? .absent
+        return optOuts.contains(row.client, row.platform, customer) ? .optedOut : nil
+    }
+
+    /// Settles a queued message that must not go out any more. Empty when it may after all.
+    package func decideDrop(
+        _ message: LogPosition,
+        _ body: SentBody,
+        ids: OpaqueID,
+        _ context: DecisionContext
+    ) -> [NewEvent] {
+        guard let row = sends.rows[message], !row.isInFlight, let trail = inbox.messages[message]?.trail else {
+            return []
         }
-        return (start, other)
+        switch reasonToDrop(message, now: context.now) {
+        case nil: return []
+        case .expired:
+            var event = SendExpired()
+            event.previous = trail
+            return settled(message, row, .sendExpired(event), .failed, code: "expired", body, ids, context)
+        case .optedOut:
+            var event = SendCanceled()
+            event.by = "opt_out"
+            event.previous = trail
+            return settled(message, row, .sendCanceled(event), .canceled, code: "opt_out", body, ids, context)
+        }
+    }
+
+    /// Cancels a message that is still queued.
+    package func decideCancel(
+        _ message: LogPosition,
+        client: LogPosition,
+        by: String,
+        _ body: SentBody,
+        ids: OpaqueID,
+        _ context: DecisionContext
+    ) throws(Refusal) -> [NewEvent] {
+        guard let place = inbox.messages[message], place.client == client, place.direction == .outbound else {
+            throw Refusal(.notFound, "there is no such message")
+        }
+        guard place.status == .queued, let row = sends.rows[message], !row.isInFlight else {
+            throw Refusal(.notCancelable, "the message is \(place.status.name); only a queued one can be canceled")
+        }
+        var event = SendCanceled()
+        event.by = by
+        event.previous = place.trail
+        return settled(message, row, .sendCanceled(event), .canceled, code: "", body, ids, context)
+    }
+
+    /// The end of a queued message, and the status event that tells the client.
+    private func settled(
+        _ message: LogPosition,
+        _ row: SendQueue.Row,
+        _ event: Event,
+        _ status: MessageStatus,
+        code: String,
+        _ body: SentBody,
+        _ ids: OpaqueID,
+        _ context: DecisionContext
+    ) -> [NewEvent] {
+        let report = ProviderStatus(
+            client: row.client,
+            message: message,
+            status: status,
+            code: code,
+            metadata: body.metadata,
+            platformMessageID: ""
+        )
+        let end = NewEvent(event, client: row.client, conversation: row.conversation, message: message)
+        return [end] + statusEvent(report, row.conversation, row.platform, body.seal, ids, context, offset: 1)
     }
 
     /// Records what a call came to. Empty when the message is not in flight any more.
     package func decide(
         _ result: SendResult,
         for message: LogPosition,
-        seal: KeyReference,
+        _ body: SentBody,
         ids: OpaqueID,
-        metadata: [UInt8],
         _ context: DecisionContext
     ) -> [NewEvent] {
         guard let row = sends.rows[message], row.isInFlight, let trail = inbox.messages[message]?.trail else {
@@ -122,7 +188,7 @@ extension LogState {
                 )
             }
         }
-        var events = [finished(event, result, row, message, seal)]
+        var events = [finished(event, result, row, message, body.seal)]
         if event.outcome == .misconfigured { events += pause(row, result.code) }
         // A callback may have overtaken the answer; a status that was reported is never taken back.
         if let status = event.outcome.reported, status > inbox.messages[message]?.status ?? .received {
@@ -131,10 +197,10 @@ extension LogState {
                 message: message,
                 status: status,
                 code: result.code,
-                metadata: metadata,
+                metadata: body.metadata,
                 platformMessageID: result.providerMessageID
             )
-            events += statusEvent(report, row.conversation, row.platform, seal, ids, context, offset: events.count)
+            events += statusEvent(report, row.conversation, row.platform, body.seal, ids, context, offset: events.count)
         }
         return events
     }

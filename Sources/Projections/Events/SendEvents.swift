@@ -41,16 +41,21 @@ package struct SendRefused: EventPayload {
 /// Canceled while queued. message: the canceled one.
 package struct SendCanceled: EventPayload {
     package var by = ""
+    package var previous = LogPosition.zero
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "by", &by)
+        visitor.field(2, "previous", &previous)
     }
 }
 
 /// `expires_at` passed before the provider was called.
 package struct SendExpired: EventPayload {
+    package var previous = LogPosition.zero
     package init() {}
-    package mutating func visit(_ visitor: inout some FieldVisitor) {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "previous", &previous)
+    }
 }
 
 /// Durable before the first byte goes to the provider. One record for several messages.
