@@ -431,6 +431,12 @@ def test_cancel_is_too_late_after_sending(tenant, customer):
     assert tenant.message(accepted["message_id"])["status"] == "sent"
 
 
+def statuses_told(tenant, accepted):
+    """What the events said about a message, first to last."""
+    told = [event["data"]["message"] for event in tenant.events() if event["type"] == "message.status"]
+    return [message["status"] for message in told if message["id"] == accepted["message_id"]]
+
+
 def test_cancel_while_queued(tenant, customer):
     """The second message of a conversation waits for the first, so it can still be called back."""
     tenant.account.script = [slow(2)]
@@ -441,6 +447,7 @@ def test_cancel_while_queued(tenant, customer):
     assert answer.status_code in (200, 202), answer.text
     tenant.wait_for_status(first["message_id"], "sent")
     assert tenant.message(second["message_id"])["status"] == "canceled"
+    assert statuses_told(tenant, second) == ["canceled"]
     holds_for(lambda: tenant.account.calls_with("second") == [], 0.5, "a canceled message is not sent")
 
 
@@ -454,3 +461,4 @@ def test_expired_message_is_not_sent(tenant, customer):
     message = tenant.wait_for_status(stale["message_id"], "failed")
     assert "expired" in str(message["error"])
     assert tenant.account.calls_with("stale") == []
+    assert statuses_told(tenant, stale) == ["failed"]
