@@ -53,7 +53,7 @@ struct Replay: AsyncParsableCommand {
     private func openKeys() throws -> KeyStore {
         try KeyStore.openForReading(
             directory: data,
-            root: RootKeyFile(path: keyRoot ?? data + "/root.key"),
+            root: KeyFile.root(path: keyRoot ?? data + "/root.key"),
             storage: PosixStorage()
         )
     }

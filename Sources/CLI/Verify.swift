@@ -9,16 +9,22 @@ struct Verify: ParsableCommand {
 
     @Option(help: "The data directory.")
     var data: String
+    @Option(help: "A checkpoint kept from earlier: the history up to it must not have changed. May be given again.")
+    var checkpoint: [String] = []
+    @Option(help: "The key that signed the checkpoints; without it, the one that the history itself names.")
+    var vkey: String?
     @Flag(help: "Also fold the history and check what must hold in any history.")
     var invariants = false
     @Flag(help: "Print one JSON object.")
     var json = false
 
     func run() throws {
+        // First, because a running writer may store a newer one that lies beyond what is checked.
+        let checkpoints = try PastCheckpoints(data, files: checkpoint, verifierKey: vkey).load()
         // Beside a running writer the check ends at what is durable; the rest is still being written.
         let open = try? ReadOnlyLog(directory: data)
         let limit = (open?.hasWriter ?? false) ? open?.end : nil
-        let verifier = LogVerifier(directory: data, limit: limit)
+        let verifier = LogVerifier(directory: data, limit: limit, checkpoints: checkpoints)
         let result = Result { () throws(LogError) -> LogVerifier.Report in
             try verifier.run { done, all in Output.progress("segment \(done + 1) of \(all)") }
         }
@@ -97,5 +103,50 @@ struct Verify: ParsableCommand {
             }
         }
         return String(decoding: bytes, as: UTF8.self)
+    }
+}
+
+/// The checkpoints that a log is checked against: those given, and the one in the data directory.
+private struct PastCheckpoints {
+    private let data: String
+    private let files: [String]
+    private let verifierKey: String?
+
+    init(_ data: String, files: [String], verifierKey: String?) {
+        self.data = data
+        self.files = files
+        self.verifierKey = verifierKey
+    }
+
+    func load() throws -> [Checkpoint] {
+        let kept = try files.map { (name: $0, bytes: try PosixStorage().readAll($0, limit: 1 << 20)) }
+        var notes = kept.map { (name: $0.name, note: String(decoding: $0.bytes, as: UTF8.self)) }
+        if let own = try? Checkpoint.load(data) { notes.append((data + "/" + Checkpoint.fileName, own)) }
+        if notes.isEmpty { return [] }
+        let keys = try keys()
+        return try notes.map { try checkpoint($0.note, $0.name, keys) }
+    }
+
+    /// The key given, or every key that the history says it signed with. A damaged log may not say; then the roots are
+    /// compared all the same.
+    private func keys() throws -> [VerifierKey] {
+        guard let verifierKey else {
+            return ((try? History(data).verifierKeys()) ?? []).compactMap { VerifierKey($0) }
+        }
+        guard let key = VerifierKey(verifierKey) else {
+            throw ValidationError("--vkey is not a verifier key like name+1234abcd+AbC…")
+        }
+        return [key]
+    }
+
+    private func checkpoint(_ note: String, _ name: String, _ keys: [VerifierKey]) throws -> Checkpoint {
+        guard let signed = SignedNote(note), let checkpoint = Checkpoint(text: signed.text) else {
+            throw LogError(.unknownFormat, "\(name) is not a signed checkpoint")
+        }
+        guard keys.isEmpty || keys.contains(where: signed.isSigned) else {
+            let names = keys.map(\.description).joined(separator: ", ")
+            throw LogError(.corrupt, "\(name) is not signed by \(names); give the key that signed it with --vkey")
+        }
+        return checkpoint
     }
 }

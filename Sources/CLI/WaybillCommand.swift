@@ -8,7 +8,9 @@ struct WaybillCommand: AsyncParsableCommand {
         commandName: "waybill",
         abstract: "One bidirectional messaging API on an append-only log.",
         version: WaybillVersion.current,
-        subcommands: [Serve.self, Verify.self, Replay.self, Token.self, Schema.self]
+        subcommands: [
+            Serve.self, Verify.self, Replay.self, CheckpointCommand.self, Prove.self, Token.self, Schema.self,
+        ]
     )
 
     /// ArgumentParser's own code for bad usage is 64; the contract says 2.

@@ -21,7 +21,7 @@ package struct ConfigurationLoader {
         "webhooks.allow_cidrs", "webhooks.header_prefix", "providers.twilio.base_url", "providers.graph.base_url",
         "providers.instagram.base_url", "meta.app_secrets", "meta.verify_token", "ai.base_url", "ai.model",
         "ai.api_key", "idempotency.retention", "sends.queue_max", "purge.inline_media_bytes", "log.segment_bytes",
-        "log.durability", "audit.public_tiles",
+        "log.durability", "log.origin", "audit.public_tiles",
     ]
     private static let secretKeys: Set<String> = ["meta.app_secrets", "meta.verify_token", "ai.api_key"]
 
@@ -73,6 +73,14 @@ struct ConfigurationParser {
         try parseListen(&settings)
         settings.publicURL = try url("public_url") ?? ""
         settings.keyRoot = values["key_root"] ?? data + "/root.key"
+        settings.logKey = values["log_key"] ?? data + "/log.key"
+        settings.logOrigin = values["log.origin"] ?? ""
+        settings.publicTiles = try bool("audit.public_tiles") ?? false
+
+        guard settings.logOrigin.isEmpty || VerifierKey.isName(settings.logOrigin) else {
+            throw invalid("log.origin", "a name like example.com/log, without spaces and +")
+        }
+
         settings.tlsCertificate = values["tls.certificate"] ?? ""
         settings.tlsKey = values["tls.key"] ?? ""
         if settings.tlsCertificate.isEmpty != settings.tlsKey.isEmpty {

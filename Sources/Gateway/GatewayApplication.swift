@@ -32,21 +32,25 @@ package struct GatewayApplication: Service {
     package func run() async throws {
         let ledger = try await Ledger.open(
             directory: configuration.data,
-            root: RootKeyFile(path: configuration.keyRoot),
+            root: KeyFile.root(path: configuration.keyRoot),
             configuration: configuration.log,
             version: configuration.version,
             isSandbox: configuration.isSandbox
         )
         do {
-            try await serve(ledger)
+            let checkpointer = try await Checkpointer.open(ledger, configuration)
+            try await serve(ledger, checkpointer)
+            await ledger.recordStop(reason: "shutdown")
+            // The last checkpoint covers the whole history, the stop included.
+            try await checkpointer.store()
         } catch {
             await ledger.close(reason: "error")
             throw error
         }
-        await ledger.close(reason: "shutdown")
+        ledger.close()
     }
 
-    private func serve(_ ledger: Ledger) async throws {
+    private func serve(_ ledger: Ledger, _ checkpointer: Checkpointer) async throws {
         try await printFirstToken(ledger)
         let address = ServedAddress(configuration)
         let metrics = GatewayMetrics()
@@ -73,10 +77,13 @@ package struct GatewayApplication: Service {
             ledger: ledger,
             configuration: settings,
             publicURL: { address.publicURL },
-            metrics: metrics
+            metrics: metrics,
+            checkpointer: checkpointer
         )
         var services: [any Service] = [
             PlanningClock(ledger: ledger), LogWatch(ledger: ledger),
+            CheckpointService(checkpointer: checkpointer, logger: logger),
+
             DeliveryService(
                 ledger: ledger,
                 driver: webhooks,

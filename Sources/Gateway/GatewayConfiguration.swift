@@ -8,6 +8,13 @@ package struct GatewayConfiguration: Sendable {
     /// The URL that providers call, without a slash at the end; it is part of what they sign.
     package var publicURL = ""
     package var keyRoot = ""
+    /// The file of the key that signs checkpoints.
+    package var logKey = ""
+    /// The name under which checkpoints are signed; empty for one made of the log's id.
+    package var logOrigin = ""
+    /// Whether the checkpoint is shown without a token.
+    package var publicTiles = false
+
     package var tlsCertificate = ""
     package var tlsKey = ""
     package var webhooksAllowHTTP = false

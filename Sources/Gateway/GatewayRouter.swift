@@ -7,17 +7,20 @@ package struct GatewayRouter: Sendable {
     let configuration: GatewayConfiguration
     let publicURL: @Sendable () -> String
     let metrics: GatewayMetrics
+    let checkpointer: Checkpointer
 
     package init(
         ledger: Ledger,
         configuration: GatewayConfiguration,
         publicURL: @escaping @Sendable () -> String,
-        metrics: GatewayMetrics
+        metrics: GatewayMetrics,
+        checkpointer: Checkpointer
     ) {
         self.ledger = ledger
         self.configuration = configuration
         self.publicURL = publicURL
         self.metrics = metrics
+        self.checkpointer = checkpointer
     }
 
     package func build() -> Router<GatewayContext> {
@@ -31,9 +34,15 @@ package struct GatewayRouter: Sendable {
         WebhookRoutes(ledger: ledger, configuration: configuration).add(to: client)
         DeliveryRoutes(ledger: ledger).add(to: client)
         EventRoutes(ledger: ledger).add(to: client)
-        let admin = router.group("admin/v1").add(middleware: OperatorAuthentication(ledger: ledger))
+        let admin = router.group("admin/v1").add(middleware: TokenAuthentication(ledger: ledger, roles: [.operator]))
         ClientRoutes(ledger: ledger).add(to: admin)
         ChannelRoutes(ledger: ledger).add(to: admin)
+        let audit = router.group("audit/v1")
+        if !configuration.publicTiles {
+            audit.add(middleware: TokenAuthentication(ledger: ledger, roles: [.operator, .auditor]))
+        }
+        AuditRoutes(checkpointer: checkpointer).add(to: audit)
+
         return router
     }
 }

@@ -9,6 +9,8 @@ package struct LogState: Sendable {
     package private(set) var time = Timestamp(0)
     /// Keys the permutation of API ids; from the log's first record.
     package private(set) var idKey: [UInt8] = []
+    /// The key that checkpoints are signed with from here on, as a C2SP verifier key.
+    package private(set) var verifierKey = ""
     package private(set) var tokens = TokenRegistry()
     package private(set) var clients = ClientDirectory()
     package private(set) var inbox = Inbox()
@@ -25,6 +27,7 @@ package struct LogState: Sendable {
         position = record.position
         time = record.time
         if case .logCreated(let event) = record.event { idKey = event.idKey.bytes }
+        if case .logKeyRotated(let event) = record.event { verifierKey = event.verifierKeyAfter }
         tokens.apply(record)
         clients.apply(record)
         inbox.apply(record)
@@ -44,7 +47,8 @@ package struct LogState: Sendable {
 
     /// Whether two folds know the same. Schedules are derived from what is compared here and left out.
     package func agrees(with other: LogState) -> Bool {
-        position == other.position && time == other.time && idKey == other.idKey && tokens == other.tokens
+        position == other.position && time == other.time && idKey == other.idKey && verifierKey == other.verifierKey
+            && tokens == other.tokens
             && clients == other.clients && inbox == other.inbox && idempotency == other.idempotency
             && deduplication == other.deduplication && optOuts == other.optOuts && usage == other.usage
             && deliveries.rows == other.deliveries.rows && sends.rows == other.sends.rows

@@ -26,7 +26,7 @@ struct GatewayProbe: Sendable {
         log.segmentBytes = 1 << 20
         return try await Ledger.open(
             directory: directory.path + "/data",
-            root: RootKeyFile(path: directory.path + "/root.key"),
+            root: KeyFile.root(path: directory.path + "/root.key"),
             configuration: log,
             version: "test",
             isSandbox: false
@@ -48,11 +48,16 @@ struct GatewayProbe: Sendable {
     static func with(_ ledger: Ledger, _ body: @Sendable (GatewayProbe) async throws -> Void) async throws {
         let created = try JSONFields(try await TokenControl(ledger).create(role: .operator, label: "test"))
         let token = try created.require("token")
+        let keys = TemporaryDirectory()
+        var configuration = GatewayConfiguration()
+        configuration.data = keys.path
+        configuration.logKey = keys.path + "/log.key"
         let router = GatewayRouter(
             ledger: ledger,
-            configuration: GatewayConfiguration(),
+            configuration: configuration,
             publicURL: { publicURL },
-            metrics: GatewayMetrics()
+            metrics: GatewayMetrics(),
+            checkpointer: try await Checkpointer.open(ledger, configuration)
         )
         try await Application(router: router.build()).test(.router) { client in
             try await body(GatewayProbe(http: client, ledger: ledger, operatorToken: token))

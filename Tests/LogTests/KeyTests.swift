@@ -83,7 +83,7 @@ import Testing
     private func openStore(logIsEmpty: Bool = false) throws -> KeyStore {
         try KeyStore.open(
             directory: directory.path,
-            root: RootKeyFile(path: rootPath),
+            root: KeyFile.root(path: rootPath),
             logIsEmpty: logIsEmpty,
             storage: PosixStorage()
         )
@@ -124,7 +124,7 @@ import Testing
             first, try openStore(), try openStore(),
             try KeyStore.openForReading(
                 directory: directory.path,
-                root: RootKeyFile(path: rootPath),
+                root: KeyFile.root(path: rootPath),
                 storage: PosixStorage()
             ),
         ]
@@ -148,7 +148,7 @@ import Testing
         for _ in 0..<3 {
             let reader = try KeyStore.openForReading(
                 directory: directory.path,
-                root: RootKeyFile(path: rootPath),
+                root: KeyFile.root(path: rootPath),
                 storage: PosixStorage()
             )
             #expect(reader.epoch == store.epoch)
@@ -188,11 +188,11 @@ import Testing
         _ = try openStore(logIsEmpty: true)
         let state = try PosixStorage().bytes(of: directory.path + "/epochs.key")
         let other = directory.path + "/other.key"
-        _ = try RootKeyFile(path: other).create()
+        _ = try KeyFile.root(path: other).create()
         #expect(throws: LogError(.keyUnavailable, "")) {
             try KeyStore.open(
                 directory: directory.path,
-                root: RootKeyFile(path: other),
+                root: KeyFile.root(path: other),
                 logIsEmpty: false,
                 storage: PosixStorage()
             )
@@ -204,7 +204,7 @@ import Testing
     func aRootKeyFileOfAnotherShapeIsRefused(_ text: String) throws {
         let file = try PosixStorage().open(rootPath, .create)
         try [UInt8](text.utf8).withUnsafeBytes { try file.write($0, at: 0) }
-        #expect(throws: LogError(.keyUnavailable, "")) { try RootKeyFile(path: rootPath).load() }
+        #expect(throws: LogError(.keyUnavailable, "")) { try KeyFile.root(path: rootPath).load() }
     }
 
     @Test func everyChangedByteOfTheKeyStateIsRefused() throws {

@@ -63,9 +63,10 @@ struct ClientAuthentication: RouterMiddleware {
     }
 }
 
-/// Lets an operator's token through.
-struct OperatorAuthentication: RouterMiddleware {
+/// Lets tokens of the operator's people through.
+struct TokenAuthentication: RouterMiddleware {
     let ledger: Ledger
+    let roles: Set<TokenRole>
 
     func handle(
         _ request: Request,
@@ -82,7 +83,7 @@ struct OperatorAuthentication: RouterMiddleware {
         }
         if client != nil { throw GatewayError(.forbidden, "this path takes an operator token") }
         guard let role = found else { throw GatewayError(.unauthorized, "the operator token is not valid") }
-        guard role == .operator else { throw GatewayError(.forbidden, "an auditor's token cannot do this") }
+        guard roles.contains(role) else { throw GatewayError(.forbidden, "an auditor's token cannot do this") }
         return try await next(request, context)
     }
 }

@@ -90,12 +90,21 @@ extension Ledger {
         }
     }
 
-    /// Puts an orderly stop on record and closes the log.
-    package func close(reason: String) async {
+    /// Puts the end of the process on record.
+    package func recordStop(reason: String) async {
         var stopped = ProcessStopped()
         stopped.reason = reason
         // A log that has failed cannot take the record; there is nobody left to tell, and recovery will see it.
         _ = try? await commit(edge: false) { _, _ in ([NewEvent(.processStopped(stopped))], ()) }
+    }
+
+    package func close(reason: String) async {
+        await recordStop(reason: reason)
+        close()
+    }
+
+    /// Ends planning and closes the log.
+    package func close() {
         stopPlanners()
         log.close()
     }

@@ -9,28 +9,35 @@ package protocol RootKeyHolder: Sendable {
     func create() throws(LogError) -> [UInt8]
 }
 
-/// The root key in a file of its own: 32 bytes in hexadecimal and a newline, mode 0600.
-package struct RootKeyFile: RootKeyHolder {
+/// A key in a file of its own: 32 bytes in hexadecimal and a newline, mode 0600.
+package struct KeyFile: RootKeyHolder {
+    /// What errors call the key.
+    private let name: String
     private let path: String
     private let storage: any Storage
 
-    package init(path: String, storage: any Storage = PosixStorage()) {
-        self.path = path
-        self.storage = storage
+    /// The key of keys. Losing it loses every body.
+    package static func root(path: String, storage: any Storage = PosixStorage()) -> KeyFile {
+        KeyFile(name: "root key", path: path, storage: storage)
+    }
+
+    /// The Ed25519 seed that signs checkpoints.
+    package static func log(path: String, storage: any Storage = PosixStorage()) -> KeyFile {
+        KeyFile(name: "log key", path: path, storage: storage)
     }
 
     package func load() throws(LogError) -> [UInt8]? {
         var status = stat()
         guard stat(path, &status) == 0 else {
             if errno == ENOENT { return nil }
-            throw LogError(.keyUnavailable, "could not inspect the root key file \(path)", errno: errno)
+            throw LogError(.keyUnavailable, "could not inspect the \(name) file \(path)", errno: errno)
         }
         guard status.st_mode & 0o077 == 0 else {
-            throw LogError(.keyUnavailable, "the root key file \(path) is open to other users; run chmod 600 on it")
+            throw LogError(.keyUnavailable, "the \(name) file \(path) is open to other users; run chmod 600 on it")
         }
         let text = String(decoding: try storage.readAll(path, limit: 4096), as: UTF8.self)
         guard let key = Hex.decode(String(text.prefix(64))), key.count == 32 else {
-            throw LogError(.keyUnavailable, "the root key file \(path) does not hold 64 hexadecimal digits")
+            throw LogError(.keyUnavailable, "the \(name) file \(path) does not hold 64 hexadecimal digits")
         }
         return key
     }

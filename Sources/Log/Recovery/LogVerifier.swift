@@ -28,17 +28,29 @@ package struct LogVerifier {
     private let storage: any Storage
     private let directory: String
     private let limit: LogPosition?
+    private let checkpoints: [Checkpoint]
 
-    /// - Parameter limit: check no further than this position, because a writer is at work beyond it.
-    package init(directory: String, limit: LogPosition? = nil, storage: any Storage = PosixStorage()) {
+    /// - Parameters:
+    ///   - limit: check no further than this position, because a writer is at work beyond it.
+    ///   - checkpoints: what the log was at earlier times; it must still have had these roots at these sizes.
+    package init(
+        directory: String,
+        limit: LogPosition? = nil,
+        checkpoints: [Checkpoint] = [],
+        storage: any Storage = PosixStorage()
+    ) {
         self.directory = directory
         self.limit = limit
+        self.checkpoints = checkpoints
         self.storage = storage
     }
 
     package func run(progress: (Int, Int) -> Void = { _, _ in }) throws(LogError) -> Report {
         var report = Report()
         var frontier = MerkleFrontier()
+        var past = PastRoots(checkpoints)
+        past.check(frontier)
+
         var lastTime: UInt64 = 0
         let entries = try SegmentListing(storage: storage, directory: directory).load()
         for (index, entry) in entries.enumerated() {
@@ -52,11 +64,13 @@ package struct LogVerifier {
                     next: next,
                     limit: limit,
                     frontier: frontier,
-                    lastTime: lastTime
+                    lastTime: lastTime,
+                    past: past
                 )
                 check.run(buffer, into: &report)
                 frontier = check.frontier
                 lastTime = check.lastTime
+                past = check.past
             }
             report.segments += 1
             report.bytes += bytes.count
@@ -64,6 +78,7 @@ package struct LogVerifier {
         report.last = LogPosition(frontier.size)
         report.records = frontier.size
         report.root = frontier.root
+        report.findings += past.findings(in: entries.last?.header.number ?? 0, last: report.last)
         return report
     }
 }
@@ -75,19 +90,22 @@ private struct SegmentCheck {
     let limit: LogPosition?
     var frontier: MerkleFrontier
     var lastTime: UInt64
+    var past: PastRoots
 
     init(
         _ header: SegmentHeader,
         next: SegmentHeader?,
         limit: LogPosition?,
         frontier: MerkleFrontier,
-        lastTime: UInt64
+        lastTime: UInt64,
+        past: PastRoots
     ) {
         self.header = header
         self.next = next
         self.limit = limit
         self.frontier = frontier
         self.lastTime = lastTime
+        self.past = past
     }
 
     /// The last position this segment must hold, when something says so.
@@ -131,6 +149,7 @@ private struct SegmentCheck {
             if !record.padding.isZero { problem = (record.position, "padding is not zero") }
             lastTime = record.time
             frontier.append(entry: record.storedDigest)
+            if frontier.size == past.nextSize { past.check(frontier) }
         }
         if let (position, text) = problem {
             report.findings.append(finding(block.offset, position.rawValue...position.rawValue, text))
@@ -200,5 +219,43 @@ private struct SegmentCheck {
 
     private func finding(_ offset: Int, _ positions: ClosedRange<UInt64>?, _ problem: String) -> LogVerifier.Finding {
         LogVerifier.Finding(segment: header.number, offset: offset, positions: positions, problem: problem)
+    }
+}
+
+/// Compares the tree with earlier checkpoints while it grows.
+private struct PastRoots {
+    private var waiting: [Checkpoint]
+    private var broken: [Checkpoint] = []
+
+    init(_ checkpoints: [Checkpoint]) { waiting = checkpoints.sorted { $0.size > $1.size } }
+
+    /// The size at which the tree is to be looked at next.
+    var nextSize: UInt64? { waiting.last?.size }
+
+    mutating func check(_ frontier: MerkleFrontier) {
+        while let checkpoint = waiting.last, checkpoint.size == frontier.size {
+            waiting.removeLast()
+            if checkpoint.root != frontier.root { broken.append(checkpoint) }
+        }
+    }
+
+    func findings(in segment: UInt64, last: LogPosition) -> [LogVerifier.Finding] {
+        let rewritten = broken.map { checkpoint in
+            LogVerifier.Finding(
+                segment: segment,
+                offset: 0,
+                positions: 1...max(1, checkpoint.size),
+                problem: "the history is not the one of the checkpoint at \(checkpoint.size): it was rewritten"
+            )
+        }
+        let cut = waiting.map { checkpoint in
+            LogVerifier.Finding(
+                segment: segment,
+                offset: 0,
+                positions: (last.rawValue + 1)...checkpoint.size,
+                problem: "the log ends before the checkpoint at \(checkpoint.size): records are missing"
+            )
+        }
+        return rewritten + cut
     }
 }

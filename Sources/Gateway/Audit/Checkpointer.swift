@@ -1,0 +1,79 @@
+package import Log
+import Logging
+import Projections
+import ServiceLifecycle
+import Synchronization
+
+/// Signs what the log is: its number of records and the root of their Merkle tree (C2SP tlog-checkpoint).
+///
+/// Whoever keeps a checkpoint can tell later whether the history before it was changed.
+package final class Checkpointer: Sendable {
+    private let log: EventLog
+    private let signer: NoteSigner
+    private let directory: String
+    /// The size of the stored checkpoint.
+    private let stored = Mutex<UInt64>(0)
+
+    /// Opens the signing key, or makes it for a log that never had one, and puts a key that is new on record.
+    package static func open(_ ledger: Ledger, _ configuration: GatewayConfiguration) async throws -> Checkpointer {
+        let file = KeyFile.log(path: configuration.logKey)
+        let origin = configuration.logOrigin.isEmpty ? "waybill/\(ledger.log.id)" : configuration.logOrigin
+        guard let signer = NoteSigner(name: origin, seed: try file.load() ?? file.create()) else {
+            throw GatewayError(.internalError, "log.origin cannot name a key")
+        }
+        _ = try await ledger.commit(edge: false) { state, _ in
+            let key = signer.verifierKey.description
+            if state.verifierKey == key { return ([], ()) }
+            var event = LogKeyRotated()
+            event.verifierKeyBefore = state.verifierKey
+            event.verifierKeyAfter = key
+            return ([NewEvent(.logKeyRotated(event))], ())
+        }
+        return Checkpointer(ledger.log, signer, configuration.data)
+    }
+
+    private init(_ log: EventLog, _ signer: NoteSigner, _ directory: String) {
+        self.log = log
+        self.signer = signer
+        self.directory = directory
+    }
+
+    /// A checkpoint of everything appended so far. Signed only once that is durable.
+    package func sign() async throws -> (Checkpoint, SignedNote) {
+        let frontier = log.frontier
+        try await log.waitUntilDurable(LogPosition(frontier.size))
+        let checkpoint = Checkpoint(origin: signer.verifierKey.name, size: frontier.size, root: frontier.root)
+        return (checkpoint, signer.sign(checkpoint.text))
+    }
+
+    /// Puts a fresh checkpoint into the data directory, unless nothing happened since the last.
+    package func store() async throws {
+        let (checkpoint, note) = try await sign()
+        let isNew = stored.withLock { stored in
+            defer { stored = max(stored, checkpoint.size) }
+            return checkpoint.size > stored
+        }
+        if isNew { try Checkpoint.store(note, in: directory, storage: PosixStorage()) }
+    }
+}
+
+/// Stores a checkpoint every ten seconds while something happens.
+struct CheckpointService: Service {
+    static let interval = Duration.seconds(10)
+    let checkpointer: Checkpointer
+    let logger: Logger
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                do {
+                    try await checkpointer.store()
+                } catch {
+                    // The log's own failure ends the process elsewhere; a full disk may have room for the next.
+                    logger.error("the checkpoint could not be stored", metadata: ["error": "\(error)"])
+                }
+                try? await Task.sleep(for: CheckpointService.interval)
+            }
+        }
+    }
+}
