@@ -66,8 +66,8 @@ package struct GatewayApplication: Service {
         // A provider's answer repeats the text of the message; cut off, its id could not be read.
         let providers = try CurlDriver(
             policy: nil,
-            connectionsMax: 256,
-            connectionsPerHostMax: 256,
+            connectionsMax: SendService.inFlightMax,
+            connectionsPerHostMax: SendService.inFlightMax,
             bodyBytesMax: 64 << 10,
             usesHTTP2: false
         )
@@ -151,7 +151,9 @@ package struct GatewayApplication: Service {
     }
 
     private func server() throws -> HTTPServerBuilder {
-        if configuration.tlsCertificate.isEmpty { return .http1() }
+        // Longer than any answer is held back; who says nothing for so long only holds a descriptor.
+        let stream = HTTP1Channel.Configuration(idleTimeout: .seconds(75))
+        if configuration.tlsCertificate.isEmpty { return .http1(configuration: stream) }
         let chain = try NIOSSLCertificate.fromPEMFile(configuration.tlsCertificate).map {
             NIOSSLCertificateSource.certificate($0)
         }
@@ -160,7 +162,8 @@ package struct GatewayApplication: Service {
             tlsConfiguration: TLSConfiguration.makeServerConfiguration(
                 certificateChain: chain,
                 privateKey: .privateKey(key)
-            )
+            ),
+            configuration: .init(idleTimeout: .seconds(75), streamConfiguration: stream)
         )
     }
 

@@ -41,8 +41,10 @@ public final class EventLog: Sendable {
         let isReal = storage is PosixStorage
         try storage.makeDurableDirectory(directory)
         let lock = isReal ? try DirectoryLock(path: directory + "/" + LogPath.lock) : nil
+        if isReal { StatusPage.forget(directory + "/" + LogPath.status) }
         let recovered = try Recovery(storage: storage, directory: directory, configuration: configuration).run()
-        let status = isReal ? try StatusPage.create(directory + "/" + LogPath.status) : nil
+        let status =
+            isReal ? try StatusPage.create(directory + "/" + LogPath.status, durable: recovered.durable) : nil
         let log = EventLog(recovered, configuration, storage, directory, now, lock, status)
         log.start()
         return log
@@ -76,7 +78,7 @@ public final class EventLog: Sendable {
                 segmentSize: recovered.writer.segment.size
             )
         )
-        status?.publish(durable: recovered.durable)
+
     }
 
     /// UTC nanoseconds since 1970 from the system's clock.
@@ -170,11 +172,11 @@ public final class EventLog: Sendable {
         state.withLock { $0.isClosing = true }
         writerBell.ring()
         preparerBell.ring()
-        let running = threads.withLock { threads in
-            defer { threads = [] }
-            return threads
+        // Inside the lock, so that a second closer, too, goes on only when nothing is written any more.
+        threads.withLock { threads in
+            for thread in threads { thread.join() }
+            threads = []
         }
-        for thread in running { thread.join() }
         for follower in state.withLock({ $0.takeFollowers() }) {
             follower.continuation.resume(returning: .failure(LogError(.closed, "the log is closing")))
         }
@@ -211,7 +213,12 @@ public final class EventLog: Sendable {
     /// Nothing to write: marks what is durable once nothing moves any more.
     private func rest(_ durable: LogPosition) {
         let needsMark = writer.withLock { $0.markedThrough } < durable
-        state.withLock { $0.isMarkTimerSet = needsMark }
+        let moved = state.withLock { state in
+            state.isMarkTimerSet = needsMark
+            // A waiter may have written since, and have seen a timer that is not set any more.
+            return state.isFlying || state.durable != durable
+        }
+        if moved { return }
         // Half of the promised delay, because what moved in between starts it anew.
         if writerBell.wait(timeout: needsMark ? configuration.idleMarkDelay / 2 : nil) { return }
         markIfIdle(durable)

@@ -205,18 +205,19 @@ import Testing
 
     // MARK: Status
 
-    static let statuses: [(name: String, status: MessageStatus?)] = [
-        ("accepted", nil), ("scheduled", nil), ("queued", nil), ("sending", nil), ("sent", .sent),
-        ("delivered", .delivered), ("partially_delivered", .delivered), ("read", .read), ("undelivered", .failed),
-        ("failed", .failed), ("canceled", .failed), ("receiving", nil), ("received", nil), ("new_one", nil), ("", nil),
+    static let statuses: [(name: String, step: TwilioChannel.StatusReport.Step)] = [
+        ("accepted", .early), ("scheduled", .early), ("queued", .early), ("sending", .early), ("sent", .raised(.sent)),
+        ("delivered", .raised(.delivered)), ("partially_delivered", .raised(.delivered)), ("read", .raised(.read)),
+        ("undelivered", .raised(.failed)), ("failed", .raised(.failed)), ("canceled", .raised(.failed)),
+        ("receiving", .early), ("received", .early), ("new_one", .unknown), ("", .unknown),
     ]
 
     @Test(arguments: statuses)
-    func statusNames(_ row: (name: String, status: MessageStatus?)) throws {
+    func statusNames(_ row: (name: String, step: TwilioChannel.StatusReport.Step)) throws {
         for field in ["MessageStatus", "SmsStatus"] {
             let form = try form("MessageSid=SM1&\(field)=\(row.name)&ErrorCode=30003")
             let report = try #require(TwilioChannel.status(form))
-            #expect(report.status == row.status)
+            #expect(report.status == row.step)
             #expect(report.messageSID == "SM1")
             #expect(report.errorCode == "30003")
         }

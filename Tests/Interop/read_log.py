@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Reads and checks a Waybill log without any of Waybill's code, from docs/log-format.md alone.
 
     python3 read_log.py DIR [--json]
@@ -437,9 +436,9 @@ class _Reader:
                 group = parse_group(block.frame) if block.frame is not None else None
                 if group is not None and following is not None and group.first >= following.base:
                     return offset, f"a group from position {group.first}, which the next segment owns"
-                self.check_durable_through(block, group, durable_through)
                 if group is not None:
                     self.check_group(group, following)
+                self.check_durable_through(block, durable_through)
             except NoBlock as damage:
                 return offset, str(damage)
             except Malformed as malformed:
@@ -450,11 +449,11 @@ class _Reader:
             offset, durable_through = block.end, block.durable_through
         return offset, "the end of the file"
 
-    def check_durable_through(self, block, group, before):
+    def check_durable_through(self, block, before):
         """Nothing is known durable before it is written, and nothing that is known is forgotten."""
-        newest = self.log.last_position if group is None else group.first - 1
-        require(block.durable_through <= newest, f"durable through {block.durable_through}, written only to {newest}")
-        require(block.durable_through >= before, f"durable through {block.durable_through} after {before}")
+        known, written = block.durable_through, self.log.last_position
+        require(known <= written, f"durable through {known}, written only to {written}")
+        require(known >= before, f"durable through {known} after {before}")
 
     def check_group(self, group, following):
         require(group.log_id == self.log_id, "the group belongs to another log")

@@ -70,6 +70,31 @@ import Testing
         }
     }
 
+    /// The mark was on disk before the group behind it was written, so that group was not torn: it may not be dropped.
+    @Test func aDamagedMarkBeforeAGroupIsNoTornTail() async throws {
+        let sample = try await SampleLog.make(groups: 3, durability: .strict, isClosed: false)
+        let blocks = try sample.blocks(in: sample.newest)
+        #expect(blocks.map { $0.frame == 0 } == [false, true, false, true, false, true])
+        sample.erase(blocks[5])
+        try expectEverything(of: sample.copy())
+        try expectRefusal(of: sample, naming: blocks[3]) { $0.flip(blocks[3].path, at: blocks[3].offset) }
+    }
+
+    /// A checkpoint behind damage can be neither confirmed nor denied, and must not end the check.
+    @Test func damageBeforeACheckpointIsReported() async throws {
+        let sample = try await Self.severalSegments()
+        let first = try #require(try sample.blocks(in: try sample.segments[0]).dropFirst().first)
+        sample.flip(first.path, at: first.offset + 300)
+        let count = UInt64(sample.ledger.digests.count)
+        let checkpoints = [3, count, count + 5].map { Checkpoint(origin: "", size: $0, root: .zero) }
+        let verifier = LogVerifier(directory: "/log", checkpoints: checkpoints, storage: sample.storage)
+        let problems = try verifier.run().findings.map(\.problem)
+        #expect(problems.contains { $0.contains("missing: the group's body") })
+        #expect(problems.contains { $0.contains("cannot be compared with the checkpoint at 3,") })
+        #expect(problems.contains { $0.contains("checkpoint at \(count): it was rewritten") })
+        #expect(problems.contains { $0.contains("ends before the checkpoint at \(count + 5):") })
+    }
+
     @Test func damagedPaddingIsReportedAndCostsNothing() async throws {
         let sample = try await SampleLog.make(groups: 3, isClosed: true)
         for block in try sample.blocks(in: sample.newest) {

@@ -141,4 +141,22 @@ import Testing
         image.damage("/d/file", at: 1) { $0[0] = 8 }
         #expect(try storage.bytes(of: "/d/file") == [7] + new.dropFirst())
     }
+
+    /// On both kinds of storage: what has a name keeps it.
+    @Test func aNewNameNeverReplacesAFile() throws {
+        let directory = TemporaryDirectory()
+        let storages: [(any Storage, String)] = [
+            (SimulatedStorage(directory: "/d"), "/d"), (PosixStorage(), directory.path),
+        ]
+        for (storage, path) in storages {
+            for (name, byte) in [("a", UInt8(1)), ("b", 2)] {
+                try storage.open(path + "/" + name, .create).writeAll([byte], at: 0)
+            }
+            #expect(throws: LogError(.inputOutput, "")) { try storage.renameNew(path + "/a", to: path + "/b") }
+            #expect(try storage.bytes(of: path + "/b") == [2])
+            try storage.renameNew(path + "/a", to: path + "/c")
+            #expect(try storage.bytes(of: path + "/c") == [1])
+            #expect(try storage.list(path).sorted() == ["b", "c"])
+        }
+    }
 }

@@ -120,6 +120,17 @@ import Testing
         #expect(world.state.clients[client]?.endpoint?.disabledReason == nil)
     }
 
+    /// An attempt at the old URL may end after the client moved.
+    @Test func anEndpointThatIsGoneDoesNotDisableTheNextOne() throws {
+        var (world, client, delivery) = scene()
+        let old = try #require(world.state.clients[client]?.endpoint?.position)
+        world.startDelivery(delivery)
+        world.endpoint(client)
+        #expect(world.finishDelivery(delivery, .gone, endpoint: old).map(\.event.type) == [.deliveryFinished])
+        #expect(world.state.clients[client]?.endpoint?.enabled == true)
+        #expect(try row(world, delivery).state == .scheduled, "it is tried again at the new one")
+    }
+
     @Test func goneIsSaidOnce() throws {
         var (world, client, first) = scene()
         world.receive(world.inbound(client, from: "bea", id: "SM2"))

@@ -49,6 +49,85 @@ import Testing
         #expect(world.month(client).reserved == 1)
     }
 
+    /// Messages without a channel can wait for nothing; a later channel must not flush them.
+    @Test func whatWaitsWithoutAChannelIsDropped() throws {
+        var world = World()
+        let client = world.client()
+        let queued = try world.send(world.request(client, key: "1"))
+        let paused = try world.send(world.request(client, to: "bea", key: "2"))
+        world.start([paused])
+        world.finish(paused, .misconfigured)
+        var event = ChannelDisconnected()
+        event.platform = .sms
+        world.apply(.channelDisconnected(event), client: client)
+        world.pass(seconds: 1)
+        let offered = world.offeredSends()
+        #expect(Set(offered) == [queued, paused])
+        let decided = world.state.decideStart(offered, now: world.now)
+        #expect(decided.start.isEmpty)
+        #expect(world.drop(decided.drop).filter { $0.event.type == .sendCanceled }.count == 2)
+        #expect(world.status(queued) == .canceled)
+        #expect(world.status(paused) == .canceled)
+        #expect(world.month(client).reserved == 0)
+    }
+
+    /// Also where nothing is picked, because the channel is paused.
+    @Test func expiryNeedsNoTurn() throws {
+        var world = World()
+        let client = world.client()
+        let expiry = world.now.advanced(bySeconds: 10)
+        let message = try world.send(world.request(client, key: "1") { $0.expiresAt = expiry })
+        let other = try world.send(world.request(client, to: "bea", key: "2") { $0.expiresAt = expiry })
+        world.start([message, other])
+        world.finish(message, .misconfigured)
+        #expect(world.state.sends.takeExpired(Timestamp(expiry.nanoseconds - 1)).isEmpty)
+        #expect(world.state.sends.takeExpired(expiry) == [message], "what is with the provider may still be taken")
+        #expect(world.state.sends.takeExpired(expiry).isEmpty, "each is told once")
+        world.pass(seconds: 10)
+        #expect(world.drop([message]).first?.event.type == .sendExpired)
+    }
+
+    /// The provider says it has the message although it refused the call: a second call would be a second message.
+    @Test(arguments: [MessageStatus.sent, .delivered, .failed])
+    func whatTheProviderReportsIsNotSentAgain(_ status: MessageStatus) throws {
+        var world = World()
+        let client = world.client()
+        let before = try world.send(world.request(client, key: "1"))
+        world.start([before])
+        world.finish(before, .retryLater)
+        world.report(before, status, client: client)
+        #expect(world.state.sends.rows[before] == nil)
+        let during = try world.send(world.request(client, key: "2"))
+        world.start([during])
+        world.report(during, status, client: client)
+        let events = world.finish(during, .retryLater)
+        guard case .sendFinished(let finished) = events.first?.event else { throw Refusal(.notFound, "no outcome") }
+        #expect(finished.outcome == .accepted)
+        #expect(events.count == 1, "the status is known already")
+        world.pass(seconds: 600)
+        #expect(world.offeredSends().isEmpty)
+        #expect(world.status(before) == status)
+        #expect(world.status(during) == status)
+        #expect(world.drop([before, during]).isEmpty)
+    }
+
+    /// A call with the old credential may come back after the new one was set.
+    @Test func aRefusedOldCredentialDoesNotPauseTheNewOne() throws {
+        var world = World()
+        let client = world.client()
+        let old = try #require(world.state.clients[client]?.channels[.sms]?.position)
+        let message = try world.send(world.request(client, key: "1"))
+        world.start([message])
+        world.connect(client)
+        world.finish(message, .misconfigured) { $0.channel = old }
+        #expect(world.state.clients[client]?.channels[.sms]?.pausedFor == nil)
+        world.pass(seconds: 3)
+        #expect(world.startOffered() == [message])
+        let current = try #require(world.state.clients[client]?.channels[.sms]?.position)
+        world.finish(message, .misconfigured) { $0.channel = current }
+        #expect(world.state.clients[client]?.channels[.sms]?.pausedFor != nil)
+    }
+
     @Test func onlyQueuedMessagesStart() throws {
         var world = World()
         let client = world.client()

@@ -296,9 +296,11 @@ extension World {
     mutating func finishDelivery(
         _ delivery: LogPosition,
         _ verdict: DeliveryResult.Verdict,
-        retryAfter: UInt64? = nil
+        retryAfter: UInt64? = nil,
+        endpoint: LogPosition = .zero
     ) -> [NewEvent] {
         var result = DeliveryResult(verdict, startedAt: now)
+        result.endpoint = endpoint
         result.retryAfter = retryAfter
         let events = state.decide(result, for: delivery, seal: World.seal, context)
         apply(events)

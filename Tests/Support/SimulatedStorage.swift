@@ -134,6 +134,13 @@ package final class SimulatedStorage: Storage {
         return SimulatedFile(content: content, storage: self, isWritable: mode != .read)
     }
 
+    package func renameNew(_ source: String, to target: String) throws(LogError) {
+        let (parent, name) = SimulatedStorage.split(target)
+        let exists = lock.withLock { SimulatedStorage.find(parent, in: $0.root)?.entries[name] != nil }
+        if exists { throw SimulatedStorage.error(EEXIST, "give its name to", source) }
+        try rename(source, to: target)
+    }
+
     package func rename(_ source: String, to target: String) throws(LogError) {
         try begin(.rename, source)
         try locked(source) { disk in

@@ -14,6 +14,10 @@ uint32_t waybill_crc32c_portable(uint32_t crc, const void *bytes, size_t length)
 /// open(2) is variadic, which Swift imports only partly.
 int waybill_open(const char *path, int flags, unsigned int mode);
 
+/// Renames like rename(2) but fails with EEXIST when `target` exists (renameat2(2), RENAME_NOREPLACE; link(2) and
+/// unlink(2) where the file system does not know that).
+int waybill_rename_new(const char *source, const char *target);
+
 /// Takes or asks for an open-file-description write lock on the whole file (fcntl(2), F_OFD_SETLK / F_OFD_GETLK).
 /// Returns 0 on success; for `query`, 1 when another description holds it.
 int waybill_lock_exclusive(int descriptor);

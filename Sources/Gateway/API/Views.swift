@@ -106,7 +106,8 @@ struct MessageView {
         }
         json.key("error")
         let failure = steps.last { $0.status == .failed || $0.status == .outcomeUnknown || !$0.code.isEmpty }
-        if let failure, row.status == .failed || row.status == .outcomeUnknown || row.status == .queued {
+        let tells: Set<MessageStatus> = [.failed, .outcomeUnknown, .queued, .canceled]
+        if let failure, tells.contains(row.status), row.status != .canceled || !failure.code.isEmpty {
             json.object { json in
                 json.string("code", failure.code)
                 json.string("message", "the provider's code; see the provider's documentation")

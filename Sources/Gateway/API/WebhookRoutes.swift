@@ -18,7 +18,7 @@ struct WebhookRoutes: Sendable {
 
     private func get(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let client = try context.requireClient()
-        guard let endpoint = client.endpoint else {
+        guard let endpoint = try await ledger.read({ $0.clients[client.id]?.endpoint }) else {
             return Answer.json { json in
                 json.string("url", nil)
                 json.bool("enabled", false)

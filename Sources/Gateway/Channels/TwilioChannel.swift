@@ -83,8 +83,16 @@ package enum TwilioChannel {
 
     package struct StatusReport: Sendable, Equatable {
         package var messageSID: String
-        package var status: MessageStatus?
+        package var status: Step
         package var errorCode: String
+
+        package enum Step: Sendable, Equatable {
+            case raised(MessageStatus)
+            /// Before `sent`: says nothing beyond "Twilio has it".
+            case early
+            /// A name that is new to us.
+            case unknown
+        }
     }
 
     package static func status(_ form: FormBody) -> StatusReport? {
@@ -93,14 +101,14 @@ package enum TwilioChannel {
         return StatusReport(messageSID: sid, status: status(named: name), errorCode: form["ErrorCode"] ?? "")
     }
 
-    /// Nil for states that say nothing beyond "Twilio has it", and for states that are new to us.
-    private static func status(named name: String) -> MessageStatus? {
+    private static func status(named name: String) -> StatusReport.Step {
         switch name {
-        case "sent": .sent
-        case "delivered", "partially_delivered": .delivered
-        case "read": .read
-        case "undelivered", "failed", "canceled": .failed
-        default: nil
+        case "sent": .raised(.sent)
+        case "delivered", "partially_delivered": .raised(.delivered)
+        case "read": .raised(.read)
+        case "undelivered", "failed", "canceled": .raised(.failed)
+        case "accepted", "scheduled", "queued", "sending", "receiving", "received": .early
+        default: .unknown
         }
     }
 

@@ -87,9 +87,11 @@ struct TwilioRoutes: Sendable {
             try await recordUnrecognized(client, raw)
             return TwilioRoutes.accepted()
         }
-        // Twilio's own steps before `sent` say nothing that is not known.
-        guard let status = report.status else { return TwilioRoutes.accepted() }
-        try await raise(message, client, report, status)
+        switch report.status {
+        case .raised(let status): try await raise(message, client, report, status)
+        case .early: break
+        case .unknown: try await recordUnrecognized(client, raw)
+        }
         return TwilioRoutes.accepted()
     }
 
@@ -154,7 +156,7 @@ struct TwilioRoutes: Sendable {
             body: body
         )
         guard verified else { throw refused() }
-        return (client, credentials, form, raw)
+        return (client, credentials, form, source)
     }
 
     /// One answer for a wrong signature and for an unknown client, so that nobody can find out who is one.

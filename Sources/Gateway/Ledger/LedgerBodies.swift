@@ -4,12 +4,17 @@ import Synchronization
 
 /// Opened secrets that are needed on every request: look-up keys and webhook secrets, by the record that holds them.
 final class SecretCache: Sendable {
+    private static let countMax = 4096
     private let secrets = Mutex<[LogPosition: [UInt8]]>([:])
 
     func get(_ position: LogPosition, _ open: () throws -> [UInt8]) rethrows -> [UInt8] {
         if let secret = secrets.withLock({ $0[position] }) { return secret }
         let secret = try open()
-        secrets.withLock { $0[position] = secret }
+        secrets.withLock { secrets in
+            // What was replaced or has ended is not worth telling apart: whatever is needed is opened again.
+            if secrets.count >= SecretCache.countMax { secrets.removeAll() }
+            secrets[position] = secret
+        }
         return secret
     }
 }

@@ -2,6 +2,14 @@ package import Log
 import Projections
 
 extension Ledger {
+    /// How many older values may overlap with a new one: each costs a signature on every delivery.
+    private static let overlappingMax = 4
+
+    /// When value `index` of `count`, the oldest first, ends.
+    private static func end(of index: Int, among count: Int, _ now: Timestamp, overlap: UInt64) -> Timestamp {
+        index < count - overlappingMax ? now : now.advanced(bySeconds: overlap)
+    }
+
     /// Makes a new webhook secret; the older ones end after `overlap` seconds. The value is the new secret's record.
     package func rotateSecret(
         of client: LogPosition,
@@ -9,9 +17,10 @@ extension Ledger {
     ) async throws -> (secret: [UInt8], committed: Committed<LogPosition>) {
         let secret = Crypto.randomBytes(32)
         let committed = try await commit { state, context in
-            var events = (state.clients[client]?.secrets(at: context.now) ?? []).map { old in
+            let valid = state.clients[client]?.secrets(at: context.now) ?? []
+            var events = valid.enumerated().map { index, old in
                 var event = WebhookSecretExpires()
-                event.at = context.now.advanced(bySeconds: overlap)
+                event.at = Ledger.end(of: index, among: valid.count, context.now, overlap: overlap)
                 return NewEvent(.webhookSecretExpires(event), client: client, subject: old.position)
             }
             let position = context.next.advanced(by: events.count)
@@ -36,9 +45,9 @@ extension Ledger {
         let (text, hash) = Credential.make(isSandbox ? Credential.test : Credential.live)
         let committed = try await commit { [isSandbox] state, context in
             let valid = (state.clients[client]?.apiKeys ?? []).filter { context.now < $0.expiresAt }
-            var events = valid.map { old in
+            var events = valid.enumerated().map { index, old in
                 var event = APIKeyExpires()
-                event.at = context.now.advanced(bySeconds: overlap)
+                event.at = Ledger.end(of: index, among: valid.count, context.now, overlap: overlap)
                 return NewEvent(.apiKeyExpires(event), client: client, subject: old.position)
             }
             var created = APIKeyCreated()

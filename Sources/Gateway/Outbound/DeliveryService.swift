@@ -43,9 +43,14 @@ package struct DeliveryService: Service {
             let running = state.deliveries.inFlightByClient.values.reduce(0, +)
             let clients = state.clients
             let inFlight = state.deliveries.inFlightByClient
-            return state.deliveries.schedule.pick(limit: max(0, DeliveryService.inFlightMax - running)) { client in
+            let free = max(0, DeliveryService.inFlightMax - running)
+            return state.deliveries.schedule.pick(limit: free) { client in
                 guard let endpoint = clients[client]?.endpoint, endpoint.enabled else { return 0 }
-                return health.limit(client, most: endpoint.maxInFlight) - inFlight[client, default: 0]
+                // Never more than half of what is free, so that a few slow clients cannot take every place.
+                return min(
+                    health.limit(client, most: endpoint.maxInFlight) - inFlight[client, default: 0],
+                    max(1, free / 2)
+                )
             }
         }
         if picked.isEmpty { return nil }
@@ -95,10 +100,17 @@ package struct DeliveryService: Service {
             result.error = "endpoint_missing"
             return result
         }
+        // The operator may have stopped allowing plain HTTP since the endpoint was set.
+        if !allowHTTP, request.outgoing.url.lowercased().hasPrefix("http:") {
+            var result = DeliveryResult(.failed, startedAt: startedAt)
+            result.error = "insecure_url"
+            return result
+        }
         let answer = await driver.perform(request.outgoing)
         var result = DeliveryService.result(answer, startedAt: startedAt)
         health.note(row.client, answered: result.httpStatus > 0)
         result.secret = request.secret
+        result.endpoint = request.endpoint
         let spent = ledger.now.nanoseconds - min(startedAt.nanoseconds, ledger.now.nanoseconds)
         result.durationMilliseconds = spent / 1_000_000
         metrics.count(
@@ -108,7 +120,9 @@ package struct DeliveryService: Service {
     }
 
     /// The request as of now: body from the log, endpoint and secrets as they are set now.
-    private func request(_ row: DeliveryBook.Row) async throws -> (outgoing: OutgoingRequest, secret: LogPosition)? {
+    private func request(
+        _ row: DeliveryBook.Row
+    ) async throws -> (outgoing: OutgoingRequest, secret: LogPosition, endpoint: LogPosition)? {
         let now = ledger.now
         guard let client = ledger.plan({ $0.clients[row.client] }), let endpoint = client.endpoint else { return nil }
         let newest = ([endpoint.position] + client.secrets.map(\.position)).max() ?? endpoint.position
@@ -139,7 +153,7 @@ package struct DeliveryService: Service {
             // The schedule repeats, on record; libcurl must not do so behind its back.
             atMostOnce: true
         )
-        return (outgoing, secrets.first ?? .zero)
+        return (outgoing, secrets.first ?? .zero, endpoint.position)
     }
 
     /// Any 2xx within the time is success; a redirect is not; 410 means gone for good.

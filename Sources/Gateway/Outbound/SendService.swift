@@ -8,6 +8,9 @@ import ServiceLifecycle
 package struct SendService: Service {
     /// How many calls of one sender may run at once.
     static let inFlightPerSender = 32
+    /// How many calls may run at once, over all senders: as many as there are connections, so that a call that is on
+    /// record as started does start.
+    static let inFlightMax = 256
 
     let ledger: Ledger
     let driver: CurlDriver
@@ -37,30 +40,33 @@ package struct SendService: Service {
 
     private func startDue() -> Started? {
         let now = ledger.now
-        let picked = ledger.plan { state -> [LogPosition] in
+        let (picked, expired) = ledger.plan { state -> ([LogPosition], [LogPosition]) in
             state.sends.schedule.advance(to: now)
+            let expired = state.sends.takeExpired(now)
             let clients = state.clients
             let inFlight = state.sends.inFlightBySender
-            return state.sends.schedule.pick(limit: 256) { sender in
-                guard let channel = clients[sender.client]?.channels[sender.platform], channel.pausedFor == nil else {
-                    return 0
-                }
+            let free = max(0, SendService.inFlightMax - inFlight.values.reduce(0, +))
+            let picked = state.sends.schedule.pick(limit: free) { sender in
+                // Without a channel they cannot wait for anything: they are picked to be dropped.
+                guard let channel = clients[sender.client]?.channels[sender.platform] else { return free }
+                if channel.pausedFor != nil { return 0 }
                 let room = SendService.inFlightPerSender - inFlight[sender, default: 0]
                 return pacer.room(sender, perSecond: channel.segmentsPerSecond, now: now, most: room)
             }
+            return (picked, expired)
         }
-        if picked.isEmpty { return nil }
+        if picked.isEmpty, expired.isEmpty { return nil }
         let committed = try? ledger.append(edge: false) { state, context in
-            let (start, drop) = state.decideStart(picked, now: context.now)
+            let (start, drop) = state.decideStart(picked, now: max(now, context.now))
             for message in start { charge(message, state, context.now) }
             var event = SendStarted()
             event.messages = ListField(start)
             return (start.isEmpty ? [] : [NewEvent(.sendStarted(event))], (start, drop))
         }
         // A full disk may have room again; a log that failed for good ends the process elsewhere.
-        if committed == nil { ledger.plan { state in postpone(picked, &state.sends.schedule) } }
+        if committed == nil { ledger.plan { state in postpone(picked + expired, &state.sends.schedule) } }
         return committed.map {
-            Started(messages: $0.value.0, dropped: $0.value.1, position: $0.position, time: $0.time)
+            Started(messages: $0.value.0, dropped: $0.value.1 + expired, position: $0.position, time: $0.time)
         }
     }
 
@@ -143,6 +149,8 @@ package struct SendService: Service {
         )
         let answer = await driver.perform(request)
         var result = TwilioChannel.result(answer, startedAt: startedAt, finishedAt: ledger.now)
+        result.channel = channel
+
         if !result.providerMessageID.isEmpty {
             let name = credentials.accountSID + "/" + result.providerMessageID
             result.providerKey = try ledger.hash(client, .twilioMessage, name)

@@ -77,7 +77,7 @@ struct AppendState: Sendable {
     func admitEdge() throws(LogError) {
         try checkOpen()
         guard case .failed(let reason) = nextSegment, segmentSize - planEnd < configuration.reserveBytes else { return }
-        throw reason
+        throw AppendState.refusal(reason)
     }
 
     /// Accepts records, in order, without gaps. They are not durable yet.
@@ -115,13 +115,19 @@ struct AppendState: Sendable {
         let bound = total + (drafts.count + 3) * Block.size
         if bound <= segmentSize - planEnd { return }
         switch nextSegment {
-        case .failed(let reason): throw reason
+        case .failed(let reason): throw AppendState.refusal(reason)
         case .working: throw LogError(.overloaded, "the next segment is still being prepared; try again")
         case .ready(let segment):
             guard bound <= segment.size - Block.size else {
                 throw LogError(.recordTooLarge, "one batch of \(total) bytes does not fit a segment")
             }
         }
+    }
+
+    /// Why there is no next segment. It is tried again every second, so all but a full disk counts as being busy.
+    private static func refusal(_ reason: LogError) -> LogError {
+        reason.code == .diskFull
+            ? reason : LogError(.overloaded, "the next segment could not be made yet: \(reason.message); try again")
     }
 
     /// Where the plan ends in the last segment, with room for a mark before and after the current group.

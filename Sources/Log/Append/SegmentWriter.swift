@@ -112,7 +112,7 @@ struct SegmentWriter: Sendable {
         try segment.file.writeAll(header.encode(), at: 0)
         try segment.file.sync()
         let path = directory + "/" + LogPath.segment(header.number)
-        try storage.rename(segment.path, to: path)
+        try storage.renameNew(segment.path, to: path)
         try storage.syncDirectory(directory)
         return path
     }

@@ -70,6 +70,9 @@ package struct InclusionProof: Sendable {
         guard position >= LogPosition(1), position.rawValue <= checkpoint.size else {
             throw LogError(.notFound, "the checkpoint covers positions 1 to \(checkpoint.size), not \(position)")
         }
+        guard checkpoint.size <= reader.end.rawValue else {
+            throw LogError(.corrupt, "the log ends at \(reader.end), before the checkpoint at \(checkpoint.size)")
+        }
         let index = position.rawValue - 1
         var roots = RangeRoots(MerkleProof.inclusionRanges(index: index, size: checkpoint.size))
         var entry = Digest.zero

@@ -15,20 +15,31 @@ package struct ReadOnlyLog: Sendable {
         guard let newest = entries.last else {
             throw LogError(.notFound, "there is no log in \(directory); check --data")
         }
-        let catalog = SegmentCatalog(entries, storage: storage)
+        let catalog: SegmentCatalog
         let end: LogPosition
-        if let published { end = published } else { end = try ReadOnlyLog.validEnd(newest, storage: storage) }
+        if let published {
+            end = published
+            catalog = SegmentCatalog(entries, storage: storage)
+        } else {
+            let loaded = try ReadOnlyLog.load(newest, storage: storage)
+            end = loaded.end
+            catalog = SegmentCatalog(entries, storage: storage, loaded: loaded.segment)
+        }
         self.end = end
         id = newest.header.logID
         reader = LogReader(catalog: catalog, end: { end })
     }
 
-    /// Without a writer the valid prefix is what there is; the next writer decides about the rest.
-    private static func validEnd(
+    /// Without a writer the valid prefix is what there is; the next writer decides about the rest, and cuts the file. So
+    /// the newest segment is read into memory.
+    private static func load(
         _ newest: SegmentCatalog.Entry,
         storage: any Storage
-    ) throws(LogError) -> LogPosition {
+    ) throws(LogError) -> (segment: OpenSegment, end: LogPosition) {
         let bytes = try storage.readAll(newest.path)
-        return bytes.withUnsafeBytes { TailScan(newest.header, $0).lastValid }
+        return bytes.withUnsafeBytes { buffer in
+            let segment = OpenSegment(header: newest.header, region: MappedRegion(copying: buffer))
+            return (segment, TailScan(newest.header, buffer).lastValid)
+        }
     }
 }

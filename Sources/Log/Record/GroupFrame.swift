@@ -51,7 +51,9 @@ package struct GroupHeader: Equatable, Sendable {
     package init?(_ frame: UnsafeRawBufferPointer) {
         guard frame.count >= GroupHeader.size, frame.integer(0, as: UInt32.self) == GroupHeader.magic,
             frame.integer(4, as: UInt32.self) == Checksum.crc32c(frame, 8..<GroupHeader.size),
-            frame.integer(8, as: UInt16.self) == GroupHeader.version
+            frame.integer(8, as: UInt16.self) == GroupHeader.version, frame.integer(10, as: UInt16.self) == 0,
+            frame.integer(36, as: UInt32.self) == 0
+
         else { return nil }
         bodyCount = Int(frame.integer(12, as: UInt32.self))
         first = LogPosition(frame.integer(16, as: UInt64.self))
@@ -60,7 +62,9 @@ package struct GroupHeader: Equatable, Sendable {
         firstTime = frame.integer(40, as: UInt64.self)
         link = Digest(frame, at: 48)
         logID = LogID(frame, at: 80)
-        guard first.rawValue >= 1, last >= first, last.rawValue - first.rawValue < UInt64(bodyCount) else { return nil }
+        guard first.rawValue >= 1, last >= first, last.rawValue < .max,
+            last.rawValue - first.rawValue < UInt64(bodyCount)
+        else { return nil }
     }
 
     package init(

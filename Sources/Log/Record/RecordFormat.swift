@@ -22,6 +22,8 @@ enum RecordFormat {
     static let digestedHeaderSize = 64
     static let digestOffset = 64
     static let sealedFlag: UInt8 = 1
+    /// Times lie before this: in the year 2262, so that nobody has to fear to overflow one.
+    static let timeEnd: UInt64 = 1 << 63
 
     static func recordSize(payload: Int, sealed: Int) -> Int {
         (headerSize + payload + sealed + 7) & ~7

@@ -12,9 +12,9 @@ package struct RecordView {
             length <= LogConfiguration.recordBytesMax
         else { return nil }
         bytes = UnsafeRawBufferPointer(rebasing: buffer[offset..<(offset + length)])
-        guard payloadCount <= length, sealedCount <= length,
+        guard flags <= RecordFormat.sealedFlag, payloadCount <= length, sealedCount <= length,
             RecordFormat.recordSize(payload: payloadCount, sealed: sealedCount) == length,
-            (sealedCount > 0) == (flags & RecordFormat.sealedFlag != 0)
+            (sealedCount > 0) == (flags & RecordFormat.sealedFlag != 0), time < RecordFormat.timeEnd
         else { return nil }
     }
 

@@ -115,6 +115,7 @@ private struct SegmentCheck {
         if frontier != header.frontier {
             report.findings.append(finding(0, nil, "the tree before this segment is not the one its header names"))
             frontier = header.frontier
+            past.jump(to: frontier)
         }
         if next == nil, bytes.count != header.size {
             report.findings.append(finding(bytes.count, nil, "the file is not \(header.size) bytes long"))
@@ -147,6 +148,12 @@ private struct SegmentCheck {
             if record.computedDigest != record.storedDigest { problem = (record.position, "the entry digest is wrong") }
             if record.time <= lastTime { problem = (record.position, "time does not increase") }
             if !record.padding.isZero { problem = (record.position, "padding is not zero") }
+            if record.position == group.first, record.time != group.firstTime {
+                problem = (record.position, "the group names another time for it")
+            }
+            if !record.sealed.isEmpty, SealedSection(record.sealed) == nil {
+                problem = (record.position, "the sealed section is not one")
+            }
             lastTime = record.time
             frontier.append(entry: record.storedDigest)
             if frontier.size == past.nextSize { past.check(frontier) }
@@ -157,6 +164,10 @@ private struct SegmentCheck {
         if !whole {
             let range = group.first.rawValue...group.last.rawValue
             report.findings.append(finding(block.offset, range, "the group's body is not the records it claims"))
+        }
+        if block.durableThrough >= group.first {
+            let range = group.first.rawValue...group.last.rawValue
+            report.findings.append(finding(block.offset, range, "the block calls its own group durable"))
         }
         checkPadding(bytes, from: block.offset + Block.headerSize + block.frameCount, block, &report)
     }
@@ -226,6 +237,8 @@ private struct SegmentCheck {
 private struct PastRoots {
     private var waiting: [Checkpoint]
     private var broken: [Checkpoint] = []
+    /// Their place was passed over because of damage, so that nothing can be said of them.
+    private var skipped: [Checkpoint] = []
 
     init(_ checkpoints: [Checkpoint]) { waiting = checkpoints.sorted { $0.size > $1.size } }
 
@@ -239,23 +252,39 @@ private struct PastRoots {
         }
     }
 
+    /// Goes on behind damage, from what the next segment says of the tree.
+    mutating func jump(to frontier: MerkleFrontier) {
+        while let checkpoint = waiting.last, checkpoint.size < frontier.size {
+            skipped.append(checkpoint)
+            waiting.removeLast()
+        }
+        check(frontier)
+    }
+
     func findings(in segment: UInt64, last: LogPosition) -> [LogVerifier.Finding] {
-        let rewritten = broken.map { checkpoint in
-            LogVerifier.Finding(
+        func finding(_ from: UInt64, _ checkpoint: Checkpoint, _ problem: String) -> LogVerifier.Finding {
+            let first = max(1, from)
+            return LogVerifier.Finding(
                 segment: segment,
                 offset: 0,
-                positions: 1...max(1, checkpoint.size),
-                problem: "the history is not the one of the checkpoint at \(checkpoint.size): it was rewritten"
+                positions: first...max(first, checkpoint.size),
+                problem: problem
             )
         }
-        let cut = waiting.map { checkpoint in
-            LogVerifier.Finding(
-                segment: segment,
-                offset: 0,
-                positions: (last.rawValue + 1)...checkpoint.size,
-                problem: "the log ends before the checkpoint at \(checkpoint.size): records are missing"
+        let rewritten = broken.map {
+            finding(1, $0, "the history is not the one of the checkpoint at \($0.size): it was rewritten")
+        }
+        let cut = waiting.map {
+            let from = last.rawValue < $0.size ? last.rawValue + 1 : 1
+            return finding(from, $0, "the log ends before the checkpoint at \($0.size): records are missing")
+        }
+        let unknown = skipped.map {
+            finding(
+                1,
+                $0,
+                "the history cannot be compared with the checkpoint at \($0.size), because of damage before it"
             )
         }
-        return rewritten + cut
+        return rewritten + cut + unknown
     }
 }

@@ -76,6 +76,9 @@ struct Recovery {
         }
         let scan = TailScan(newest.header, bytes)
         if scan.facts.action == .refuse { throw refusal(newest, scan) }
+        let (proven, all, scannedTime) = replayDigests(newest.header, scan, bytes)
+        try checkSplit(newest, scan, proven)
+
         // A refusal changes nothing, so files that were never part of the log go only now.
         try removeTemporaries()
         var report = RecoveryReport()
@@ -83,7 +86,6 @@ struct Recovery {
         if scan.facts.action == .quarantineAndRewrite { try Quarantine(self).keep(newest, scan, bytes) }
         report.discarded = try Quarantine(self).pending()
 
-        let (proven, all, scannedTime) = replayDigests(newest.header, scan, bytes)
         let lastTime = scannedTime > 0 ? scannedTime : try timeOfLast(entries, scan.lastValid)
         let unproven = scan.unproven
         report.rewritten = unproven.reduce(0) { $0 + Int($1.header.last.rawValue - $1.header.first.rawValue) + 1 }
@@ -108,11 +110,41 @@ struct Recovery {
         )
     }
 
+    private func timeOf(_ last: LogPosition, _ header: SegmentHeader, _ bytes: UnsafeRawBufferPointer) -> UInt64? {
+        var time: UInt64?
+        for group in TailScan(header, bytes).groups where group.header.last >= last {
+            _ = SegmentWalk.forEachRecord(SegmentWalk.frame(bytes, group.block), group.header) { record in
+                if record.position == last { time = record.time }
+            }
+        }
+        return time
+    }
+
+    /// What is proven durable ends where a group ends: a log is written so, and is divided there.
+    private func checkSplit(
+        _ newest: SegmentCatalog.Entry,
+        _ scan: TailScan,
+        _ proven: MerkleFrontier
+    ) throws(LogError) {
+        let claimed = max(scan.provenThrough.rawValue, newest.header.base.rawValue - 1)
+        guard proven.size == claimed else {
+            throw LogError(
+                .corrupt,
+                "segment \(LogPath.segment(newest.header.number)) says that positions up to \(claimed) are durable, where no "
+                    + "group ends; nothing was changed. Restore it from a backup"
+            )
+        }
+    }
+
     /// The newest file may hold no record yet; time must not run backwards for that.
     private func timeOfLast(_ entries: [SegmentCatalog.Entry], _ last: LogPosition) throws(LogError) -> UInt64 {
-        guard last > .zero else { return 0 }
-        let reader = LogReader(catalog: SegmentCatalog(entries, storage: storage), end: { last })
-        return try reader.record(at: last).withView { $0.time }
+        if last == .zero { return 0 }
+        for entry in entries.dropLast().reversed() where entry.header.base <= last {
+            let time = try storage.readAll(entry.path).withUnsafeBytes { timeOf(last, entry.header, $0) }
+            guard let time else { break }
+            return time
+        }
+        throw LogError(.corrupt, "the record at position \(last) is damaged; run waybill verify")
     }
 
     private func refusal(_ newest: SegmentCatalog.Entry, _ scan: TailScan) -> LogError {

@@ -53,13 +53,23 @@ struct TailScan {
         }
     }
 
+    /// The last position of a group that continues what is valid, although a block between them is damaged. That block can
+    /// only have been a mark, which was synced before the group was written: nothing here is a torn write.
+    private func continuation(_ bytes: UnsafeRawBufferPointer, _ block: Block) -> LogPosition {
+        guard block.offset > walk.offset, block.frameCount > 0, block.alignedSize <= bytes.count - block.offset,
+            let group = GroupHeader(SegmentWalk.frame(bytes, block)), group.first == walk.expected,
+            group.link == walk.link, group.logID == walk.header.logID
+        else { return .zero }
+        return group.last
+    }
+
     /// Blocks of this segment beyond the damage: each carries how far the log was durable when it was written.
     private func laterEvidence(_ bytes: UnsafeRawBufferPointer) -> LogPosition {
         var highest = LogPosition.zero
         var offset = walk.offset
         while bytes.count - offset >= Block.size {
             if let block = Block(bytes, at: offset, nonce: walk.header.nonce) {
-                highest = max(highest, block.durableThrough)
+                highest = max(highest, block.durableThrough, continuation(bytes, block))
             }
             offset += Block.size
         }

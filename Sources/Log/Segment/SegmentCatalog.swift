@@ -15,9 +15,12 @@ final class SegmentCatalog: Sendable {
     private let storage: any Storage
     private let state: Mutex<State>
 
-    init(_ entries: [Entry], storage: any Storage) {
+    /// - Parameter loaded: a segment that is read from memory, because its file may be cut at any time.
+    init(_ entries: [Entry], storage: any Storage, loaded: OpenSegment? = nil) {
         self.storage = storage
-        state = Mutex(State(entries: entries))
+        var state = State(entries: entries)
+        if let loaded { state.open[loaded.header.number] = loaded }
+        self.state = Mutex(state)
     }
 
     var entries: [Entry] { state.withLock { $0.entries } }
@@ -45,7 +48,14 @@ final class SegmentCatalog: Sendable {
     private func open(_ entry: Entry) throws(LogError) -> OpenSegment {
         if let segment = state.withLock({ $0.open[entry.header.number] }) { return segment }
         let file = try storage.open(entry.path, .read)
-        let region = try file.map(length: try file.size)
+        let size = try file.size
+        guard size <= entry.header.size else {
+            throw LogError(
+                .corrupt,
+                "segment \(LogPath.segment(entry.header.number)) has \(size) bytes instead of \(entry.header.size)"
+            )
+        }
+        let region = try file.map(length: size)
         let segment = OpenSegment(header: entry.header, region: region)
         return state.withLock { state in
             // Two readers may have mapped it at once; one map is kept.

@@ -21,6 +21,8 @@
 package struct SegmentHeader: Equatable, Sendable {
     static let magic: UInt64 = 0x3147_4553_4259_4157
     static let version: UInt32 = 1
+    /// The largest segment of the configuration, and room for a tail that recovery copies.
+    static let sizeMax = 3 << 30
 
     var number: UInt64
     var base: LogPosition
@@ -73,7 +75,9 @@ package struct SegmentHeader: Equatable, Sendable {
         logID = LogID(page, at: 64)
         link = Digest(page, at: 80)
         let count = Int(page.integer(120, as: UInt32.self))
-        guard number >= 1, base.rawValue >= 1, size >= Block.size, size % Block.size == 0, count <= 64 else {
+        guard number >= 1, base.rawValue >= 1, size >= Block.size, size <= SegmentHeader.sizeMax,
+            size % Block.size == 0, count <= 64
+        else {
             return nil
         }
         let subtrees = (0..<count).map { Digest(page, at: 128 + $0 * Digest.size) }
@@ -83,6 +87,8 @@ package struct SegmentHeader: Equatable, Sendable {
         let treeSize = page.integer(112, as: UInt64.self)
         guard treeSize == base.rawValue - 1, let frontier = MerkleFrontier(size: treeSize, subtrees: subtrees)
         else { return nil }
+        let rest = UnsafeRawBufferPointer(rebasing: page[(128 + count * Digest.size)..<Block.size])
+        guard rest.isZero, durableThrough.rawValue >= treeSize else { return nil }
         self.frontier = frontier
     }
 

@@ -13,13 +13,18 @@ package struct PosixStorage: Storage {
         guard let handle = opendir(directory) else { throw failure("list", directory) }
         defer { closedir(handle) }
         var names: [String] = []
-        while let entry = readdir(handle) {
+        while true {
+            // The end and an error look alike but for errno, and a list that is too short would cost segments.
+            errno = 0
+            guard let entry = readdir(handle) else {
+                if errno != 0 { throw failure("list", directory) }
+                return names
+            }
             let name = withUnsafePointer(to: &entry.pointee.d_name) {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }
             if name != ".", name != ".." { names.append(name) }
         }
-        return names
     }
 
     package func open(_ path: String, _ mode: StorageMode) throws(LogError) -> any StorageFile {
@@ -36,6 +41,10 @@ package struct PosixStorage: Storage {
 
     package func rename(_ source: String, to target: String) throws(LogError) {
         guard Glibc.rename(source, target) == 0 else { throw failure("rename", source) }
+    }
+
+    package func renameNew(_ source: String, to target: String) throws(LogError) {
+        guard waybill_rename_new(source, target) == 0 else { throw failure("give its name to", source) }
     }
 
     package func remove(_ path: String) throws(LogError) {

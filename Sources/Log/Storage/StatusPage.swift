@@ -17,7 +17,7 @@ final class StatusPage: Sendable {
     }
 
     /// Creates or takes over the page. It is written in full first, so that stores through the map meet real blocks.
-    static func create(_ path: String) throws(LogError) -> StatusPage {
+    static func create(_ path: String, durable: LogPosition) throws(LogError) -> StatusPage {
         let descriptor = waybill_open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw unusable(path) }
         defer { close(descriptor) }
@@ -26,9 +26,15 @@ final class StatusPage: Sendable {
         let base = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0)
         guard let base, base != MAP_FAILED else { throw unusable(path) }
         let page = StatusPage(base)
+        page.publish(durable: durable)
+        // Last: from here on readers believe the page.
         page.word(0) { waybill_store_release($0, magic) }
         return page
     }
+
+    /// Removes the page of an earlier process, which says nothing about what recovery will find. Readers that hold it
+    /// open are as old as it is.
+    static func forget(_ path: String) { unlink(path) }
 
     /// Nil when there is no page or it is not one.
     static func read(_ path: String) -> LogPosition? {

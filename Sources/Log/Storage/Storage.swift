@@ -7,6 +7,9 @@ package protocol Storage: Sendable {
     func list(_ directory: String) throws(LogError) -> [String]
     func open(_ path: String, _ mode: StorageMode) throws(LogError) -> any StorageFile
     func rename(_ source: String, to target: String) throws(LogError)
+    /// As `rename`, but fails when `target` exists: whatever went wrong before, no segment is ever replaced.
+    func renameNew(_ source: String, to target: String) throws(LogError)
+
     func remove(_ path: String) throws(LogError)
     /// Makes creations, renames and removals in `directory` durable.
     func syncDirectory(_ directory: String) throws(LogError)
@@ -83,7 +86,7 @@ extension Storage {
 extension StorageFile {
     package func releaseCache() {}
 
-    func writeAll(_ bytes: [UInt8], at offset: Int) throws(LogError) {
+    package func writeAll(_ bytes: [UInt8], at offset: Int) throws(LogError) {
         var result: Result<Void, LogError> = .success(())
         bytes.withUnsafeBytes { buffer in
             result = Result { () throws(LogError) -> Void in try write(buffer, at: offset) }
@@ -107,6 +110,13 @@ package final class MappedRegion: Sendable {
         self.address = UInt(bitPattern: base)
         self.count = count
         self.release = release
+    }
+
+    /// Memory of its own instead of a file's.
+    convenience init(copying bytes: UnsafeRawBufferPointer) {
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: max(bytes.count, 1), alignment: 4096)
+        UnsafeMutableRawBufferPointer(start: memory, count: bytes.count).copyMemory(from: bytes)
+        self.init(memory, count: bytes.count) { base, _ in base.deallocate() }
     }
 
     deinit {

@@ -20,6 +20,8 @@ package struct DeliveryResult: Sendable {
     package var secret: LogPosition
     package var retryAfter: UInt64?
     package var excerpt: [UInt8]
+    /// The record of the endpoint that was asked; zero when it does not matter.
+    package var endpoint = LogPosition.zero
 
     package init(_ verdict: Verdict, startedAt: Timestamp) {
         self.verdict = verdict
@@ -56,6 +58,13 @@ extension LogState {
         _ context: DecisionContext
     ) -> [NewEvent] {
         guard let row = deliveries.rows[delivery], row.state == .inFlight else { return [] }
+        var result = result
+        // An endpoint that was replaced since may be gone; the one that is set now did not say so.
+        if result.verdict == .gone, result.endpoint != .zero,
+            result.endpoint != clients[row.client]?.endpoint?.position
+        {
+            result.verdict = .failed
+        }
         var event = DeliveryFinished()
         event.attempt = row.attempts
         event.startedAt = result.startedAt

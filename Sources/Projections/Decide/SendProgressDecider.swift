@@ -12,6 +12,8 @@ package struct SendResult: Sendable {
     package var providerMessageID: String
     package var providerKey: LookupHash
     package var excerpt: [UInt8]
+    /// The record of the credential that was used; zero when it does not matter.
+    package var channel = LogPosition.zero
 
     package init(_ outcome: SendOutcome, code: String, startedAt: Timestamp) {
         self.outcome = outcome
@@ -82,13 +84,15 @@ extension LogState {
     private enum DropReason {
         case expired
         case optedOut
+        case notConnected
     }
 
     private func reasonToDrop(_ message: LogPosition, now: Timestamp) -> DropReason? {
         guard let row = sends.rows[message] else { return nil }
         if row.expiresAt.nanoseconds > 0, row.expiresAt <= now { return .expired }
         let customer = inbox.conversations[row.conversation]?.customer ?? .absent
-        return optOuts.contains(row.client, row.platform, customer) ? .optedOut : nil
+        if optOuts.contains(row.client, row.platform, customer) { return .optedOut }
+        return clients[row.client]?.channels[row.platform] == nil ? .notConnected : nil
     }
 
     /// Settles a queued message that must not go out any more. Empty when it may after all.
@@ -98,20 +102,24 @@ extension LogState {
         ids: OpaqueID,
         _ context: DecisionContext
     ) -> [NewEvent] {
-        guard let row = sends.rows[message], !row.isInFlight, let trail = inbox.messages[message]?.trail else {
-            return []
-        }
+        guard let row = sends.rows[message], !row.isInFlight, let place = inbox.messages[message],
+            place.status == .queued
+        else { return [] }
+        let trail = place.trail
         switch reasonToDrop(message, now: context.now) {
         case nil: return []
         case .expired:
             var event = SendExpired()
             event.previous = trail
             return settled(message, row, .sendExpired(event), .failed, code: "expired", body, ids, context)
-        case .optedOut:
+        case .optedOut: return canceled(by: "opt_out")
+        case .notConnected: return canceled(by: "channel_not_connected")
+        }
+        func canceled(by reason: String) -> [NewEvent] {
             var event = SendCanceled()
-            event.by = "opt_out"
+            event.by = reason
             event.previous = trail
-            return settled(message, row, .sendCanceled(event), .canceled, code: "opt_out", body, ids, context)
+            return settled(message, row, .sendCanceled(event), .canceled, code: reason, body, ids, context)
         }
     }
 
@@ -171,7 +179,7 @@ extension LogState {
             return []
         }
         var event = SendFinished()
-        event.outcome = result.outcome
+
         event.attempt = row.attempts
         event.startedAt = result.startedAt
         event.durationMilliseconds = result.durationMilliseconds
@@ -179,7 +187,8 @@ extension LogState {
         event.code = result.code
         event.providerKey = result.providerKey
         event.previous = trail
-        if result.outcome == .retryLater {
+        event.outcome = settledOutcome(result, row, inbox.messages[message]?.status ?? .queued)
+        if event.outcome == .retryLater {
             if row.attempts >= LogState.sendAttemptsMax {
                 event.outcome = .rejected
             } else {
@@ -203,6 +212,15 @@ extension LogState {
             events += statusEvent(report, row.conversation, row.platform, body.seal, ids, context, offset: events.count)
         }
         return events
+    }
+
+    /// What the answer means beside what else is known. The provider's own report that it has the message outweighs a refusal,
+    /// and a refusal of a credential that was replaced since says nothing about the one that is set now.
+    private func settledOutcome(_ result: SendResult, _ row: SendQueue.Row, _ status: MessageStatus) -> SendOutcome {
+        guard result.outcome == .retryLater || result.outcome == .misconfigured else { return result.outcome }
+        if status >= .sent { return .accepted }
+        let current = clients[row.client]?.channels[row.platform]?.position
+        return result.channel == .zero || result.channel == current ? result.outcome : .retryLater
     }
 
     private func finished(

@@ -30,6 +30,8 @@ package struct ClientDirectory: Sendable, Equatable {
             for key in clients[id]?.apiKeys ?? [] { keys[key.hash] = nil }
             clients[id] = nil
         case .apiKeyCreated(let event):
+            for old in clients[id]?.apiKeys ?? [] where old.expiresAt <= record.time { keys[old.hash] = nil }
+            clients[id]?.apiKeys.removeAll { $0.expiresAt <= record.time }
             keys[event.hash] = id
             clients[id]?.apiKeys.append(APIKeyRow(position: record.position, hash: event.hash))
         case .eventPublished(let event):
@@ -137,7 +139,9 @@ package struct ClientRow: Sendable, Equatable {
             for index in apiKeys.indices where apiKeys[index].position == record.subject {
                 apiKeys[index].expiresAt = min(apiKeys[index].expiresAt, event.at)
             }
-        case .webhookSecretCreated: secrets.append(SecretRow(position: record.position))
+        case .webhookSecretCreated:
+            secrets.removeAll { $0.expiresAt <= record.time }
+            secrets.append(SecretRow(position: record.position))
         case .webhookSecretExpires(let event):
             for index in secrets.indices where secrets[index].position == record.subject {
                 secrets[index].expiresAt = min(secrets[index].expiresAt, event.at)

@@ -23,6 +23,9 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
         /// The timer that counts. A timer is left behind when the job starts or is over, and must not offer it again: a
         /// rebuild folds starts and retries without ever looking at the clock.
         var dueAt: Timestamp?
+        /// Whether it stands in `ready`; looking there for what was picked would cost as much as is waiting.
+        var isReady = false
+
     }
 
     private var places: [Job: Place] = [:]
@@ -58,6 +61,8 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
     package mutating func started(_ job: Job) {
         guard let group = places[job]?.group else { return }
         places[job]?.dueAt = nil
+        guard places[job]?.isReady == true else { return }
+        places[job]?.isReady = false
         if ready[group]?.first == job {
             ready[group]?.removeFirst()
         } else if let index = ready[group]?.firstIndex(of: job) {
@@ -96,6 +101,9 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
     }
 
     private mutating func makeReady(_ job: Job, _ group: Group) {
+        if places[job]?.isReady == true { return }
+        places[job]?.isReady = true
+
         if ready[group]?.isEmpty ?? true {
             needsPlanning = true
             if !rotation.contains(group) { rotation.append(group) }
@@ -135,6 +143,7 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
             }
             skipped = 0
             ready[group]?.removeFirst()
+            places[job]?.isReady = false
             picked.append(job)
         }
         return picked

@@ -1,3 +1,4 @@
+import HeapModule
 package import Log
 
 /// Outbound messages that are not settled: queued, with the provider, or waiting for another try.
@@ -25,10 +26,18 @@ package struct SendQueue: Sendable {
         package var isPaused = false
     }
 
+    private struct Expiry: Comparable, Sendable {
+        let at: Timestamp
+        let message: LogPosition
+
+        static func < (a: Expiry, b: Expiry) -> Bool { (a.at, a.message) < (b.at, b.message) }
+    }
+
     package private(set) var rows: [LogPosition: Row] = [:]
     package private(set) var countByClient: [LogPosition: Int] = [:]
     package private(set) var inFlightBySender: [Sender: Int] = [:]
     private var paused: [Sender: [LogPosition]] = [:]
+    private var expiries = Heap<Expiry>()
     package var schedule = LaneScheduler<Sender>()
 
     package init() {}
@@ -41,6 +50,12 @@ package struct SendQueue: Sendable {
         case .sendStarted(let event): for message in event.messages.values { start(message, record.time) }
         case .sendFinished(let event): finish(event, record.message)
         case .sendCanceled, .sendExpired: settle(record.message)
+        case .messageStatusChanged(let event): reported(event.status, record.message)
+        case .sendReconciled(let event): reported(event.status, record.message)
+        case .channelDisconnected(let event):
+            resume(Sender(client: record.client, platform: event.platform), record.time)
+        case .clientDeleted:
+            for platform in Platform.allCases { resume(Sender(client: record.client, platform: platform), record.time) }
         case .channelConnected(let event): resume(Sender(client: record.client, platform: event.platform), record.time)
         case .channelResumed(let event): resume(Sender(client: record.client, platform: event.platform), record.time)
         default: break
@@ -56,6 +71,10 @@ package struct SendQueue: Sendable {
             segments: event.segments
         )
         countByClient[record.client, default: 0] += 1
+        if event.expiresAt.nanoseconds > 0 {
+            expiries.insert(Expiry(at: event.expiresAt, message: record.position))
+        }
+
         schedule.enqueue(
             record.position,
             lane: record.conversation,
@@ -86,6 +105,21 @@ package struct SendQueue: Sendable {
         case .retryLater: schedule.retry(message, at: event.retryAt)
         case .misconfigured: paused[sender, default: []].append(message)
         }
+    }
+
+    /// The provider has the message, whatever it answered to the call: it must not get it a second time.
+    private mutating func reported(_ status: MessageStatus, _ message: LogPosition) {
+        if status >= .sent, rows[message]?.isInFlight == false { settle(message) }
+    }
+
+    /// Messages whose `expires_at` has passed while they waited, each told once.
+    package mutating func takeExpired(_ now: Timestamp) -> [LogPosition] {
+        var expired: [LogPosition] = []
+        while let first = expiries.min, first.at <= now {
+            expiries.removeMin()
+            if rows[first.message]?.isInFlight == false { expired.append(first.message) }
+        }
+        return expired
     }
 
     private mutating func resume(_ sender: Sender, _ now: Timestamp) {

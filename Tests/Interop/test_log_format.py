@@ -1,0 +1,571 @@
+"""The log on disk is what docs/log-format.md says: read_log.py, written from that page alone, agrees with Waybill."""
+
+import json
+import re
+import struct
+import subprocess
+import sys
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from read_log import (
+    BLOCK_HEAD, GROUP_HEADER, PAGE, RECORD_HEADER, SEALED_HEAD, MerkleTree, Violation, crc32c, read_log, sha256)
+from support.files import copy_data
+from support.gateway import REPOSITORY, Gateway
+from support.tenant import Tenant, customer_number
+from support.wait import wait_until
+
+RUNS = 4
+SCRIPT = Path(__file__).with_name("read_log.py")
+CATALOGUE_ROW = re.compile(r"^\| (\d+) \| `([a-z_.]+)` \|", re.MULTILINE)
+
+
+# Logs to read
+
+
+class History(NamedTuple):
+    """The data of a gateway that no longer runs. Segment n was begun by its n-th run."""
+
+    gateway: Gateway
+    data: Path
+
+    def segment(self, number):
+        return self.data / f"{number:020}.wal"
+
+    def read(self):
+        return read_log(self.data)
+
+    def verified(self):
+        """What `waybill verify` says of it, and its exit code."""
+        result = self.gateway.verify("--json", data=self.data)
+        return json.loads(result.stdout), result.returncode
+
+    def copy(self, target):
+        return self._replace(data=copy_data(self.data, target))
+
+
+@pytest.fixture(scope="module")
+def histories(make_gateway, twilio, tmp_path_factory):
+    """Two looks at one log: right after a kill in the third run, and after a fourth one that ended well."""
+    running = make_gateway("history").start()
+    tenant = Tenant(running, twilio.account())
+    assert tenant.connect_sms().status_code == 200
+    history = History(running, running.data)
+
+    def traffic(run):
+        # Nothing is under way yet, so the start is marked as durable before the first message comes.
+        wait_until(lambda: durable_mark(history.segment(run).read_bytes()), 5, "a durable mark behind the start")
+        customer = customer_number()
+        for n in range(5):
+            assert tenant.inbound(f"run {run}, message {n}", customer).status_code == 200
+        accepted = tenant.accepted(f"answer of run {run}", customer)
+        tenant.wait_for_status(accepted["message_id"], "sent")
+
+    traffic(1)
+    assert running.stop() == 0
+    running.start()
+    traffic(2)
+    assert running.stop() == 0
+    running.start()
+    traffic(3)
+    assert tenant.inbound("the last before the kill", customer_number()).status_code == 200
+    running.kill()
+    killed = history.copy(tmp_path_factory.mktemp("killed") / "data")
+    running.start()
+    traffic(RUNS)
+    assert running.stop() == 0
+    return killed, history
+
+
+@pytest.fixture(scope="module")
+def killed(histories):
+    return histories[0]
+
+
+@pytest.fixture(scope="module")
+def history(histories):
+    return histories[1]
+
+
+@pytest.fixture(scope="module")
+def scratch(history, tmp_path_factory):
+    """A copy for tests that damage something and put it back."""
+    return history.copy(tmp_path_factory.mktemp("scratch") / "data")
+
+
+# Places in a segment
+
+
+class Block(NamedTuple):
+    offset: int
+    frame_length: int
+    end: int
+
+    @property
+    def group(self):
+        return self.offset + BLOCK_HEAD.size
+
+    @property
+    def record(self):
+        """The group's first record."""
+        return self.group + GROUP_HEADER.size
+
+    @property
+    def frame_end(self):
+        return self.group + self.frame_length
+
+
+def blocks(content):
+    """The blocks of a segment that is known to be well."""
+    found, offset = [], PAGE
+    while content[offset:offset + 4] == b"WBBK":
+        (length,) = struct.unpack_from("<I", content, offset + 40)
+        end = -(-(offset + BLOCK_HEAD.size + length) // PAGE) * PAGE
+        found.append(Block(offset, length, end))
+        offset = end
+    return found
+
+
+def durable_mark(content):
+    return next((block for block in blocks(content) if block.frame_length == 0), None)
+
+
+def sealed_group(content):
+    """A group whose first record has a payload and a sealed section, and whose last page is not full."""
+    for block in blocks(content):
+        if block.frame_length and content[block.record + 7] and block.frame_end < block.end:
+            return block
+    raise AssertionError("no group with a sealed section")
+
+
+def record_parts(content, record):
+    """Where payload and sealed section begin, and where the latter ends."""
+    *_, payload_length, sealed_length, _ = RECORD_HEADER.unpack_from(content, record)
+    payload = record + RECORD_HEADER.size
+    sealed = payload + payload_length
+    return payload, sealed, sealed + sealed_length
+
+
+def places(content):
+    """One byte, by its offset, of everything that the format names."""
+    block, mark = sealed_group(content), durable_mark(content)
+    payload, sealed, sealed_end = record_parts(content, block.record)
+    segment = {
+        "magic": 0, "crc": 8, "version": 12, "number": 16, "base": 24, "nonce": 32, "size": 48, "durable_through": 56,
+        "log_id": 64, "link": 80, "tree_size": 112, "subtree_count": 120, "flags": 124, "subtree": 128,
+        "zeros": PAGE - 1,
+    }
+    head = {"magic": 0, "crc": 4, "nonce": 8, "durable_through": 24, "offset": 32, "length": 40, "zeros": 63}
+    group = {
+        "magic": 0, "crc": 4, "version": 8, "flags": 10, "length": 12, "first": 16, "last": 24, "body_crc": 32,
+        "zeros": 36, "time": 40, "link": 48, "log_id": 80,
+    }
+    record = {
+        "length": 0, "type": 4, "schema": 6, "flags": 7, "position": 8, "time": 16, "client": 24, "conversation": 32,
+        "message": 40, "subject": 48, "payload_length": 56, "sealed_length": 60, "digest": 64,
+    }
+    found = {f"segment {name}": offset for name, offset in segment.items()}
+    found |= {f"block {name}": block.offset + offset for name, offset in head.items()}
+    found |= {f"mark {name}": mark.offset + offset for name, offset in head.items()}
+    found |= {f"group {name}": block.group + offset for name, offset in group.items()}
+    found |= {f"record {name}": block.record + offset for name, offset in record.items()}
+    return found | {
+        "payload": payload, "sealed head": sealed, "sealed commitment": sealed + 24, "box purpose": sealed + 56,
+        "box length": sealed + 60, "box nonce": sealed + 64, "box ciphertext": sealed + 76,
+        "sealed end": sealed_end - 1, "behind the mark": mark.end - 1, "behind the group": block.end - 1,
+    }
+
+
+@contextmanager
+def changed(path, offset, replacement):
+    """The file with other bytes at `offset`; afterwards as it was."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        original = file.read(len(replacement))
+        file.seek(offset)
+        file.write(replacement)
+        file.flush()
+        try:
+            yield
+        finally:
+            file.seek(offset)
+            file.write(original)
+
+
+def flipped(path, offset):
+    with path.open("rb") as file:
+        file.seek(offset)
+        (byte,) = file.read(1)
+    return changed(path, offset, bytes([byte ^ 0x40]))
+
+
+# The parts of the reader that have an answer known from elsewhere
+
+
+def test_crc_of_the_rfc():
+    """RFC 3720, appendix B.4, and the usual check value."""
+    assert crc32c(b"123456789") == 0xE3069283
+    assert crc32c(bytes(32)) == 0x8A9136AA
+    assert crc32c(b"\xff" * 32) == 0x62A8AB43
+    assert crc32c(bytes(range(32))) == 0x46DD794E
+    assert crc32c(b"") == 0
+
+
+def merkle_root(entries):
+    """RFC 6962, 2.1, word for word."""
+    if not entries:
+        return sha256(b"")
+    if len(entries) == 1:
+        return sha256(b"\0" + entries[0])
+    k = 1 << ((len(entries) - 1).bit_length() - 1)
+    return sha256(b"\1" + merkle_root(entries[:k]) + merkle_root(entries[k:]))
+
+
+def test_tree_of_the_rfc():
+    entries, tree = [bytes([n]) * 32 for n in range(70)], MerkleTree()
+    for size, entry in enumerate(entries):
+        assert tree.root == merkle_root(entries[:size])
+        tree.append(entry)
+        assert len(tree.frontier) == tree.size.bit_count()
+
+
+# Agreement
+
+
+def assert_agrees_with_verify(history):
+    log, (verified, code) = history.read(), history.verified()
+    assert code == 0, verified
+    assert (log.size, log.segments, log.root.hex()) == (verified["records"], verified["segments"], verified["root"])
+    assert log.last_position == log.size == len(log.records)
+    return log
+
+
+def names_of_types():
+    catalogue = (REPOSITORY / "docs" / "events.md").read_text()
+    return {int(number): name for number, name in CATALOGUE_ROW.findall(catalogue)}
+
+
+def as_rfc3339(nanoseconds):
+    """As replay prints a time: UTC, cut to milliseconds."""
+    moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(milliseconds=nanoseconds // 1_000_000)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def test_agrees_with_verify(history):
+    log = assert_agrees_with_verify(history)
+    assert log.segments == RUNS, "every opening begins a segment"
+    assert log.tail.reason == "zeros"
+
+
+def test_agrees_with_verify_after_a_kill(killed, history):
+    log = assert_agrees_with_verify(killed)
+    assert log.segments == 3
+    assert log.records == history.read().records[: log.size], "the next run changed nothing of it"
+
+
+def test_agrees_with_replay(history):
+    names, records = names_of_types(), history.read().records
+    lines = history.gateway.replay()
+    assert [(record.position, names[record.type], as_rfc3339(record.time)) for record in records] == [
+        (line["position"], line["type"], line["time"]) for line in lines]
+    for column in ("client", "conversation", "message"):
+        ids = {(getattr(record, column), line[f"{column}_id"]) for record, line in zip(records, lines)
+               if line[f"{column}_id"] and getattr(record, column)}
+        positions, api_ids = ({pair[side] for pair in ids} for side in (0, 1))
+        assert len(positions) == len(api_ids) == len(ids), f"{column}: one id for each position"
+    assert {"message.received", "send.accepted", "send.finished", "process.stopped"} <= {
+        names[record.type] for record in records}
+
+
+def test_reads_beside_a_running_gateway(gateway, tenant, customer):
+    assert tenant.inbound("while running", customer).status_code == 200
+    before = read_log(gateway.data)
+    verified = json.loads(gateway.verify("--json").stdout)
+    after = read_log(gateway.data)
+    assert 0 < before.size <= verified["records"] <= after.size
+    tree = MerkleTree()
+    for record in after.records[: verified["records"]]:
+        tree.append(record.digest)
+    assert tree.root.hex() == verified["root"]
+
+
+def test_a_segment_that_was_full(make_gateway, twilio):
+    """Ballast fills the first segment; the second one was not begun by an opening and took nothing over."""
+    running = make_gateway("full").start()
+    tenant = Tenant(running, twilio.account())
+    assert tenant.connect_sms().status_code == 200
+    history, customer = History(running, running.data), customer_number()
+    ballast = "x" * 400_000
+    for _ in range(1000):
+        assert tenant.inbound("heavy", customer, Padding=ballast).status_code == 200
+        if history.segment(2).exists():
+            break
+    assert tenant.inbound("light", customer).status_code == 200
+    running.kill()
+    assert history.segment(2).read_bytes()[124] == 0
+    assert assert_agrees_with_verify(history).segments == 2
+
+
+def test_what_the_next_segment_took_over_is_not_read_twice(killed, history, tmp_path):
+    """The state of a crash after the new segment has its name and before the old one is cut off."""
+    copy = history.copy(tmp_path / "data")
+    assert copy.segment(3).stat().st_size < killed.segment(3).stat().st_size
+    copy.segment(3).write_bytes(killed.segment(3).read_bytes())
+    log = assert_agrees_with_verify(copy)
+    assert log.records == history.read().records
+
+
+# The command
+
+
+def run_script(*arguments):
+    return subprocess.run(
+        [sys.executable, SCRIPT, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+
+
+def test_command(history):
+    log, result = history.read(), run_script(history.data)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        f"records: {log.size}", f"segments: {RUNS}", f"last position: {log.last_position}", f"root: {log.root.hex()}",
+        f"end: {history.segment(RUNS).name}: offset {log.tail.offset}: zeros"]
+
+
+def test_command_json(history):
+    records, result = history.read().records, run_script(history.data, "--json")
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(line["position"], line["type"], line["digest"]) for line in lines] == [
+        (record.position, record.type, record.digest.hex()) for record in records]
+    assert set(lines[0]) == {
+        "position", "time", "type", "client", "conversation", "message", "subject", "payload_length", "sealed_length",
+        "digest"}
+
+
+def test_command_names_file_and_offset(scratch):
+    segment = scratch.segment(2)
+    block = sealed_group(segment.read_bytes())
+    with flipped(segment, block.record):
+        result = run_script(scratch.data)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert segment.name in result.stderr and f"offset {block.offset}:" in result.stderr
+
+
+def test_command_without_a_log(tmp_path):
+    assert run_script(tmp_path).returncode == 1
+    assert run_script(tmp_path / "nothing").returncode == 1
+
+
+# Damage
+
+
+@pytest.mark.parametrize("number", [2, RUNS], ids=["older", "newest"])
+def test_every_flipped_byte_is_found(scratch, number):
+    """One byte of every kind, in an older segment and where later blocks of the newest one prove it durable."""
+    segment = scratch.segment(number)
+    for name, offset in places(segment.read_bytes()).items():
+        with flipped(segment, offset):
+            with pytest.raises(Violation) as found:
+                pytest.fail(f"{name} at {offset}: not found, {scratch.read().size} records read")
+            verified, code = scratch.verified()
+        assert found.value.file == segment.name, f"{name} at {offset}: {found.value}"
+        assert found.value.offset <= offset < found.value.offset + 2 * PAGE, f"{name} at {offset}: {found.value}"
+        assert code == 1 and not verified["ok"], f"{name} at {offset}: read_log says {found.value}, verify {verified}"
+    assert scratch.read().size == scratch.verified()[0]["records"]
+
+
+def test_bytes_behind_the_end_are_a_tail(scratch):
+    log = scratch.read()
+    segment = scratch.segment(RUNS)
+    for offset in (log.tail.offset, log.tail.offset + 3 * PAGE, segment.stat().st_size - 1):
+        with changed(segment, offset, b"!"):
+            torn = scratch.read()
+        assert (torn.root, torn.tail.offset) == (log.root, log.tail.offset)
+        assert torn.tail.reason != "zeros"
+
+
+def test_a_lost_last_group_is_a_tail_only_without_its_mark(scratch):
+    log, segment = scratch.read(), scratch.segment(RUNS)
+    last, mark = blocks(segment.read_bytes())[-2:]
+    assert (bool(last.frame_length), mark.frame_length) == (True, 0)
+    with flipped(segment, last.record):
+        with pytest.raises(Violation, match="proves durable"):
+            scratch.read()
+        with changed(segment, mark.offset, bytes(PAGE)):
+            torn = scratch.read()
+    assert torn.size < log.size
+    assert (torn.tail.offset, torn.tail.reason) == (last.offset, "CRC of the group body")
+    with flipped(segment, mark.offset):
+        assert scratch.read().root == log.root, "nothing is lost with a mark alone"
+
+
+def test_a_missing_segment_is_found(history, tmp_path):
+    copy = history.copy(tmp_path / "data")
+    for number in (2, 1):
+        copy.segment(number).unlink()
+        with pytest.raises(Violation):
+            copy.read()
+
+
+# Forgery: the checksums are right, so that only the sense of the bytes can give it away.
+
+
+def put(form, offset, value):
+    def apply(content, block):
+        struct.pack_into(form, content, block.offset + offset, value)
+
+    return apply
+
+
+def digested(forge):
+    """The forgery with the entry digest that belongs to it."""
+    def apply(content, block):
+        forge(content, block)
+        redigest(content, block.record)
+
+    return apply
+
+
+def redigest(content, record):
+    payload, sealed, sealed_end = record_parts(content, record)
+    covered = content[record:record + 64] + content[payload:sealed]
+    if sealed < sealed_end:
+        boxes = sealed + SEALED_HEAD.size
+        covered += content[sealed:boxes] + sha256(content[boxes:sealed_end])
+    content[record + 64:payload] = sha256(covered)
+
+
+def put_time(content, block):
+    for offset in (block.group + 40, block.record + 16):
+        struct.pack_into("<Q", content, offset, 1)
+
+
+def drop_sealed_section(content, block):
+    content[block.record + 7] = 0
+
+
+def put_sealed(form, offset, value):
+    def apply(content, block):
+        _, sealed, _ = record_parts(content, block.record)
+        struct.pack_into(form, content, sealed + offset, value)
+
+    return digested(apply)
+
+
+def repeat_field_number(content, block):
+    payload, _, _ = record_parts(content, block.record)
+    second = payload + 2 + content[payload + 1]
+    content[second] = content[payload]
+
+
+def change_payload(content, block):
+    payload, _, _ = record_parts(content, block.record)
+    content[payload + 2] ^= 1
+
+
+def change_ciphertext(content, block):
+    _, sealed, _ = record_parts(content, block.record)
+    content[sealed + 76] ^= 1
+
+
+GROUP, RECORD = BLOCK_HEAD.size, BLOCK_HEAD.size + GROUP_HEADER.size
+FORGERIES = {
+    "block durable_through": (put("<Q", 24, 1 << 40), "durable through"),
+    "block zeros": (put("<B", 44, 1), "behind the block head"),
+    "group version": (put("<H", GROUP + 8, 2), "format version"),
+    "group flags": (put("<H", GROUP + 10, 1), "flags"),
+    "group first": (put("<Q", GROUP + 16, 1), "position 1 instead of"),
+    "group last": (put("<Q", GROUP + 24, 1 << 40), "the next one owns"),
+    "group zeros": (put("<I", GROUP + 36, 1), "behind the CRC of the group body"),
+    "group time": (put("<Q", GROUP + 40, 1), "group's time"),
+    "group link": (put("<Q", GROUP + 48, 1), "link"),
+    "group log_id": (put("<Q", GROUP + 80, 1), "another log"),
+    "record length": (put("<I", RECORD, 1 << 20), "a record of 1048576 bytes"),
+    "record position": (digested(put("<Q", RECORD + 8, 1 << 40)), "position 1099511627776 instead of"),
+    "record time": (digested(put_time), "not after the record before"),
+    "record client": (put("<Q", RECORD + 24, 1 << 40), "names a later one"),
+    "record type": (put("<H", RECORD + 4, 5), "entry digest"),
+    "record digest": (put("<Q", RECORD + 64, 1), "entry digest"),
+    "sealed flag": (drop_sealed_section, "flag of the sealed section"),
+    "sealed class": (put_sealed("<B", 20, 9), "key class 9"),
+    "sealed zeros": (put_sealed("<B", 21, 1), "behind the key class"),
+    "box purpose": (put_sealed("<B", 56, 9), "purpose 9"),
+    "box zeros": (put_sealed("<B", 57, 1), "behind the purpose"),
+    "box length": (put_sealed("<I", 60, 1 << 20), "a box of 1048576 bytes"),
+    "payload's order": (digested(repeat_field_number), "of the payload after field"),
+    "payload": (change_payload, "entry digest"),
+    "ciphertext": (change_ciphertext, "entry digest"),
+}
+
+
+def reseal(content, block):
+    """Right checksums, from the inside out."""
+    sums = [(block.record, block.frame_end, block.group + 32), (block.group + 8, block.record, block.group + 4),
+            (block.offset + 8, block.group, block.offset + 4)]
+    for start, end, target in sums:
+        struct.pack_into("<I", content, target, crc32c(content[start:end]))
+
+
+def reseal_header(content):
+    struct.pack_into("<I", content, 8, crc32c(content[12:PAGE]))
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_forged_group_is_found(scratch, name):
+    forge, reason = FORGERIES[name]
+    segment = scratch.segment(2)
+    content = bytearray(segment.read_bytes())
+    block = sealed_group(content)
+    forge(content, block)
+    reseal(content, block)
+    with changed(segment, 0, content), pytest.raises(Violation, match=reason) as found:
+        scratch.read()
+    assert found.value.file == segment.name
+    assert found.value.offset in (block.offset, block.record)
+
+
+@pytest.mark.parametrize("field, offset, form, reason", [
+    ("number", 16, "<Q", "says segment"),
+    ("base", 24, "<Q", "a tree of"),
+    ("durable_through", 56, "<Q", "before the base"),
+    ("log_id", 64, "<Q", "another log"),
+    ("link", 80, "<Q", "link"),
+    ("tree_size", 112, "<Q", "a tree of"),
+    ("subtree_count", 120, "<I", "subtree roots for"),
+    ("subtree", 128, "<Q", "subtree roots differ"),
+    ("flags", 124, "<I", "flags"),
+    ("zeros", PAGE - 8, "<Q", "behind the subtree roots"),
+])
+def test_forged_header_is_found(scratch, field, offset, form, reason):
+    segment = scratch.segment(3)
+    page = bytearray(segment.read_bytes()[:PAGE])
+    struct.pack_into(form, page, offset, 9)
+    reseal_header(page)
+    with changed(segment, 0, page), pytest.raises(Violation, match=reason) as found:
+        scratch.read()
+    assert (found.value.file, found.value.offset) == (segment.name, 0)
+
+
+def test_rewritten_history_shows_in_the_next_header(scratch):
+    """The last record of a segment, replaced with all its sums, is betrayed by the link, and then by the tree."""
+    first, second = scratch.segment(1), scratch.segment(2)
+    content, page = bytearray(first.read_bytes()), bytearray(second.read_bytes()[:PAGE])
+    last = [block for block in blocks(content) if block.frame_length][-1]
+    _, sealed, _ = record_parts(content, last.record)
+    content[sealed - 1] ^= 1
+    redigest(content, last.record)
+    reseal(content, last)
+    with changed(first, 0, content):
+        with pytest.raises(Violation, match="link") as found:
+            scratch.read()
+        assert (found.value.file, found.value.offset) == (second.name, 0)
+        page[80:112] = sha256(content[last.group:last.record])
+        reseal_header(page)
+        with changed(second, 0, page), pytest.raises(Violation, match="subtree roots") as found:
+            scratch.read()
+        assert (found.value.file, found.value.offset) == (second.name, 0)
