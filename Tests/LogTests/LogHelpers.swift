@@ -93,8 +93,15 @@ extension RecordDraft {
             message: LogPosition(generator.next() % 1000),
             subject: LogPosition(generator.next() % 1000),
             payload: generator.bytes(size - sealed),
-            sealed: generator.bytes(sealed)
+            sealed: sealed == 0 ? [] : section(generator.bytes(sealed))
         )
+    }
+
+    /// A well-formed sealed section whose one box holds `box`.
+    private static func section(_ box: [UInt8]) -> [UInt8] {
+        let reference = KeyReference(client: 1, leaf: 2, epoch: 3, keyClass: .message).bytes
+        let length = withUnsafeBytes(of: UInt32(box.count).littleEndian) { [UInt8]($0) }
+        return reference + [UInt8](repeating: 7, count: 32) + [SealedPurpose.content.rawValue, 0, 0, 0] + length + box
     }
 
     /// A record whose payload is `count` bytes made from `number`.
