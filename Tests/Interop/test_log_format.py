@@ -412,6 +412,20 @@ def test_a_missing_segment_is_found(history, tmp_path):
             copy.read()
 
 
+GOLDEN = Path(__file__).parents[1] / "Golden" / "format-1"
+GOLDEN_SIZES = {1: 32768, 2: 28672, 3: 1 << 20}
+
+
+def test_golden_files(tmp_path):
+    """The root is the one that Tests/Golden/README.md names."""
+    for number, size in GOLDEN_SIZES.items():
+        name = f"{number:020}.wal"
+        (tmp_path / name).write_bytes((GOLDEN / name).read_bytes().ljust(size, b"\0"))
+    log = read_log(tmp_path)
+    assert log.size == 16
+    assert log.root.hex() in (GOLDEN.parent / "README.md").read_text()
+
+
 # Forgery: the checksums are right, so that only the sense of the bytes can give it away.
 
 
