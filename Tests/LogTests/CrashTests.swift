@@ -16,7 +16,7 @@ import Testing
 
     static var seeds: [UInt64] {
         if let seed = number("WAYBILL_CRASH_SEED") { return [seed] }
-        return Array(0..<max(1, (number("WAYBILL_CRASH_STATES") ?? 6000) / UInt64(statesPerSeed)))
+        return Array(0..<max(1, (number("WAYBILL_CRASH_STATES") ?? 10_000) / UInt64(statesPerSeed)))
     }
 
     @Test(arguments: seeds)
