@@ -51,10 +51,9 @@ struct ClientAuthentication: RouterMiddleware {
             throw GatewayError(.unauthorized, "send the API key as Authorization: Bearer …")
         }
         let hash = Credential.hash(token)
-        let (found, role) = ledger.plan { [now = ledger.now] state in
-            // A clock that was set back must not make an ended key valid again.
-            let now = max(now, state.time)
-            return (state.clients.client(forKey: hash, at: now), state.tokens.role(forHash: hash))
+        let (found, role) = ledger.recognize { [now = ledger.now] access in
+            let now = max(now, access.time)
+            return (access.clients.client(forKey: hash, at: now), access.tokens.role(forHash: hash))
         }
         if role != nil { throw GatewayError(.forbidden, "this path takes a client's API key") }
         guard let client = found else { throw GatewayError(.unauthorized, "the API key is not valid") }
@@ -78,10 +77,9 @@ struct TokenAuthentication: RouterMiddleware {
             throw GatewayError(.unauthorized, "send the operator token as Authorization: Bearer …")
         }
         let hash = Credential.hash(token)
-        let (found, client) = ledger.plan { [now = ledger.now] state in
-            // A clock that was set back must not make an ended key valid again.
-            let now = max(now, state.time)
-            return (state.tokens.role(forHash: hash), state.clients.client(forKey: hash, at: now)?.id)
+        let (found, client) = ledger.recognize { [now = ledger.now] access in
+            let now = max(now, access.time)
+            return (access.tokens.role(forHash: hash), access.clients.client(forKey: hash, at: now)?.id)
         }
         if client != nil { throw GatewayError(.forbidden, "this path takes an operator token") }
         guard let role = found else { throw GatewayError(.unauthorized, "the operator token is not valid") }

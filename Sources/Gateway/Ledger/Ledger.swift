@@ -8,13 +8,16 @@ import Synchronization
 /// both win while a sync is running. Readers see the durable head, because every read first waits until the position it
 /// saw is durable. When the log fails, what was folded but not stored is never shown: reads fail from then on.
 ///
-/// Lock order: `state`, then the log's own lock or `planners`.
+/// Lock order: `state`, then the log's own lock, `access` or `planners`.
 package final class Ledger: Sendable {
     package let log: EventLog
     package let keys: KeyStore
     package let ids: OpaqueID
     package let isSandbox: Bool
     private let state: Mutex<LogState>
+    /// Who may come in, as of the last change to that. Apart from `state`, so that a request need not wait for a running
+    /// decision only to be recognised.
+    private let access: Mutex<Access>
     private let clock: @Sendable () -> UInt64
     /// Planners to wake; one signal that waits stands for all.
     private let planners = Mutex<[Planner: AsyncStream<Void>.Continuation]>([:])
@@ -24,6 +27,20 @@ package final class Ledger: Sendable {
     enum Planner: Hashable, CaseIterable {
         case deliveries
         case sends
+    }
+
+    /// The part of the state that says who is who.
+    struct Access: Sendable {
+        let clients: ClientDirectory
+        let tokens: TokenRegistry
+        /// A clock that was set back must not make an ended key valid again.
+        let time: Timestamp
+
+        init(_ state: borrowing LogState) {
+            clients = state.clients
+            tokens = state.tokens
+            time = state.time
+        }
     }
 
     package struct Committed<Value: Sendable>: Sendable {
@@ -45,6 +62,7 @@ package final class Ledger: Sendable {
         self.isSandbox = isSandbox
         self.clock = clock
         ids = OpaqueID(key: state.idKey)
+        access = Mutex(Access(state))
         self.state = Mutex(state)
     }
 
@@ -80,6 +98,8 @@ package final class Ledger: Sendable {
             let (drafts, records) = try seal(events, context)
             _ = try log.append(drafts, expecting: context.next, time: now.nanoseconds, flush: flush)
             for record in records { state.apply(record) }
+            if records.contains(where: \.event.type.changesAccess) { access.withLock { $0 = Access(state) } }
+
             wakePlanners(&state)
             return Committed(value: value, position: state.position, time: state.time)
         }
@@ -167,6 +187,9 @@ package final class Ledger: Sendable {
     /// The head, durable or not; for planning, whose every step waits for durability itself, and for questions whose answer
     /// nobody can have caused before it was durable: a new key is told to its owner only then.
     func plan<Value: Sendable>(_ body: (inout LogState) -> Value) -> Value { state.withLock { body(&$0) } }
+
+    /// What authentication asks, durable or not, as `plan`.
+    func recognize<Value: Sendable>(_ body: (borrowing Access) -> Value) -> Value { access.withLock { body($0) } }
 
     package var head: LogPosition { state.withLock { $0.position } }
 

@@ -510,3 +510,12 @@ extension EventPayload {
         }
     }
 }
+
+extension EventType {
+    /// Whether the event changes who may come in, or what is known of a client's account: tokens, and all that is numbered
+    /// with the accounts.
+    package var changesAccess: Bool {
+        self == .tokenCreated || self == .tokenRevoked
+            || (EventType.clientCreated.rawValue...EventType.endpointProbed.rawValue).contains(rawValue)
+    }
+}
