@@ -20,13 +20,17 @@ struct Verify: ParsableCommand {
 
     func run() throws {
         // First, because a running writer may store a newer one that lies beyond what is checked.
-        let checkpoints = try PastCheckpoints(data, files: checkpoint, verifierKey: vkey).load()
+        let past = try PastCheckpoints(data, files: checkpoint, verifierKey: vkey)
         // Beside a running writer the check ends at what is durable; the rest is still being written.
         let open = try? ReadOnlyLog(directory: data)
         let limit = (open?.hasWriter ?? false) ? open?.end : nil
-        let verifier = LogVerifier(directory: data, limit: limit, checkpoints: checkpoints)
+        let verifier = LogVerifier(directory: data, limit: limit, checkpoints: past.checkpoints)
+        var keys = SigningKeys()
         let result = Result { () throws(LogError) -> LogVerifier.Report in
-            try verifier.run { done, all in Output.progress("segment \(done + 1) of \(all)") }
+            try verifier.run(
+                progress: { done, all in Output.progress("segment \(done + 1) of \(all)") },
+                visit: { keys.note($0) }
+            )
         }
         if case .failure(let error) = result, error.code == .corrupt {
             Output.line(json ? Verify.describe(failure: error) : "FINDING \(error.message)")
@@ -36,6 +40,7 @@ struct Verify: ParsableCommand {
         Output.progress("")
         if report.segments == 0 { throw LogError(.notFound, "there is no log in \(data); check --data") }
         if json { Output.line(Verify.describe(report)) } else { Verify.print(report) }
+        try past.checkSignatures(keys)
         let broken = invariants && report.findings.isEmpty ? try checkInvariants() : 0
         if !report.findings.isEmpty || broken > 0 { throw ExitCode(1) }
     }
@@ -108,45 +113,38 @@ struct Verify: ParsableCommand {
 
 /// The checkpoints that a log is checked against: those given, and the one in the data directory.
 private struct PastCheckpoints {
-    private let data: String
-    private let files: [String]
-    private let verifierKey: String?
+    private let notes: [(name: String, note: SignedNote, checkpoint: Checkpoint)]
+    /// The key that was given.
+    private let verifierKey: VerifierKey?
 
-    init(_ data: String, files: [String], verifierKey: String?) {
-        self.data = data
-        self.files = files
-        self.verifierKey = verifierKey
-    }
+    var checkpoints: [Checkpoint] { notes.map(\.checkpoint) }
 
-    func load() throws -> [Checkpoint] {
+    init(_ data: String, files: [String], verifierKey text: String?) throws {
+        verifierKey = try text.map { text in
+            guard let key = VerifierKey(text) else {
+                throw ValidationError("--vkey is not a verifier key like name+1234abcd+AbC…")
+            }
+            return key
+        }
         let kept = try files.map { (name: $0, bytes: try PosixStorage().readAll($0, limit: 1 << 20)) }
-        var notes = kept.map { (name: $0.name, note: String(decoding: $0.bytes, as: UTF8.self)) }
-        if let own = try? Checkpoint.load(data) { notes.append((data + "/" + Checkpoint.fileName, own)) }
-        if notes.isEmpty { return [] }
-        let keys = try keys()
-        return try notes.map { try checkpoint($0.note, $0.name, keys) }
+        var texts = kept.map { (name: $0.name, text: String(decoding: $0.bytes, as: UTF8.self)) }
+        if let own = try? Checkpoint.load(data) { texts.append((data + "/" + Checkpoint.fileName, own)) }
+        notes = try texts.map { name, text in
+            guard let note = SignedNote(text), let checkpoint = Checkpoint(text: note.text) else {
+                throw LogError(.unknownFormat, "\(name) is not a signed checkpoint")
+            }
+            return (name, note, checkpoint)
+        }
     }
 
-    /// The key given, or every key that the history says it signed with. A damaged log may not say; then the roots are
-    /// compared all the same.
-    private func keys() throws -> [VerifierKey] {
-        guard let verifierKey else {
-            return ((try? History(data).verifierKeys()) ?? []).compactMap { VerifierKey($0) }
-        }
-        guard let key = VerifierKey(verifierKey) else {
-            throw ValidationError("--vkey is not a verifier key like name+1234abcd+AbC…")
-        }
-        return [key]
-    }
-
-    private func checkpoint(_ note: String, _ name: String, _ keys: [VerifierKey]) throws -> Checkpoint {
-        guard let signed = SignedNote(note), let checkpoint = Checkpoint(text: signed.text) else {
-            throw LogError(.unknownFormat, "\(name) is not a signed checkpoint")
-        }
-        guard keys.isEmpty || keys.contains(where: signed.isSigned) else {
+    /// By the key given, or else by any key that the history says it signed with. A damaged log may not say; then only the
+    /// roots were compared.
+    func checkSignatures(_ history: SigningKeys) throws {
+        let keys = verifierKey.map { [$0] } ?? history.texts.compactMap { VerifierKey($0) }
+        if keys.isEmpty { return }
+        for (name, note, _) in notes where !keys.contains(where: note.isSigned) {
             let names = keys.map(\.description).joined(separator: ", ")
             throw LogError(.corrupt, "\(name) is not signed by \(names); give the key that signed it with --vkey")
         }
-        return checkpoint
     }
 }

@@ -76,11 +76,9 @@ struct ConfigurationParser {
         settings.logKey = values["log_key"] ?? data + "/log.key"
         settings.logOrigin = values["log.origin"] ?? ""
         settings.publicTiles = try bool("audit.public_tiles") ?? false
-
         guard settings.logOrigin.isEmpty || VerifierKey.isName(settings.logOrigin) else {
             throw invalid("log.origin", "a name like example.com/log, without spaces and +")
         }
-
         settings.tlsCertificate = values["tls.certificate"] ?? ""
         settings.tlsKey = values["tls.key"] ?? ""
         if settings.tlsCertificate.isEmpty != settings.tlsKey.isEmpty {

@@ -83,7 +83,6 @@ package struct GatewayApplication: Service {
         var services: [any Service] = [
             PlanningClock(ledger: ledger), LogWatch(ledger: ledger),
             CheckpointService(checkpointer: checkpointer, logger: logger),
-
             DeliveryService(
                 ledger: ledger,
                 driver: webhooks,

@@ -14,7 +14,6 @@ package struct GatewayConfiguration: Sendable {
     package var logOrigin = ""
     /// Whether the checkpoint is shown without a token.
     package var publicTiles = false
-
     package var tlsCertificate = ""
     package var tlsKey = ""
     package var webhooksAllowHTTP = false

@@ -42,7 +42,6 @@ package struct GatewayRouter: Sendable {
             audit.add(middleware: TokenAuthentication(ledger: ledger, roles: [.operator, .auditor]))
         }
         AuditRoutes(checkpointer: checkpointer).add(to: audit)
-
         return router
     }
 }

@@ -188,16 +188,21 @@ import Testing
         #expect(try sample.verify().findings.contains { $0.segment == 2 })
     }
 
-    @Test func aRecordReplacedWithItsDigestIsFound() async throws {
-        let sample = try await Self.severalSegments()
-        let block = try #require(try sample.blocks(in: sample.segments[1]).first)
+    /// Changes the payload of a segment's first record, and its digest and the checksums around it with it.
+    private static func forgeFirstRecord(of segment: String, in sample: SampleLog) throws {
+        let block = try #require(try sample.blocks(in: segment).first)
         sample.storage.damage(block.path, at: block.offset) { bytes in
             let record = 64 + 96
             bytes[record + 96] ^= 1
             let view = RecordView(UnsafeRawBufferPointer(bytes), at: record)
             for (index, byte) in (view?.computedDigest.bytes ?? []).enumerated() { bytes[record + 64 + index] = byte }
-            Self.repairChecksums(UnsafeMutableRawBufferPointer(rebasing: bytes[0..<(64 + block.frame)]))
+            repairChecksums(UnsafeMutableRawBufferPointer(rebasing: bytes[0..<(64 + block.frame)]))
         }
+    }
+
+    @Test func aRecordReplacedWithItsDigestIsFound() async throws {
+        let sample = try await Self.severalSegments()
+        try Self.forgeFirstRecord(of: try sample.segments[1], in: sample)
         // The record now fits its own digest; only the link of the next group and the tree tell.
         #expect(try sample.verify().findings.contains { $0.segment == 2 || $0.segment == 3 })
     }
@@ -205,14 +210,7 @@ import Testing
     /// A forger who also rewrites every link after the change: now only the tree in the next segment's header tells.
     @Test func aRewrittenHistoryIsFoundByTheTree() async throws {
         let sample = try await Self.severalSegments()
-        let block = try #require(try sample.blocks(in: sample.segments[1]).first)
-        sample.storage.damage(block.path, at: block.offset) { bytes in
-            let record = 64 + 96
-            bytes[record + 96] ^= 1
-            let view = RecordView(UnsafeRawBufferPointer(bytes), at: record)
-            for (index, byte) in (view?.computedDigest.bytes ?? []).enumerated() { bytes[record + 64 + index] = byte }
-            Self.repairChecksums(UnsafeMutableRawBufferPointer(rebasing: bytes[0..<(64 + block.frame)]))
-        }
+        try Self.forgeFirstRecord(of: try sample.segments[1], in: sample)
         try Self.repairLinks(sample)
         let findings = try sample.verify().findings
         #expect(findings.map(\.segment) == [3])

@@ -262,10 +262,9 @@ extension World {
             message: message,
             status: status,
             code: "",
-            metadata: [],
             platformMessageID: "SM1"
         )
-        let events = state.decide(report, seal: World.seal, ids: ids, context)
+        let events = state.decide(report, World.body, ids: ids, context)
         apply(events)
         return events
     }

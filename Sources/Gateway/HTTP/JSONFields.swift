@@ -30,7 +30,7 @@ package struct JSONFields: Sendable {
 
     /// Refuses members that are not in `known`.
     package func allow(_ known: Set<String>) throws {
-        if members.keys.allSatisfy(known.contains) { return }
+
         if let unknown = members.keys.filter({ !known.contains($0) }).min() {
             throw GatewayError(.unknownField, "the field \(path + unknown) is not known", field: path + unknown)
         }
@@ -38,7 +38,7 @@ package struct JSONFields: Sendable {
 
     /// A member that is given and named in `set`; of several the first by name.
     package func first(in set: Set<String>) -> String? {
-        members.filter { set.contains($0.key) && $0.value != .null }.keys.min()
+        members.keys.filter { set.contains($0) && has($0) }.min()
     }
 
     package func has(_ name: String) -> Bool { members[name].map { $0 != .null } ?? false }

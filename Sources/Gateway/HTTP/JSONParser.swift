@@ -131,7 +131,7 @@ package struct JSONParser {
         return true
     }
 
-    /// A scalar from `XXXX`, or from a surrogate pair `XXXX\uXXXX`; a lone surrogate is not text.
+    /// What follows `\u`: four hexadecimal digits, or two escapes that are a surrogate pair; a lone surrogate is not text.
     private mutating func unicodeEscape() -> Unicode.Scalar? {
         guard let first = fourDigits() else { return nil }
         guard (0xD800..<0xDC00).contains(first) else { return Unicode.Scalar(first) }

@@ -117,18 +117,17 @@ struct TwilioRoutes: Sendable {
         _ report: TwilioChannel.StatusReport,
         _ status: MessageStatus
     ) async throws {
-        let reference = try ledger.keyReference(at: message)
-        let content = try ledger.sendContent(message)
+        let body = try ledger.sentBody(message)
         let change = ProviderStatus(
             client: client,
             message: message,
             status: status,
             code: report.errorCode,
-            metadata: content.metadata,
+
             platformMessageID: report.messageSID
         )
         _ = try await ledger.commit { [ids = ledger.ids] state, context in
-            (state.decide(change, seal: reference, ids: ids, context), ())
+            (state.decide(change, body, ids: ids, context), ())
         }
     }
 

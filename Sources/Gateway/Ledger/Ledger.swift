@@ -86,7 +86,6 @@ package final class Ledger: Sendable {
     package func append<Value: Sendable>(
         edge: Bool = true,
         flush: EventLog.Flush = .byWriter,
-
         _ decide: (inout LogState, DecisionContext) throws -> ([NewEvent], Value)
     ) throws -> Committed<Value> {
         if edge { try log.admitEdge() }
@@ -99,7 +98,6 @@ package final class Ledger: Sendable {
             _ = try log.append(drafts, expecting: context.next, time: now.nanoseconds, flush: flush)
             for record in records { state.apply(record) }
             if records.contains(where: \.event.type.changesAccess) { access.withLock { $0 = Access(state) } }
-
             wakePlanners(&state)
             return Committed(value: value, position: state.position, time: state.time)
         }

@@ -75,8 +75,7 @@ extension Ledger {
             let reference = try keyReference(at: event)
             _ = try await commit(edge: false) { state, context in
                 let started = state.deliveries.rows[delivery]?.startedAt ?? context.now
-                var result = DeliveryResult(.interrupted, startedAt: started)
-                result.error = "interrupted"
+                let result = DeliveryResult(.interrupted, error: "interrupted", startedAt: started)
                 return (state.decide(result, for: delivery, seal: reference, context), ())
             }
         }

@@ -96,15 +96,11 @@ package struct DeliveryService: Service {
 
     private func exchange(_ row: DeliveryBook.Row, _ startedAt: Timestamp) async throws -> DeliveryResult {
         guard let request = try await request(row) else {
-            var result = DeliveryResult(.failed, startedAt: startedAt)
-            result.error = "endpoint_missing"
-            return result
+            return DeliveryResult(.failed, error: "endpoint_missing", startedAt: startedAt)
         }
         // The operator may have stopped allowing plain HTTP since the endpoint was set.
         if !allowHTTP, request.outgoing.url.lowercased().hasPrefix("http:") {
-            var result = DeliveryResult(.failed, startedAt: startedAt)
-            result.error = "insecure_url"
-            return result
+            return DeliveryResult(.failed, error: "insecure_url", startedAt: startedAt)
         }
         let answer = await driver.perform(request.outgoing)
         var result = DeliveryService.result(answer, startedAt: startedAt)
@@ -169,9 +165,8 @@ package struct DeliveryService: Service {
             result.excerpt = Array(response.body.prefix(1024))
             return result
         case .failure(let error):
-            var result = DeliveryResult(error.failure == .shuttingDown ? .interrupted : .failed, startedAt: startedAt)
-            result.error = error.failure.rawValue
-            return result
+            let verdict: DeliveryResult.Verdict = error.failure == .shuttingDown ? .interrupted : .failed
+            return DeliveryResult(verdict, error: error.failure.rawValue, startedAt: startedAt)
         }
     }
 }

@@ -57,7 +57,7 @@ package struct SendService: Service {
         }
         if picked.isEmpty, expired.isEmpty { return nil }
         let committed = try? ledger.append(edge: false) { state, context in
-            let (start, drop) = state.decideStart(picked, now: max(now, context.now))
+            let (start, drop) = state.decideStart(picked, now: context.now)
             for message in start { charge(message, state, context.now) }
             var event = SendStarted()
             event.messages = ListField(start)
@@ -100,7 +100,10 @@ package struct SendService: Service {
             let body = try ledger.sentBody(message)
             try await ledger.commitOutcome { [ids = ledger.ids] state, context in
                 let events = state.decideDrop(message, body, ids: ids, context)
-                if events.isEmpty { state.sends.schedule.retry(message, at: context.now) }
+                // Allowed again meanwhile, and still waiting: it has its turn after all.
+                if events.isEmpty, state.sends.rows[message]?.isInFlight == false {
+                    state.sends.schedule.retry(message, at: context.now)
+                }
                 return events
             }
         } catch {
@@ -150,7 +153,6 @@ package struct SendService: Service {
         let answer = await driver.perform(request)
         var result = TwilioChannel.result(answer, startedAt: startedAt, finishedAt: ledger.now)
         result.channel = channel
-
         if !result.providerMessageID.isEmpty {
             let name = credentials.accountSID + "/" + result.providerMessageID
             result.providerKey = try ledger.hash(client, .twilioMessage, name)

@@ -26,7 +26,7 @@ package struct Checkpoint: Sendable, Equatable {
 
     /// Replaces the latest checkpoint of a data directory.
     package static func store(_ note: SignedNote, in directory: String, storage: any Storage) throws(LogError) {
-        try storage.replaceFile(directory + "/" + fileName, in: directory, with: [UInt8](note.encoded.utf8))
+        try storage.replaceFile(directory + "/" + fileName, with: [UInt8](note.encoded.utf8))
     }
 
     /// The latest checkpoint of a data directory, or nil when none was made.

@@ -1,5 +1,3 @@
-import COpenSSL
-
 /// A signed note (C2SP signed-note): text, an empty line, and signature lines `— name base64(key id ‖ signature)`.
 package struct SignedNote: Sendable {
     package struct Signature: Sendable, Equatable {

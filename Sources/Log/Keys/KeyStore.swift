@@ -45,7 +45,7 @@ package final class KeyStore: Sendable {
         }
         let newest = KeyTree.Epoch(number: (epochs.last?.number ?? 0) + 1, seed: Crypto.randomBytes(32))
         epochs.append(newest)
-        try storage.replaceFile(path, in: directory, with: EpochFile.seal(epochs, root: rootKey))
+        try storage.replaceFile(path, with: EpochFile.seal(epochs, root: rootKey))
         return try make(epochs)
     }
 

@@ -44,9 +44,7 @@ package struct KeyFile: RootKeyHolder {
 
     package func create() throws(LogError) -> [UInt8] {
         let key = Crypto.randomBytes(32)
-        let directory = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
-        let parent = directory.isEmpty ? (path.hasPrefix("/") ? "/" : ".") : directory
-        try storage.replaceFile(path, in: parent, with: [UInt8]((Hex.encode(key) + "\n").utf8))
+        try storage.replaceFile(path, with: [UInt8]((Hex.encode(key) + "\n").utf8))
         return key
     }
 }

@@ -6,40 +6,33 @@ package enum MerkleProof {
     /// The ranges whose roots prove that leaf `index` is in the tree of the first `size` leaves, lowest first.
     package static func inclusionRanges(index: UInt64, size: UInt64) -> [Range<UInt64>] {
         precondition(index < size)
-        var ranges: [Range<UInt64>] = []
-        var whole = 0..<size
-        while whole.count > 1 {
-            let split = whole.lowerBound + largestPowerOfTwo(below: UInt64(whole.count))
-            if index < split {
-                ranges.append(split..<whole.upperBound)
-                whole = whole.lowerBound..<split
-            } else {
-                ranges.append(whole.lowerBound..<split)
-                whole = split..<whole.upperBound
-            }
-        }
-        return ranges.reversed()
+        return descend(to: index, in: size) { $0.count == 1 }.siblings.reversed()
     }
 
     /// The ranges whose roots prove that the tree of `new` leaves continues the tree of `old`, lowest first.
     package static func consistencyRanges(old: UInt64, new: UInt64) -> [Range<UInt64>] {
         precondition(old <= new)
         guard old > 0, old < new else { return [] }
-        var ranges: [Range<UInt64>] = []
-        var whole = 0..<new
-        // Whether what is left of the old tree is one whole subtree that began at leaf 0: its root is known to the checker.
-        while whole.upperBound != old {
-            let split = whole.lowerBound + largestPowerOfTwo(below: UInt64(whole.count))
-            if old <= split {
-                ranges.append(split..<whole.upperBound)
-                whole = whole.lowerBound..<split
-            } else {
-                ranges.append(whole.lowerBound..<split)
-                whole = split..<whole.upperBound
-            }
+        let (siblings, last) = descend(to: old - 1, in: new) { $0.upperBound == old }
+        // A subtree from leaf 0 on is the old tree itself, whose root the checker knows.
+        return (last.lowerBound > 0 ? siblings + [last] : siblings).reversed()
+    }
+
+    /// Goes down from the root towards a leaf until a subtree is the one wanted; returns it, and what was passed by.
+    private static func descend(
+        to leaf: UInt64,
+        in size: UInt64,
+        until isWanted: (Range<UInt64>) -> Bool
+    ) -> (siblings: [Range<UInt64>], subtree: Range<UInt64>) {
+        var siblings: [Range<UInt64>] = []
+        var subtree = 0..<size
+        while !isWanted(subtree) {
+            let split = subtree.lowerBound + largestPowerOfTwo(below: UInt64(subtree.count))
+            let (left, right) = (subtree.lowerBound..<split, split..<subtree.upperBound)
+            siblings.append(leaf < split ? right : left)
+            subtree = leaf < split ? left : right
         }
-        if whole.lowerBound > 0 { ranges.append(whole) }
-        return ranges.reversed()
+        return (siblings, subtree)
     }
 
     /// Whether `proof` shows that `entry` is entry `index` of the tree of `size` entries with this root.
@@ -52,24 +45,15 @@ package enum MerkleProof {
     ) -> Bool {
         guard index < size else { return false }
         var node = MerkleFrontier.leaf(entry)
-        var position = index
-        var last = size - 1
+        var climb = Climb(position: index, last: size - 1)
         for sibling in proof {
-            if last == 0 { return false }
-            if position & 1 == 1 || position == last {
-                node = MerkleFrontier.node(sibling, node)
-                let zeros = position.trailingZeroBitCount
-                if position & 1 == 0, position != 0 {
-                    position >>= UInt64(zeros)
-                    last >>= UInt64(zeros)
-                }
-            } else {
-                node = MerkleFrontier.node(node, sibling)
+            switch climb.step() {
+            case .left: node = MerkleFrontier.node(sibling, node)
+            case .right: node = MerkleFrontier.node(node, sibling)
+            case nil: return false
             }
-            position >>= 1
-            last >>= 1
         }
-        return last == 0 && node == root
+        return climb.isAtRoot && node == root
     }
 
     /// Whether `proof` shows that the tree of `new` entries begins with the tree of `old` entries.
@@ -83,34 +67,53 @@ package enum MerkleProof {
         if old == new { return proof.isEmpty && oldRoot == newRoot }
         if old == 0 { return proof.isEmpty && oldRoot == MerkleFrontier().root }
         guard old < new else { return false }
-        var path = proof[...]
         // A whole subtree from leaf 0 on is the old tree itself; its root is not repeated in the proof.
-        if old.nonzeroBitCount == 1 { path = ([oldRoot] + proof)[...] }
+        var path = old.nonzeroBitCount == 1 ? ([oldRoot] + proof)[...] : proof[...]
         guard let first = path.popFirst() else { return false }
-        var position = old - 1
-        var last = new - 1
-        let ones = (~position).trailingZeroBitCount
-        position >>= UInt64(ones)
-        last >>= UInt64(ones)
+        var climb = Climb(position: old - 1, last: new - 1)
+        climb.rise((~(old - 1)).trailingZeroBitCount)
         var oldNode = first
         var newNode = first
         for sibling in path {
-            if last == 0 { return false }
-            if position & 1 == 1 || position == last {
+            switch climb.step() {
+            case .left:
                 oldNode = MerkleFrontier.node(sibling, oldNode)
                 newNode = MerkleFrontier.node(sibling, newNode)
-                if position & 1 == 0, position != 0 {
-                    let zeros = UInt64(position.trailingZeroBitCount)
-                    position >>= zeros
-                    last >>= zeros
-                }
-            } else {
-                newNode = MerkleFrontier.node(newNode, sibling)
+            case .right: newNode = MerkleFrontier.node(newNode, sibling)
+            case nil: return false
             }
-            position >>= 1
-            last >>= 1
         }
-        return last == 0 && oldNode == oldRoot && newNode == newRoot
+        return climb.isAtRoot && oldNode == oldRoot && newNode == newRoot
+    }
+
+    /// The way up from a node to the root, by the numbers that RFC 9162 calls fn and sn.
+    private struct Climb {
+        enum Side {
+            case left
+            case right
+        }
+
+        /// The node's number in its level, and that of the level's last.
+        var position: UInt64
+        var last: UInt64
+
+        var isAtRoot: Bool { last == 0 }
+
+        mutating func rise(_ levels: Int) {
+            position >>= UInt64(levels)
+            last >>= UInt64(levels)
+        }
+
+        /// On which side the next sibling of the path stands; nil at the root.
+        mutating func step() -> Side? {
+            if isAtRoot { return nil }
+            let isRight = position & 1 == 1
+            let side: Side = isRight || position == last ? .left : .right
+            // The last node of a level has no sibling there and rises alone until it has one.
+            if side == .left, !isRight, position != 0 { rise(position.trailingZeroBitCount) }
+            rise(1)
+            return side
+        }
     }
 
     private static func largestPowerOfTwo(below count: UInt64) -> UInt64 {

@@ -53,7 +53,6 @@ package struct GroupHeader: Equatable, Sendable {
             frame.integer(4, as: UInt32.self) == Checksum.crc32c(frame, 8..<GroupHeader.size),
             frame.integer(8, as: UInt16.self) == GroupHeader.version, frame.integer(10, as: UInt16.self) == 0,
             frame.integer(36, as: UInt32.self) == 0
-
         else { return nil }
         bodyCount = Int(frame.integer(12, as: UInt32.self))
         first = LogPosition(frame.integer(16, as: UInt64.self))

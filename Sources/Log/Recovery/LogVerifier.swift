@@ -45,12 +45,17 @@ package struct LogVerifier {
         self.storage = storage
     }
 
-    package func run(progress: (Int, Int) -> Void = { _, _ in }) throws(LogError) -> Report {
+    /// - Parameters:
+    ///   - progress: told of each segment: its index, and how many there are.
+    ///   - visit: given every record that can be read, so that nobody need read the log a second time.
+    package func run(
+        progress: (Int, Int) -> Void = { _, _ in },
+        visit: (RecordView) -> Void = { _ in }
+    ) throws(LogError) -> Report {
         var report = Report()
         var frontier = MerkleFrontier()
         var past = PastRoots(checkpoints)
         past.check(frontier)
-
         var lastTime: UInt64 = 0
         let entries = try SegmentListing(storage: storage, directory: directory).load()
         for (index, entry) in entries.enumerated() {
@@ -67,7 +72,7 @@ package struct LogVerifier {
                     lastTime: lastTime,
                     past: past
                 )
-                check.run(buffer, into: &report)
+                check.run(buffer, into: &report, visit)
                 frontier = check.frontier
                 lastTime = check.lastTime
                 past = check.past
@@ -111,7 +116,11 @@ private struct SegmentCheck {
     /// The last position this segment must hold, when something says so.
     private var owed: LogPosition? { next.map { LogPosition($0.base.rawValue - 1) } ?? limit }
 
-    mutating func run(_ bytes: UnsafeRawBufferPointer, into report: inout LogVerifier.Report) {
+    mutating func run(
+        _ bytes: UnsafeRawBufferPointer,
+        into report: inout LogVerifier.Report,
+        _ visit: (RecordView) -> Void
+    ) {
         if frontier != header.frontier {
             report.findings.append(finding(0, nil, "the tree before this segment is not the one its header names"))
             frontier = header.frontier
@@ -124,7 +133,7 @@ private struct SegmentCheck {
         while owed.map({ walk.expected <= $0 }) ?? true {
             let offset = walk.offset
             switch walk.next(bytes) {
-            case .group(let group, let block): check(group, block, bytes, &report)
+            case .group(let group, let block): check(group, block, bytes, &report, visit)
             case .mark(let block): checkPadding(bytes, from: block.offset + Block.headerSize, block, &report)
             case .end:
                 if let owed { report.findings.append(missing(offset, walk.expected, owed, "the segment ends")) }
@@ -140,7 +149,8 @@ private struct SegmentCheck {
         _ group: GroupHeader,
         _ block: Block,
         _ bytes: UnsafeRawBufferPointer,
-        _ report: inout LogVerifier.Report
+        _ report: inout LogVerifier.Report,
+        _ visit: (RecordView) -> Void
     ) {
         let frame = SegmentWalk.frame(bytes, block)
         var problem: (LogPosition, String)?
@@ -157,6 +167,8 @@ private struct SegmentCheck {
             lastTime = record.time
             frontier.append(entry: record.storedDigest)
             if frontier.size == past.nextSize { past.check(frontier) }
+            visit(record)
+
         }
         if let (position, text) = problem {
             report.findings.append(finding(block.offset, position.rawValue...position.rawValue, text))

@@ -21,7 +21,7 @@ struct Quarantine {
         while let last = rest.last, last == 0 { rest = rest.dropLast() }
         let name = "\(entry.header.number)-\(scan.walk.offset)-\(rest.count)"
         try storage.makeDurableDirectory(directory)
-        try storage.replaceFile(directory + "/" + name + Quarantine.pendingSuffix, in: directory, with: [UInt8](rest))
+        try storage.replaceFile(directory + "/" + name + Quarantine.pendingSuffix, with: [UInt8](rest))
     }
 
     func pending() throws(LogError) -> [RecoveryReport.DiscardedTail] {

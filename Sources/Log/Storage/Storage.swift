@@ -72,9 +72,11 @@ extension Storage {
     /// Replaces a small file so that a crash leaves the old or the new content, never a mixture.
     ///
     /// What the kernel sees: create temp, write, fdatasync, rename, fsync of the directory.
-    func replaceFile(_ path: String, in directory: String, with bytes: [UInt8]) throws(LogError) {
+    func replaceFile(_ path: String, with bytes: [UInt8]) throws(LogError) {
+        let directory = parent(of: path)
         let temporary = path + ".tmp"
-        if try list(directory).contains(where: { directory + "/" + $0 == temporary }) { try remove(temporary) }
+        let name = temporary.split(separator: "/").last.map(String.init) ?? temporary
+        if try list(directory).contains(name) { try remove(temporary) }
         let file = try open(temporary, .create)
         try file.writeAll(bytes, at: 0)
         try file.sync()

@@ -23,12 +23,13 @@ package struct DeliveryResult: Sendable {
     /// The record of the endpoint that was asked; zero when it does not matter.
     package var endpoint = LogPosition.zero
 
-    package init(_ verdict: Verdict, startedAt: Timestamp) {
+    package init(_ verdict: Verdict, error: String = "", startedAt: Timestamp) {
         self.verdict = verdict
         self.startedAt = startedAt
         durationMilliseconds = 0
         httpStatus = 0
-        error = ""
+        self.error = error
+
         secret = .zero
         excerpt = []
     }

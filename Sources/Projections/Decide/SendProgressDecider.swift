@@ -46,8 +46,6 @@ package struct ProviderStatus: Sendable {
     package var message: LogPosition
     package var status: MessageStatus
     package var code: String
-    /// The metadata of the send, as JSON, to be returned in the event; empty for none.
-    package var metadata: [UInt8]
     package var platformMessageID: String
 
     package init(
@@ -55,14 +53,12 @@ package struct ProviderStatus: Sendable {
         message: LogPosition,
         status: MessageStatus,
         code: String,
-        metadata: [UInt8],
         platformMessageID: String
     ) {
         self.client = client
         self.message = message
         self.status = status
         self.code = code
-        self.metadata = metadata
         self.platformMessageID = platformMessageID
     }
 }
@@ -75,10 +71,11 @@ extension LogState {
     /// expired or unwanted by now. What has to be dropped is put on record by `decideDrop`.
     package func decideStart(_ picked: [LogPosition], now: Timestamp) -> (start: [LogPosition], drop: [LogPosition]) {
         // Whatever the schedule says: what is with the provider now must not go there a second time.
-        let queued = picked.filter { sends.rows[$0]?.isInFlight == false }
-        return (
-            queued.filter { reasonToDrop($0, now: now) == nil }, queued.filter { reasonToDrop($0, now: now) != nil }
-        )
+        var (start, drop): ([LogPosition], [LogPosition]) = ([], [])
+        for message in picked where sends.rows[message]?.isInFlight == false {
+            if reasonToDrop(message, now: now) == nil { start.append(message) } else { drop.append(message) }
+        }
+        return (start, drop)
     }
 
     private enum DropReason {
@@ -160,11 +157,10 @@ extension LogState {
             message: message,
             status: status,
             code: code,
-            metadata: body.metadata,
             platformMessageID: ""
         )
         let end = NewEvent(event, client: row.client, conversation: row.conversation, message: message)
-        return [end] + statusEvent(report, row.conversation, row.platform, body.seal, ids, context, offset: 1)
+        return [end] + statusEvent(report, row.conversation, row.platform, body, ids, context, offset: 1)
     }
 
     /// Records what a call came to. Empty when the message is not in flight any more.
@@ -206,10 +202,9 @@ extension LogState {
                 message: message,
                 status: status,
                 code: result.code,
-                metadata: body.metadata,
                 platformMessageID: result.providerMessageID
             )
-            events += statusEvent(report, row.conversation, row.platform, body.seal, ids, context, offset: events.count)
+            events += statusEvent(report, row.conversation, row.platform, body, ids, context, offset: events.count)
         }
         return events
     }
@@ -254,7 +249,7 @@ extension LogState {
     /// A provider's report about a sent message. Empty when it says nothing new: statuses only rise.
     package func decide(
         _ report: ProviderStatus,
-        seal: KeyReference,
+        _ body: SentBody,
         ids: OpaqueID,
         _ context: DecisionContext
     ) -> [NewEvent] {
@@ -273,7 +268,7 @@ extension LogState {
             message: report.message
         )
         return [changed]
-            + statusEvent(report, row.conversation, row.platform, seal, ids, context, offset: 1)
+            + statusEvent(report, row.conversation, row.platform, body, ids, context, offset: 1)
     }
 
     /// Every status is an event of the client's sequence; `message.status` is delivered by subscription only.
@@ -281,7 +276,7 @@ extension LogState {
         _ report: ProviderStatus,
         _ conversation: LogPosition,
         _ platform: Platform,
-        _ seal: KeyReference,
+        _ body: SentBody,
         _ ids: OpaqueID,
         _ context: DecisionContext,
         offset: Int
@@ -298,10 +293,10 @@ extension LogState {
                 conversation: conversation,
                 message: report.message,
                 offset: offset,
-                seal: .sameAs(seal)
-            ) { body, json in
+                seal: .sameAs(body.seal)
+            ) { writer, json in
                 json.string("platform", platform.name)
-                body.conversation(
+                writer.conversation(
                     &json,
                     id: conversation,
                     status: row?.status ?? .open,
@@ -317,7 +312,7 @@ extension LogState {
                     json.string("status", report.status.name)
                     json.time("status_at", context.now)
                     if !report.code.isEmpty { json.object("error") { $0.string("code", report.code) } }
-                    if !report.metadata.isEmpty { json.raw("metadata", report.metadata) }
+                    if !body.metadata.isEmpty { json.raw("metadata", body.metadata) }
                 }
             }
         ]

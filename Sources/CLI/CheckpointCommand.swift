@@ -1,0 +1,50 @@
+import ArgumentParser
+import Log
+import Projections
+
+struct CheckpointCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "checkpoint",
+        abstract: "Print the latest signed checkpoint of the log (C2SP tlog-checkpoint).",
+        discussion: "Keep it somewhere else: verify --checkpoint tells later whether the history before it was changed."
+    )
+
+    @Option(help: "The data directory.")
+    var data: String
+    @Flag(help: "Print the key that verifies it instead, as the history names it.")
+    var vkey = false
+
+    func run() throws {
+        if vkey {
+            var keys = SigningKeys()
+            try ReadOnlyLog(directory: data).reader.scan(from: LogPosition(1)) { keys.note($0) }
+            guard let key = keys.texts.last else {
+                throw LogError(.notFound, "the history names no key; waybill serve makes one")
+            }
+            return Output.line(key)
+        }
+        Output.write(try CheckpointCommand.stored(in: data), to: 1)
+    }
+
+    /// The latest checkpoint, as it was signed.
+    static func stored(in data: String) throws -> String {
+        guard let note = try Checkpoint.load(data) else {
+            // A wrong directory has a message of its own.
+            _ = try ReadOnlyLog(directory: data)
+            throw LogError(.notFound, "no checkpoint was made yet; waybill serve makes one when it runs")
+        }
+        return note
+    }
+}
+
+/// The keys that a history says its checkpoints are signed with, the newest last.
+struct SigningKeys {
+    private(set) var texts: [String] = []
+
+    mutating func note(_ record: RecordView) {
+        guard record.type == EventType.logKeyRotated.rawValue,
+            case .logKeyRotated(let event) = try? EventRecord(record).event
+        else { return }
+        texts.append(event.verifierKeyAfter)
+    }
+}
