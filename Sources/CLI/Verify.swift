@@ -57,7 +57,7 @@ struct Verify: ParsableCommand {
         for finding in report.findings {
             let positions = finding.positions.map { ", positions \($0.lowerBound) to \($0.upperBound)" } ?? ""
             Output.line(
-                "FINDING segment \(LogVerifier.fileName(finding.segment)) offset \(finding.offset)\(positions): "
+                "FINDING segment \(finding.file) offset \(finding.offset)\(positions): "
                     + finding.problem
             )
         }
@@ -97,7 +97,7 @@ struct Verify: ParsableCommand {
                 for finding in report.findings {
                     json.element { json in
                         json.object { json in
-                            json.string("segment", LogVerifier.fileName(finding.segment))
+                            json.string("segment", finding.file)
                             json.number("offset", finding.offset)
                             json.number("first_position", finding.positions?.lowerBound)
                             json.number("last_position", finding.positions?.upperBound)

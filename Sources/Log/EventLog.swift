@@ -21,6 +21,8 @@ public final class EventLog: Sendable {
     private let writerBell = Doorbell()
     private let preparerBell = Doorbell()
     private let preparer: SegmentPreparer
+    private let alarm: @Sendable (LogError) -> Void
+    private let sealer = Mutex<BackgroundSealer?>(nil)
     private let catalog: SegmentCatalog
     private let status: StatusPage?
     private let lock: Mutex<DirectoryLock?>
@@ -30,12 +32,15 @@ public final class EventLog: Sendable {
     ///
     /// - Parameters:
     ///   - now: UTC nanoseconds; positions get strictly increasing times whatever it returns.
+    ///   - alarm: told of what goes wrong in the background without stopping the log: a segment found damaged, or one that
+    ///     could not be sealed now.
     /// - Throws: `locked`, `corrupt`, `unknownFormat`, `diskFull` or `inputOutput`.
     package static func open(
         directory: String,
         configuration: LogConfiguration = LogConfiguration(),
         storage: any Storage = PosixStorage(),
-        now: @escaping @Sendable () -> UInt64 = systemTime
+        now: @escaping @Sendable () -> UInt64 = systemTime,
+        alarm: @escaping @Sendable (LogError) -> Void = { _ in }
     ) throws(LogError) -> EventLog {
         let configuration = try configuration.validated()
         let isReal = storage is PosixStorage
@@ -45,7 +50,7 @@ public final class EventLog: Sendable {
         let recovered = try Recovery(storage: storage, directory: directory, configuration: configuration).run()
         let status =
             isReal ? try StatusPage.create(directory + "/" + LogPath.status, durable: recovered.durable) : nil
-        let log = EventLog(recovered, configuration, storage, directory, now, lock, status)
+        let log = EventLog(recovered, configuration, storage, directory, now, alarm, lock, status)
         log.start()
         return log
     }
@@ -56,6 +61,7 @@ public final class EventLog: Sendable {
         _ storage: any Storage,
         _ directory: String,
         _ now: @escaping @Sendable () -> UInt64,
+        _ alarm: @escaping @Sendable (LogError) -> Void,
         _ lock: DirectoryLock?,
         _ status: StatusPage?
     ) {
@@ -63,6 +69,7 @@ public final class EventLog: Sendable {
         recovery = recovered.report
         self.configuration = configuration
         self.now = now
+        self.alarm = alarm
         self.lock = Mutex(lock)
         self.status = status
         catalog = recovered.catalog
@@ -78,7 +85,6 @@ public final class EventLog: Sendable {
                 segmentSize: recovered.writer.segment.size
             )
         )
-
     }
 
     /// UTC nanoseconds since 1970 from the system's clock.
@@ -172,11 +178,14 @@ public final class EventLog: Sendable {
         state.withLock { $0.isClosing = true }
         writerBell.ring()
         preparerBell.ring()
+        sealer.withLock { $0?.ring() }
         // Inside the lock, so that a second closer, too, goes on only when nothing is written any more.
         threads.withLock { threads in
             for thread in threads { thread.join() }
             threads = []
         }
+        // It refers to this log, so that they would keep each other.
+        sealer.withLock { $0 = nil }
         for follower in state.withLock({ $0.takeFollowers() }) {
             follower.continuation.resume(returning: .failure(LogError(.closed, "the log is closing")))
         }
@@ -190,6 +199,20 @@ public final class EventLog: Sendable {
         let writerThread = DedicatedThread { [self] in writerLoop() }
         let preparerThread = DedicatedThread { [self] in preparerLoop() }
         threads.withLock { $0 = [writerThread, preparerThread] }
+        if configuration.sealing { startSealing() }
+    }
+
+    private func startSealing() {
+        let sealer = BackgroundSealer(
+            storage: preparer.storage,
+            directory: preparer.directory,
+            catalog: catalog,
+            isEnding: { [self] in state.withLock { $0.isClosing || $0.failure != nil } },
+            alarm: alarm
+        )
+        self.sealer.withLock { $0 = sealer }
+        let thread = DedicatedThread { sealer.run() }
+        threads.withLock { $0.append(thread) }
     }
 
     private func writerLoop() {
@@ -246,7 +269,10 @@ public final class EventLog: Sendable {
             Result { () throws(LogError) -> Void in try writer.write(groups, durable: durable) }
         }
         if case .failure(let error) = result { return stop(error) }
-        if groups.contains(where: { $0.opens != nil }) { preparerBell.ring() }
+        if groups.contains(where: { $0.opens != nil }) {
+            preparerBell.ring()
+            sealer.withLock { $0?.ring() }
+        }
         if configuration.durability == .strict, let last = groups.last?.last, !mark(last) { return }
         // Before the next flight may take off, so that the page never goes backwards.
         if let last = groups.last?.last { status?.publish(durable: last) }

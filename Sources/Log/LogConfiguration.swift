@@ -19,6 +19,9 @@ public struct LogConfiguration: Sendable {
     /// How long the log is idle before the durable mark is written.
     public var idleMarkDelay = Duration.milliseconds(50)
 
+    /// Whether segments that another one followed are rewritten in the background, compressed.
+    public var sealing = true
+
     public init() {}
 
     /// The largest body of one record's frame, from the format: 512 KiB.

@@ -133,6 +133,7 @@ extension LogConfiguration {
         var configuration = LogConfiguration()
         configuration.segmentBytes = 1 << 20
         configuration.durability = durability
+        configuration.sealing = false
         return configuration
     }
 

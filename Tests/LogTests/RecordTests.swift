@@ -41,7 +41,7 @@ import Testing
             var changed = bytes
             changed[index] ^= 0x41
             let survives = changed.withUnsafeBytes { buffer -> Bool in
-                guard let view = RecordView(buffer, at: 0), view.bytes.count == bytes.count else { return false }
+                guard let view = RecordView(buffer, at: 0), view.length == bytes.count else { return false }
                 return view.computedDigest == digest && view.storedDigest == digest
             }
             #expect(!survives, "byte \(index)")

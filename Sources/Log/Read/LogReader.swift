@@ -21,25 +21,26 @@ package struct LogReader: Sendable {
     ) throws {
         let through = min(last ?? end, end)
         var position = max(first, LogPosition(1))
+        let buffer = UnpackBuffer()
         while position <= through {
-            guard let (segment, end) = try catalog.segment(holding: position),
-                let offset = segment.blockOffset(of: position)
-            else { throw damaged(position) }
+            guard let (segment, end) = try catalog.segment(holding: position) else { throw damaged(position) }
             // What the next file took over may still stand here, if a crash kept this one from being cut.
             let last = end.map { min(through, LogPosition($0.rawValue - 1)) } ?? through
-            position = try scanSegment(segment, at: offset, from: position, through: last, body)
+            switch segment {
+            case .written(let segment): position = try scan(segment, from: position, through: last, body)
+            case .sealed(let segment): position = try scan(segment, from: position, through: last, buffer, body)
+            }
         }
     }
 
-    /// Reads on from a block until the segment ends; returns the next position to read.
-    private func scanSegment(
-        _ segment: OpenSegment,
-        at start: Int,
+    /// Reads on until the segment ends; returns the next position to read.
+    private func scan(
+        _ segment: WrittenSegment,
         from first: LogPosition,
         through: LogPosition,
         _ body: (RecordView) throws -> Void
     ) throws -> LogPosition {
-        var offset = start
+        guard var offset = segment.blockOffset(of: first) else { throw damaged(first) }
         var position = first
         while position <= through, let (block, frame) = wholeBlock(segment, at: offset) {
             offset += block.alignedSize
@@ -47,16 +48,55 @@ package struct LogReader: Sendable {
             guard let group = GroupHeader(frame),
                 group.bodyChecksum == Checksum.crc32c(frame, GroupHeader.size..<frame.count),
                 group.first <= position, group.last >= position
-            else { throw damaged(position, segment, block.offset) }
+            else { throw damaged(position, segment.header, block.offset) }
             let whole = try SegmentWalk.forEachRecord(frame, group) { record in
                 if record.position >= first, record.position <= through { try body(record) }
             }
-            guard whole else { throw damaged(position, segment, block.offset) }
+            guard whole else { throw damaged(position, segment.header, block.offset) }
             position = group.last.next
         }
         // The next segment goes on; when it does not, `scan` finds no block there and says so.
-        if position == first { throw damaged(position, segment, offset) }
+        if position == first { throw damaged(position, segment.header, offset) }
         return position
+    }
+
+    /// The same for a sealed segment, one pack in memory at a time.
+    private func scan(
+        _ segment: SealedSegment,
+        from first: LogPosition,
+        through: LogPosition,
+        _ buffer: UnpackBuffer,
+        _ body: (RecordView) throws -> Void
+    ) throws -> LogPosition {
+        guard let start = segment.pack(of: first) else { throw damaged(first, segment.header) }
+        var position = first
+        for index in start..<segment.packCount where position <= through {
+            let pack = try segment.unpack(index, into: buffer)
+            guard pack.header.first <= position, pack.header.last >= position else {
+                throw damaged(position, segment.header, pack.header.offset)
+            }
+            try forEachRecord(pack, segment) { record in
+                if record.position >= first, record.position <= through { try body(record) }
+            }
+            position = pack.header.last.next
+        }
+        return position
+    }
+
+    private func forEachRecord(
+        _ pack: UnpackedPack,
+        _ segment: SealedSegment,
+        _ body: (RecordView) throws -> Void
+    ) throws {
+        var walk = PackWalk(pack)
+        while true {
+            switch walk.next() {
+            case .group: continue
+            case .record(let record): try body(record)
+            case .end: return
+            case .invalid: throw damaged(pack.header.first, segment.header, pack.header.offset)
+            }
+        }
     }
 
     /// One record, copied, its own digest checked.
@@ -64,35 +104,97 @@ package struct LogReader: Sendable {
         guard position >= LogPosition(1), position <= end else {
             throw LogError(.notFound, "there is no record at position \(position)")
         }
-        guard let (segment, _) = try catalog.segment(holding: position),
-            let offset = segment.blockOffset(of: position),
-            let (_, frame) = wholeBlock(segment, at: offset)
-        else { throw damaged(position) }
+        guard let (segment, _) = try catalog.segment(holding: position) else { throw damaged(position) }
+        let found =
+            switch segment {
+            case .written(let segment): find(position, in: segment)
+            case .sealed(let segment): try find(position, in: segment)
+            }
+        guard let found else { throw damaged(position) }
+        return found
+    }
+
+    private func find(_ position: LogPosition, in segment: WrittenSegment) -> StoredRecord? {
+        guard let offset = segment.blockOffset(of: position), let (_, frame) = wholeBlock(segment, at: offset) else {
+            return nil
+        }
         var cursor = GroupHeader.size
         while let record = RecordView(frame, at: cursor) {
-            if record.position == position {
-                guard record.computedDigest == record.storedDigest else { throw damaged(position, segment, offset) }
-                return StoredRecord(record)
-            }
-            cursor += record.bytes.count
+            if record.position == position { return checked(record) }
+            cursor += record.length
         }
-        throw damaged(position, segment, offset)
+        return nil
+    }
+
+    private func find(_ position: LogPosition, in segment: SealedSegment) throws(LogError) -> StoredRecord? {
+        guard let index = segment.pack(of: position) else { return nil }
+        // The records are copied before the buffer goes.
+        let buffer = UnpackBuffer()
+        var walk = PackWalk(try segment.unpack(index, into: buffer))
+        return withExtendedLifetime(buffer) {
+            while true {
+                switch walk.next() {
+                case .group: continue
+                case .record(let record): if record.position == position { return checked(record) }
+                case .end, .invalid: return nil
+                }
+            }
+        }
+    }
+
+    private func checked(_ record: RecordView) -> StoredRecord? {
+        record.computedDigest == record.storedDigest ? StoredRecord(record) : nil
     }
 
     /// The first position whose time is not before `time` (UTC nanoseconds); one past the end when all are older.
     package func position(atOrAfter time: UInt64) throws(LogError) -> LogPosition {
-        var low: UInt64 = 1
-        var high = end.rawValue + 1
-        while low < high {
-            let middle = low + (high - low) / 2
-            let found = try record(at: LogPosition(middle)).withView { $0.time }
-            if found < time { low = middle + 1 } else { high = middle }
+        let end = self.end
+        let segments = catalog.entries.filter { $0.header.base <= end }
+        // The last segment that begins before the time; what is wanted lies there or opens the next one.
+        let after = try partitionPoint(segments.count) { (index) throws(LogError) in
+            try timeOfFirst(segments[index]) < time
         }
-        return LogPosition(low)
+        guard after > 0 else { return LogPosition(1) }
+        let last = after < segments.count ? LogPosition(segments[after].header.base.rawValue - 1) : end
+        return try search(time, in: try catalog.open(segments[after - 1]), through: last)
+    }
+
+    /// The time of the first record from a segment on; one that owns nothing is like the next one.
+    private func timeOfFirst(_ entry: SegmentCatalog.Entry) throws(LogError) -> UInt64 {
+        if case .sealed(let segment) = try catalog.open(entry), let time = segment.firstTime { return time }
+        return try record(at: entry.header.base).withView { $0.time }
+    }
+
+    /// The first position at or after `time` in a segment that begins before it and ends with `last`.
+    private func search(
+        _ time: UInt64,
+        in segment: ReadableSegment,
+        through last: LogPosition
+    ) throws(LogError) -> LogPosition {
+        let first: LogPosition? =
+            switch segment {
+            case .written(let segment): segment.groupFirst(before: time, through: last)
+            case .sealed(let segment): segment.pack(before: time).map { segment.first($0) }
+            }
+        var found: LogPosition?
+        struct Enough: Error {}
+        guard let first else { throw damaged(last) }
+        do {
+            try scan(from: first, through: last) { record in
+                guard record.time >= time else { return }
+                found = record.position
+                throw Enough()
+            }
+        } catch let error as LogError {
+            throw error
+        } catch {
+            // The scan was left on purpose.
+        }
+        return found ?? last.next
     }
 
     /// Nil unless a block starts at `offset` and all of it lies in the file, which somebody may have cut.
-    private func wholeBlock(_ segment: OpenSegment, at offset: Int) -> (Block, UnsafeRawBufferPointer)? {
+    private func wholeBlock(_ segment: WrittenSegment, at offset: Int) -> (Block, UnsafeRawBufferPointer)? {
         let bytes = segment.region.bytes
         guard let block = Block(bytes, at: offset, nonce: segment.header.nonce),
             block.alignedSize <= bytes.count - offset
@@ -100,8 +202,8 @@ package struct LogReader: Sendable {
         return (block, SegmentWalk.frame(bytes, block))
     }
 
-    private func damaged(_ position: LogPosition, _ segment: OpenSegment? = nil, _ offset: Int? = nil) -> LogError {
-        let place = segment.map { " in segment \($0.header.number) near offset \(offset ?? 0)" } ?? ""
+    private func damaged(_ position: LogPosition, _ header: SegmentHeader? = nil, _ offset: Int = 0) -> LogError {
+        let place = header.map { " in segment \($0.number) near offset \(offset)" } ?? ""
         return LogError(.corrupt, "position \(position)\(place) is damaged; run waybill verify")
     }
 }

@@ -19,11 +19,11 @@ package struct ReadOnlyLog: Sendable {
         let end: LogPosition
         if let published {
             end = published
-            catalog = SegmentCatalog(entries, storage: storage)
+            catalog = SegmentCatalog(entries, storage: storage, directory: directory)
         } else {
             let loaded = try ReadOnlyLog.load(newest, storage: storage)
             end = loaded.end
-            catalog = SegmentCatalog(entries, storage: storage, loaded: loaded.segment)
+            catalog = SegmentCatalog(entries, storage: storage, directory: directory, loaded: loaded.segment)
         }
         self.end = end
         id = newest.header.logID
@@ -35,10 +35,10 @@ package struct ReadOnlyLog: Sendable {
     private static func load(
         _ newest: SegmentCatalog.Entry,
         storage: any Storage
-    ) throws(LogError) -> (segment: OpenSegment, end: LogPosition) {
+    ) throws(LogError) -> (segment: WrittenSegment, end: LogPosition) {
         let bytes = try storage.readAll(newest.path)
         return bytes.withUnsafeBytes { buffer in
-            let segment = OpenSegment(header: newest.header, region: MappedRegion(copying: buffer))
+            let segment = WrittenSegment(header: newest.header, region: MappedRegion(copying: buffer))
             return (segment, TailScan(newest.header, buffer).lastValid)
         }
     }

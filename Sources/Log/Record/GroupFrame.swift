@@ -115,8 +115,12 @@ public struct LogID: Hashable, Sendable, CustomStringConvertible {
 
 package enum Checksum {
     package static func crc32c(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> UInt32 {
-        let slice = UnsafeRawBufferPointer(rebasing: bytes[range])
-        return waybill_crc32c(0, slice.baseAddress, slice.count)
+        extend(0, UnsafeRawBufferPointer(rebasing: bytes[range]))
+    }
+
+    /// The checksum of what `checksum` covers followed by `bytes`.
+    static func extend(_ checksum: UInt32, _ bytes: UnsafeRawBufferPointer) -> UInt32 {
+        waybill_crc32c(checksum, bytes.baseAddress, bytes.count)
     }
 }
 

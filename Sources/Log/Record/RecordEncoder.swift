@@ -19,7 +19,11 @@ extension RecordDraft {
         store(UInt32(sealed.count), at: 60)
         copy(payload, to: output, at: RecordFormat.headerSize)
         copy(sealed, to: output, at: RecordFormat.headerSize + payload.count)
-        let digest = EntryDigest.compute(UnsafeRawBufferPointer(output), payload: payload.count, sealed: sealed.count)
+        let sealedAt = RecordFormat.headerSize + payload.count
+        let digest = EntryDigest.compute(
+            UnsafeRawBufferPointer(rebasing: output[..<sealedAt]),
+            sealed: UnsafeRawBufferPointer(rebasing: output[sealedAt..<(sealedAt + sealed.count)])
+        )
         let place = RecordFormat.digestOffset..<(RecordFormat.digestOffset + Digest.size)
         withUnsafeBytes(of: digest) { UnsafeMutableRawBufferPointer(rebasing: output[place]).copyMemory(from: $0) }
         return digest
@@ -36,20 +40,16 @@ extension RecordDraft {
 /// `SHA-256(header[0..<64] ‖ payload ‖ key reference and commitment ‖ SHA-256(boxes))`. Hashing the boxes on their own lets
 /// the ciphertext of a purged body be dropped one day while the entry, and every proof over it, still holds.
 enum EntryDigest {
-    /// `record` starts at the record's first byte; the lengths have been checked against it.
-    static func compute(_ record: UnsafeRawBufferPointer, payload: Int, sealed: Int) -> Digest {
-        func slice(_ start: Int, _ count: Int) -> UnsafeRawBufferPointer {
-            UnsafeRawBufferPointer(rebasing: record[start..<(start + count)])
-        }
+    /// - Parameter envelope: the record's fixed fields and payload.
+    static func compute(_ envelope: UnsafeRawBufferPointer, sealed: UnsafeRawBufferPointer) -> Digest {
         var hash = SHA256Stream()
-        hash.update(slice(0, RecordFormat.digestedHeaderSize))
-        hash.update(slice(RecordFormat.headerSize, payload))
-        if sealed > 0 {
-            let start = RecordFormat.headerSize + payload
-            let head = min(SealedSection.headSize, sealed)
-            hash.update(slice(start, head))
+        hash.update(UnsafeRawBufferPointer(rebasing: envelope[..<RecordFormat.digestedHeaderSize]))
+        hash.update(UnsafeRawBufferPointer(rebasing: envelope[RecordFormat.headerSize...]))
+        if !sealed.isEmpty {
+            let head = min(SealedSection.headSize, sealed.count)
+            hash.update(UnsafeRawBufferPointer(rebasing: sealed[..<head]))
             var boxes = SHA256Stream()
-            boxes.update(slice(start + head, sealed - head))
+            boxes.update(UnsafeRawBufferPointer(rebasing: sealed[head...]))
             hash.update(boxes.finish())
         }
         return hash.finish()

@@ -31,7 +31,11 @@ struct Recovery {
         return try outcome.get()
     }
 
+    /// Files that never were the log: half made, or sealed beside an original that is still there.
     private func removeTemporaries() throws(LogError) {
+        for path in try SegmentListing(storage: storage, directory: directory).unfinished() {
+            try storage.remove(path)
+        }
         for name in try storage.list(directory) where name.hasSuffix(LogPath.temporarySuffix) {
             try storage.remove(directory + "/" + name)
         }
@@ -140,7 +144,9 @@ struct Recovery {
     private func timeOfLast(_ entries: [SegmentCatalog.Entry], _ last: LogPosition) throws(LogError) -> UInt64 {
         if last == .zero { return 0 }
         for entry in entries.dropLast().reversed() where entry.header.base <= last {
-            let time = try storage.readAll(entry.path).withUnsafeBytes { timeOf(last, entry.header, $0) }
+            let time = try storage.readAll(entry.path, limit: SegmentHeader.sizeMax).withUnsafeBytes {
+                entry.header.isSealed ? SealedFooter($0)?.timeOf(last) : timeOf(last, entry.header, $0)
+            }
             guard let time else { break }
             return time
         }
@@ -225,7 +231,7 @@ struct Recovery {
         }
         let path = try SegmentWriter.name(segment, header, storage: storage, directory: directory)
         let entry = SegmentCatalog.Entry(header: header, path: path)
-        let catalog = SegmentCatalog(entries + [entry], storage: storage)
+        let catalog = SegmentCatalog(entries + [entry], storage: storage, directory: directory)
         let writer = SegmentWriter(
             segment: segment,
             number: start.number,

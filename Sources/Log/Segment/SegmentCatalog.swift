@@ -1,5 +1,11 @@
 import Synchronization
 
+/// A segment as it can be read.
+enum ReadableSegment: Sendable {
+    case written(WrittenSegment)
+    case sealed(SealedSegment)
+}
+
 /// The segments of a log, in order, for whoever reads. The writer adds one before any of its positions becomes durable.
 final class SegmentCatalog: Sendable {
     struct Entry: Sendable {
@@ -9,17 +15,19 @@ final class SegmentCatalog: Sendable {
 
     private struct State: Sendable {
         var entries: [Entry]
-        var open: [UInt64: OpenSegment] = [:]
+        var open: [UInt64: ReadableSegment] = [:]
     }
 
     private let storage: any Storage
+    private let directory: String
     private let state: Mutex<State>
 
     /// - Parameter loaded: a segment that is read from memory, because its file may be cut at any time.
-    init(_ entries: [Entry], storage: any Storage, loaded: OpenSegment? = nil) {
+    init(_ entries: [Entry], storage: any Storage, directory: String, loaded: WrittenSegment? = nil) {
         self.storage = storage
+        self.directory = directory
         var state = State(entries: entries)
-        if let loaded { state.open[loaded.header.number] = loaded }
+        if let loaded { state.open[loaded.header.number] = .written(loaded) }
         self.state = Mutex(state)
     }
 
@@ -27,51 +35,78 @@ final class SegmentCatalog: Sendable {
 
     func add(_ entry: Entry) { state.withLock { $0.entries.append(entry) } }
 
+    /// Readers that come from now on read the sealed file. Who has mapped the original keeps it until done.
+    func replace(with sealed: Entry) {
+        state.withLock { state in
+            guard let index = state.entries.firstIndex(where: { $0.header.number == sealed.header.number }) else { return }
+            state.entries[index] = sealed
+            state.open[sealed.header.number] = nil
+        }
+    }
+
+    /// The first written segment that another one follows, and where that one begins.
+    func firstUnsealed(except excluded: Set<UInt64>) -> (entry: Entry, end: LogPosition)? {
+        state.withLock { state in
+            for (entry, next) in zip(state.entries, state.entries.dropFirst())
+            where !entry.header.isSealed && !excluded.contains(entry.header.number) {
+                return (entry, next.header.base)
+            }
+            return nil
+        }
+    }
+
     /// Maps the segment that holds `position`, or the last one at or before it.
-    func segment(holding position: LogPosition) throws(LogError) -> (segment: OpenSegment, end: LogPosition?)? {
+    func segment(holding position: LogPosition) throws(LogError) -> (segment: ReadableSegment, end: LogPosition?)? {
         let found = state.withLock { state -> (Entry, LogPosition?)? in
             // Entries are ordered by base: the last whose base is not beyond the position.
-            var low = 0
-            var high = state.entries.count
-            while low < high {
-                let middle = (low + high) / 2
-                if state.entries[middle].header.base <= position { low = middle + 1 } else { high = middle }
-            }
-            guard low > 0 else { return nil }
-            let end = low < state.entries.count ? state.entries[low].header.base : nil
-            return (state.entries[low - 1], end)
+            let after = partitionPoint(state.entries.count) { state.entries[$0].header.base <= position }
+            guard after > 0 else { return nil }
+            let end = after < state.entries.count ? state.entries[after].header.base : nil
+            return (state.entries[after - 1], end)
         }
         guard let (entry, end) = found else { return nil }
         return (try open(entry), end)
     }
 
-    private func open(_ entry: Entry) throws(LogError) -> OpenSegment {
+    func open(_ entry: Entry) throws(LogError) -> ReadableSegment {
         if let segment = state.withLock({ $0.open[entry.header.number] }) { return segment }
-        let file = try storage.open(entry.path, .read)
-        let size = try file.size
-        guard size <= entry.header.size else {
-            throw LogError(
-                .corrupt,
-                "segment \(LogPath.segment(entry.header.number)) has \(size) bytes instead of \(entry.header.size)"
-            )
-        }
-        let region = try file.map(length: size)
-        let segment = OpenSegment(header: entry.header, region: region)
+        let segment = try load(entry)
         return state.withLock { state in
-            // Two readers may have mapped it at once; one map is kept.
+            // Two readers may have mapped it at once; one map is kept. The file may have been sealed since.
             if let first = state.open[entry.header.number] { return first }
             state.open[entry.header.number] = segment
             return segment
         }
     }
+
+    private func load(_ entry: Entry) throws(LogError) -> ReadableSegment {
+        let file: any StorageFile
+        do {
+            file = try storage.open(entry.path, .read)
+        } catch {
+            if entry.header.isSealed { throw error }
+            let sealed = try SegmentListing.load(entry.header.number, false, directory, storage)
+            guard sealed.header.isSealed else { throw error }
+            return try load(sealed)
+        }
+        let size = try file.size
+        guard size <= entry.header.size else {
+            throw LogError(.corrupt, "\(entry.path) has \(size) bytes instead of \(entry.header.size)")
+        }
+        let region = try file.map(length: size)
+        return entry.header.isSealed
+            ? .sealed(try SealedSegment(entry.header, region))
+            : .written(WrittenSegment(header: entry.header, region: region))
+    }
 }
 
 /// A mapped segment with an index of where its groups start, grown as far as somebody asked.
-final class OpenSegment: Sendable {
+final class WrittenSegment: Sendable {
     private struct Index: Sendable {
         var walk: SegmentWalk
         var firsts: [LogPosition] = []
         var offsets: [UInt32] = []
+        var times: [UInt64] = []
     }
 
     let header: SegmentHeader
@@ -88,13 +123,17 @@ final class OpenSegment: Sendable {
     func blockOffset(of position: LogPosition) -> Int? {
         index.withLock { index in
             extend(&index, to: position)
-            var low = 0
-            var high = index.firsts.count
-            while low < high {
-                let middle = (low + high) / 2
-                if index.firsts[middle] <= position { low = middle + 1 } else { high = middle }
-            }
-            return low > 0 ? Int(index.offsets[low - 1]) : nil
+            let after = partitionPoint(index.firsts.count) { index.firsts[$0] <= position }
+            return after > 0 ? Int(index.offsets[after - 1]) : nil
+        }
+    }
+
+    /// The first position of the last group that begins before `time`, among those up to `last`, which is durable.
+    func groupFirst(before time: UInt64, through last: LogPosition) -> LogPosition? {
+        index.withLock { index in
+            extend(&index, to: last)
+            let after = partitionPoint(index.times.count) { index.times[$0] < time }
+            return after > 0 ? index.firsts[after - 1] : nil
         }
     }
 
@@ -105,6 +144,7 @@ final class OpenSegment: Sendable {
             case .group(let group, let block):
                 index.firsts.append(group.first)
                 index.offsets.append(UInt32(block.offset))
+                index.times.append(group.firstTime)
             case .mark: continue
             case .end, .invalid: return
             }

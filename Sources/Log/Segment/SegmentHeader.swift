@@ -2,7 +2,7 @@
 ///
 /// | offset | size | field |
 /// |---|---|---|
-/// | 0 | 8 | magic "WAYBSEG1" |
+/// | 0 | 8 | magic "WAYBSEG1", of a sealed segment "WAYBSLD1" |
 /// | 8 | 4 | CRC-32C of bytes 12..<4096 |
 /// | 12 | 4 | format version, 1 |
 /// | 16 | 8 | segment number, from 1 |
@@ -20,6 +20,7 @@
 /// A file takes its `.wal` name only after this page is durable, so a named segment with a bad header is corruption.
 package struct SegmentHeader: Equatable, Sendable {
     static let magic: UInt64 = 0x3147_4553_4259_4157
+    static let sealedMagic: UInt64 = 0x3144_4C53_4259_4157
     static let version: UInt32 = 1
     /// The largest segment of the configuration, and room for a tail that recovery copies.
     static let sizeMax = 3 << 30
@@ -35,12 +36,16 @@ package struct SegmentHeader: Equatable, Sendable {
     /// Whether an opening began this file. Then the file before may still end in bytes that were discarded or taken over,
     /// if a crash kept it from being cut.
     var isBegunByOpening = false
+    /// Whether the file is a sealed one (`SealedFormat`).
+    var isSealed = false
+
+    var fileName: String { LogPath.segment(number, sealed: isSealed) }
 
     package func encode() -> [UInt8] {
         var page = [UInt8](repeating: 0, count: Block.size)
         page.withUnsafeMutableBytes { bytes in
             var writer = LittleEndianWriter(bytes)
-            writer.write(SegmentHeader.magic, at: 0)
+            writer.write(isSealed ? SegmentHeader.sealedMagic : SegmentHeader.magic, at: 0)
             writer.write(SegmentHeader.version, at: 12)
             writer.write(number, at: 16)
             writer.write(base.rawValue, at: 24)
@@ -63,7 +68,10 @@ package struct SegmentHeader: Equatable, Sendable {
 
     /// Nil when anything in the page contradicts itself.
     package init?(_ page: UnsafeRawBufferPointer) {
-        guard page.count >= Block.size, page.integer(0, as: UInt64.self) == SegmentHeader.magic,
+        guard page.count >= Block.size else { return nil }
+        let magic = page.integer(0, as: UInt64.self)
+        isSealed = magic == SegmentHeader.sealedMagic
+        guard isSealed || magic == SegmentHeader.magic,
             page.integer(8, as: UInt32.self) == Checksum.crc32c(page, 12..<Block.size),
             page.integer(12, as: UInt32.self) == SegmentHeader.version
         else { return nil }
@@ -115,14 +123,20 @@ package struct SegmentHeader: Equatable, Sendable {
 
 /// File names in a data directory.
 enum LogPath {
-    static func segment(_ number: UInt64) -> String {
+    private static let writtenSuffix = ".wal"
+    private static let sealedSuffix = ".sealed"
+
+    static func segment(_ number: UInt64, sealed: Bool = false) -> String {
         let digits = String(number)
-        return String(repeating: "0", count: 20 - digits.count) + digits + ".wal"
+        return String(repeating: "0", count: 20 - digits.count) + digits + (sealed ? sealedSuffix : writtenSuffix)
     }
 
-    static func segmentNumber(_ name: String) -> UInt64? {
-        guard name.count == 24, name.hasSuffix(".wal") else { return nil }
-        return UInt64(name.dropLast(4))
+    /// Nil unless the name is a segment's.
+    static func segmentNumber(_ name: String) -> (number: UInt64, isSealed: Bool)? {
+        for suffix in [writtenSuffix, sealedSuffix] where name.hasSuffix(suffix) && name.count == 20 + suffix.count {
+            return UInt64(name.dropLast(suffix.count)).map { ($0, suffix == sealedSuffix) }
+        }
+        return nil
     }
 
     static let lock = "lock"

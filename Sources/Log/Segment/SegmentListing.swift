@@ -5,23 +5,58 @@ struct SegmentListing {
 
     /// Every segment in order. Throws `corrupt` when a header is damaged, foreign or out of sequence.
     func load() throws(LogError) -> [SegmentCatalog.Entry] {
-        let numbers = try storage.list(directory).compactMap(LogPath.segmentNumber).sorted()
+        // A segment that is there twice was just being sealed: until the original is gone, it is the segment.
+        var isSealed: [UInt64: Bool] = [:]
+        for file in try storage.list(directory).compactMap(LogPath.segmentNumber) {
+            isSealed[file.number] = file.isSealed && isSealed[file.number] != false
+        }
         var entries: [SegmentCatalog.Entry] = []
-        for number in numbers {
-            let entry = try load(number)
+        for (number, isSealed) in isSealed.sorted(by: { $0.key < $1.key }) {
+            let entry = try SegmentListing.load(number, isSealed, directory, storage)
             if let last = entries.last { try check(entry, follows: last) } else { try checkFirst(entry) }
             entries.append(entry)
+        }
+        if let newest = entries.last, newest.header.isSealed {
+            throw LogError(
+                .corrupt,
+                "segments after \(newest.header.number) are missing, for only a segment that another one followed is sealed; "
+                    + "restore them from a backup"
+            )
         }
         return entries
     }
 
-    private func load(_ number: UInt64) throws(LogError) -> SegmentCatalog.Entry {
-        let path = directory + "/" + LogPath.segment(number)
-        let file = try storage.open(path, .read)
+    /// Sealed files that stand beside their original, because a crash came between making the one and removing the other.
+    func unfinished() throws(LogError) -> [String] {
+        let files = try storage.list(directory).compactMap(LogPath.segmentNumber)
+        let written = Set(files.filter { !$0.isSealed }.map(\.number))
+        return files.filter { $0.isSealed && written.contains($0.number) }.map {
+            directory + "/" + LogPath.segment($0.number, sealed: true)
+        }
+    }
+
+    /// The header of one segment. One that was there as written may meanwhile have been sealed by a writer elsewhere.
+    static func load(
+        _ number: UInt64,
+        _ isSealed: Bool,
+        _ directory: String,
+        _ storage: any Storage
+    ) throws(LogError) -> SegmentCatalog.Entry {
+        let path = directory + "/" + LogPath.segment(number, sealed: isSealed)
+        let file: any StorageFile
+        do {
+            file = try storage.open(path, .read)
+        } catch {
+            guard !isSealed, try storage.list(directory).contains(LogPath.segment(number, sealed: true)) else {
+                throw error
+            }
+            return try load(number, true, directory, storage)
+        }
         let page = UnsafeMutableRawBufferPointer.allocate(byteCount: Block.size, alignment: 8)
         defer { page.deallocate() }
         let count = try file.read(into: page, at: 0)
-        guard count == Block.size, let header = SegmentHeader(UnsafeRawBufferPointer(page)), header.number == number
+        guard count == Block.size, let header = SegmentHeader(UnsafeRawBufferPointer(page)), header.number == number,
+            header.isSealed == isSealed
         else {
             throw LogError(
                 .corrupt,

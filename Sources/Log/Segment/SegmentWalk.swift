@@ -77,7 +77,7 @@ struct SegmentWalk {
         while offset < frame.count {
             guard let record = RecordView(frame, at: offset), record.position == position else { return false }
             try body(record)
-            offset += record.bytes.count
+            offset += record.length
             position = position.next
         }
         return position == group.last.next

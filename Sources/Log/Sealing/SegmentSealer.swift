@@ -1,0 +1,131 @@
+/// Writes a segment anew as a sealed one, and lets the original go only when the new file has been read back from the
+/// medium and found to say exactly the same.
+///
+/// Interrupted anywhere it leaves the original: as long as a segment's `.wal` exists, that is the segment.
+struct SegmentSealer {
+    let storage: any Storage
+    let directory: String
+    /// Asked from group to group; true ends the work.
+    let isCanceled: () -> Bool
+    /// The file is written and synced in pieces of about this many bytes, so that the writer's syncs wait for little.
+    private static let piece = 4 << 20
+
+    /// - Parameters:
+    ///   - entry: a written segment that another one follows.
+    ///   - end: the first position of that next one.
+    /// - Returns: the sealed segment; the original still exists beside it. Nil when the work was canceled.
+    /// - Throws: `corrupt` when the original is damaged, which then stays as it is; `diskFull` or `inputOutput`.
+    func seal(_ entry: SegmentCatalog.Entry, end: LogPosition) throws(LogError) -> SegmentCatalog.Entry? {
+        let original = try storage.readAll(entry.path, limit: SegmentHeader.sizeMax)
+        let name = "sealing-\(entry.header.number)" + LogPath.temporarySuffix
+        let temporary = directory + "/" + name
+        if try storage.list(directory).contains(name) { try storage.remove(temporary) }
+        let groups = OwnedGroups(entry.header, end: end)
+        let written = original.withUnsafeBytes { bytes in
+            Result { () throws(LogError) -> SegmentHeader? in
+                guard let header = try write(groups, bytes, to: temporary) else { return nil }
+                try compare(header, temporary, with: groups, bytes)
+                return header
+            }
+        }
+        guard case .success(let header?) = written else {
+            // A file that is no segment is of no use to anyone.
+            try? storage.remove(temporary)
+            _ = try written.get()
+            return nil
+        }
+        let path = directory + "/" + LogPath.segment(header.number, sealed: true)
+        try storage.renameNew(temporary, to: path)
+        try storage.syncDirectory(directory)
+        return SegmentCatalog.Entry(header: header, path: path)
+    }
+
+    /// What the kernel sees: create, then write and fdatasync for each piece, the header page last.
+    private func write(
+        _ groups: OwnedGroups,
+        _ original: UnsafeRawBufferPointer,
+        to path: String
+    ) throws(LogError) -> SegmentHeader? {
+        let file = try storage.open(path, .create)
+        var builder = SealedFileBuilder(groups.header)
+        var groups = groups
+        while let (group, frame) = try groups.next(original) {
+            if isCanceled() { return nil }
+            guard builder.add(group, frame) else { throw groups.damaged("a group is not the records it claims") }
+            if builder.pending.count >= SegmentSealer.piece { try flush(&builder, file) }
+        }
+        let header = builder.finish()
+        try flush(&builder, file)
+        try file.writeAll(header.encode(), at: 0)
+        try file.sync()
+        // So that the comparison reads what the medium holds.
+        file.releaseCache()
+        return header
+    }
+
+    private func flush(_ builder: inout SealedFileBuilder, _ file: any StorageFile) throws(LogError) {
+        let (bytes, offset) = builder.takePending()
+        try file.writeAll(bytes, at: offset)
+        try file.sync()
+    }
+
+    /// Reads the new file back and holds every group and record of the original against it.
+    private func compare(
+        _ header: SegmentHeader,
+        _ path: String,
+        with groups: OwnedGroups,
+        _ original: UnsafeRawBufferPointer
+    ) throws(LogError) {
+        let written = try storage.readAll(path, limit: SegmentHeader.sizeMax)
+        let difference = written.withUnsafeBytes { bytes in
+            Result { () throws(LogError) -> String? in
+                guard SegmentHeader(bytes) == header, bytes.count == header.size, let footer = SealedFooter(bytes),
+                    footer.last.next == groups.end
+                else { return "header or footer are not what was written" }
+                var comparison = SealedComparison(bytes, footer)
+                var groups = groups
+                return try comparison.difference(from: &groups, in: original)
+            }
+        }
+        if let difference = try difference.get() {
+            throw LogError(.inputOutput, "sealing segment \(header.number) was given up: \(difference)")
+        }
+    }
+}
+
+/// The groups a written segment owns, in order, each with its checksum, order and link checked.
+struct OwnedGroups {
+    private var walk: SegmentWalk
+    /// The first position that the segment does not own.
+    let end: LogPosition
+
+    init(_ header: SegmentHeader, end: LogPosition) {
+        walk = SegmentWalk(header)
+        self.end = end
+    }
+
+    var header: SegmentHeader { walk.header }
+
+    /// The next group and its frame; nil after the last one.
+    mutating func next(
+        _ segment: UnsafeRawBufferPointer
+    ) throws(LogError) -> (group: GroupHeader, frame: UnsafeRawBufferPointer)? {
+        while walk.expected < end {
+            switch walk.next(segment) {
+            case .group(let group, let block): return (group, SegmentWalk.frame(segment, block))
+            case .mark: continue
+            case .end: throw damaged("the segment ends")
+            case .invalid(let reason): throw damaged(reason)
+            }
+        }
+        return nil
+    }
+
+    func damaged(_ reason: String) -> LogError {
+        LogError(
+            .corrupt,
+            "segment \(LogPath.segment(header.number)) is damaged near offset \(walk.offset), positions from "
+                + "\(walk.expected) on: \(reason); run waybill verify"
+        )
+    }
+}

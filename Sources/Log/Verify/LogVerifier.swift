@@ -1,0 +1,75 @@
+/// Checks every byte of a log: headers, checksums, order, links, digests, padding, and the tree from file to file.
+///
+/// Independent of recovery's decisions: it reports what it finds and changes nothing.
+package struct LogVerifier {
+    /// One thing that is not as it should be.
+    package struct Finding: Sendable, Equatable {
+        package let segment: UInt64
+        /// The name of the segment's file.
+        package let file: String
+        package let offset: Int
+        /// The positions that are affected, as far as they can be told.
+        package let positions: ClosedRange<UInt64>?
+        package let problem: String
+    }
+
+    package struct Report: Sendable {
+        package var findings: [Finding] = []
+        package var records: UInt64 = 0
+        package var segments = 0
+        package var bytes = 0
+        package var last = LogPosition.zero
+        package var root = Digest.zero
+        /// Bytes after the last valid group of the newest segment that no writer has judged yet.
+        package var unjudgedTailBytes = 0
+    }
+
+    private let storage: any Storage
+    private let directory: String
+    private let limit: LogPosition?
+    private let checkpoints: [Checkpoint]
+
+    /// - Parameters:
+    ///   - limit: check no further than this position, because a writer is at work beyond it.
+    ///   - checkpoints: what the log was at earlier times; it must still have had these roots at these sizes.
+    package init(
+        directory: String,
+        limit: LogPosition? = nil,
+        checkpoints: [Checkpoint] = [],
+        storage: any Storage = PosixStorage()
+    ) {
+        self.directory = directory
+        self.limit = limit
+        self.checkpoints = checkpoints
+        self.storage = storage
+    }
+
+    /// - Parameters:
+    ///   - progress: told of each segment: its index, and how many there are.
+    ///   - visit: given every record that can be read, so that nobody need read the log a second time.
+    package func run(
+        progress: (Int, Int) -> Void = { _, _ in },
+        visit: @escaping (RecordView) -> Void = { _ in }
+    ) throws(LogError) -> Report {
+        var state = VerifierState(checkpoints, visit)
+        let entries = try SegmentListing(storage: storage, directory: directory).load()
+        for (index, entry) in entries.enumerated() {
+            progress(index, entries.count)
+            let next = index + 1 < entries.count ? entries[index + 1].header : nil
+            if let next, next.base == entry.header.base, !entry.header.isSealed { continue }
+            let bytes = try storage.readAll(entry.path, limit: SegmentHeader.sizeMax)
+            bytes.withUnsafeBytes { buffer in
+                state.begin(entry.header)
+                if entry.header.isSealed {
+                    var check = SealedCheck(entry.header, next: next)
+                    check.run(buffer, into: &state)
+                } else {
+                    WrittenCheck(entry.header, next: next, limit: limit).run(buffer, into: &state)
+                }
+            }
+            state.report.segments += 1
+            state.report.bytes += bytes.count
+        }
+        return state.finish(entries.last?.header)
+    }
+}
