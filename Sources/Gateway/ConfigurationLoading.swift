@@ -21,7 +21,7 @@ package struct ConfigurationLoader {
         "webhooks.allow_cidrs", "webhooks.header_prefix", "providers.twilio.base_url", "providers.graph.base_url",
         "providers.instagram.base_url", "meta.app_secrets", "meta.verify_token", "ai.base_url", "ai.model",
         "ai.api_key", "idempotency.retention", "sends.queue_max", "purge.inline_media_bytes", "log.segment_bytes",
-        "log.durability", "log.origin", "audit.public_tiles",
+        "log.durability", "log.origin", "log.sealing", "log.scrub_interval", "audit.public_tiles",
     ]
     private static let secretKeys: Set<String> = ["meta.app_secrets", "meta.verify_token", "ai.api_key"]
 
@@ -88,6 +88,11 @@ struct ConfigurationParser {
         settings.twilioBaseURL = try url("providers.twilio.base_url") ?? settings.twilioBaseURL
         settings.idempotencyRetention = try duration("idempotency.retention") ?? settings.idempotencyRetention
         settings.queueMax = try integer("sends.queue_max", in: 1...10_000_000) ?? settings.queueMax
+        try parseLog(&settings)
+        return settings
+    }
+
+    private func parseLog(_ settings: inout GatewayConfiguration) throws {
         if let bytes = try integer("log.segment_bytes", in: 1 << 20...1 << 30) {
             guard bytes % 4096 == 0 else { throw invalid("log.segment_bytes", "a multiple of 4096") }
             settings.log.segmentBytes = bytes
@@ -98,7 +103,12 @@ struct ConfigurationParser {
             }
             settings.log.durability = durability
         }
-        return settings
+        settings.log.sealing = try bool("log.sealing") ?? settings.log.sealing
+        if values["log.scrub_interval"] == "never" {
+            settings.log.scrubInterval = nil
+        } else if let seconds = try duration("log.scrub_interval") {
+            settings.log.scrubInterval = .seconds(seconds)
+        }
     }
 
     private func parseListen(_ settings: inout GatewayConfiguration) throws {

@@ -30,16 +30,19 @@ package struct GatewayApplication: Service {
 
     /// Runs until graceful shutdown: stops accepting, lets attempts finish, records the stop, closes the log.
     package func run() async throws {
+        let metrics = GatewayMetrics()
+        let alarm = LogAlarm(metrics: metrics, logger: logger)
         let ledger = try await Ledger.open(
             directory: configuration.data,
             root: KeyFile.root(path: configuration.keyRoot),
             configuration: configuration.log,
             version: configuration.version,
-            isSandbox: configuration.isSandbox
+            isSandbox: configuration.isSandbox,
+            alarm: { alarm.raise($0) }
         )
         do {
             let checkpointer = try await Checkpointer.open(ledger, configuration)
-            try await serve(ledger, checkpointer)
+            try await serve(ledger, checkpointer, metrics)
             await ledger.recordStop(reason: "shutdown")
             // The last checkpoint covers the whole history, the stop included.
             try await checkpointer.store()
@@ -50,10 +53,9 @@ package struct GatewayApplication: Service {
         ledger.close()
     }
 
-    private func serve(_ ledger: Ledger, _ checkpointer: Checkpointer) async throws {
+    private func serve(_ ledger: Ledger, _ checkpointer: Checkpointer, _ metrics: GatewayMetrics) async throws {
         try await printFirstToken(ledger)
         let address = ServedAddress(configuration)
-        let metrics = GatewayMetrics()
         let sandbox = configuration.isSandbox ? Sandbox(ledger: ledger, logger: logger) : nil
         try await sandbox?.start()
         let webhooks = try CurlDriver(

@@ -23,6 +23,7 @@ public final class EventLog: Sendable {
     private let preparer: SegmentPreparer
     private let alarm: @Sendable (LogError) -> Void
     private let sealer = Mutex<BackgroundSealer?>(nil)
+    private let scrubber = Mutex<BackgroundScrubber?>(nil)
     private let catalog: SegmentCatalog
     private let status: StatusPage?
     private let lock: Mutex<DirectoryLock?>
@@ -171,7 +172,7 @@ public final class EventLog: Sendable {
     package var frontier: MerkleFrontier { state.withLock { $0.frontier } }
 
     /// Reads up to the durable position.
-    package var reader: LogReader { LogReader(catalog: catalog, end: { [self] in durable }) }
+    package var reader: LogReader { LogReader(catalog: catalog, end: { [self] in durable }, alarm: alarm) }
 
     /// Writes what waits, marks it durable, and stops. Later appends throw `closed`.
     package func close() {
@@ -179,13 +180,15 @@ public final class EventLog: Sendable {
         writerBell.ring()
         preparerBell.ring()
         sealer.withLock { $0?.ring() }
+        scrubber.withLock { $0?.ring() }
         // Inside the lock, so that a second closer, too, goes on only when nothing is written any more.
         threads.withLock { threads in
             for thread in threads { thread.join() }
             threads = []
         }
-        // It refers to this log, so that they would keep each other.
+        // They refer to this log, so that they would keep each other.
         sealer.withLock { $0 = nil }
+        scrubber.withLock { $0 = nil }
         for follower in state.withLock({ $0.takeFollowers() }) {
             follower.continuation.resume(returning: .failure(LogError(.closed, "the log is closing")))
         }
@@ -200,6 +203,7 @@ public final class EventLog: Sendable {
         let preparerThread = DedicatedThread { [self] in preparerLoop() }
         threads.withLock { $0 = [writerThread, preparerThread] }
         if configuration.sealing { startSealing() }
+        if let interval = configuration.scrubInterval { startScrubbing(interval) }
     }
 
     private func startSealing() {
@@ -207,13 +211,30 @@ public final class EventLog: Sendable {
             storage: preparer.storage,
             directory: preparer.directory,
             catalog: catalog,
-            isEnding: { [self] in state.withLock { $0.isClosing || $0.failure != nil } },
+            isEnding: { [self] in isEnding },
             alarm: alarm
         )
         self.sealer.withLock { $0 = sealer }
         let thread = DedicatedThread { sealer.run() }
         threads.withLock { $0.append(thread) }
     }
+
+    private func startScrubbing(_ interval: Duration) {
+        let scrubber = BackgroundScrubber(
+            storage: preparer.storage,
+            catalog: catalog,
+            interval: interval,
+            durable: { [self] in durable },
+            isEnding: { [self] in isEnding },
+            alarm: alarm
+        )
+        self.scrubber.withLock { $0 = scrubber }
+        let thread = DedicatedThread { scrubber.run() }
+        threads.withLock { $0.append(thread) }
+    }
+
+    /// Whether background work is to stop.
+    private var isEnding: Bool { state.withLock { $0.isClosing || $0.failure != nil } }
 
     private func writerLoop() {
         while true {

@@ -22,6 +22,9 @@ public struct LogConfiguration: Sendable {
     /// Whether segments that another one followed are rewritten in the background, compressed.
     public var sealing = true
 
+    /// How long a pass of the background check over the whole log takes; nil for no such check.
+    public var scrubInterval: Duration? = .seconds(7 * 86_400)
+
     public init() {}
 
     /// The largest body of one record's frame, from the format: 512 KiB.

@@ -45,6 +45,8 @@ import Testing
         #expect(settings.idempotencyRetention == 604_800)
         #expect(settings.log.segmentBytes == 64 << 20)
         #expect(settings.log.durability == .normal)
+        #expect(settings.log.sealing)
+        #expect(settings.log.scrubInterval == .seconds(604_800))
     }
 
     /// Every key of the contract is known.
@@ -165,6 +167,8 @@ import Testing
         rows("idempotency.retention", ["", "0", "-1d", "7 d", "d", "1.5h", "7w", "4294967296d"]),
         rows("log.segment_bytes", ["1048575", "1048577", "1073741825", "x", "64MiB"]),
         rows("log.durability", ["fast", "", "Normal"]),
+        rows("log.sealing", ["maybe", ""]),
+        rows("log.scrub_interval", ["", "0", "always"]),
         rows("sends.queue_max", ["0", "x"]),
     ]
 
@@ -195,7 +199,7 @@ import Testing
         let settings = try load([
             "public_url": "https://w.example/base//", "listen": "[::1]:0", "log.durability": "strict",
             "log.segment_bytes": "1048576", "key_root": "/k", "sends.queue_max": "5",
-            "webhooks.header_prefix": "My-Prefix2",
+            "webhooks.header_prefix": "My-Prefix2", "log.sealing": "false", "log.scrub_interval": "never",
         ])
         #expect(settings.publicURL == "https://w.example/base")
         #expect(settings.listenPort == 0)
@@ -204,6 +208,9 @@ import Testing
         #expect(settings.keyRoot == "/k")
         #expect(settings.queueMax == 5)
         #expect(settings.webhooksHeaderPrefix == "My-Prefix2")
+        #expect(!settings.log.sealing)
+        #expect(settings.log.scrubInterval == nil)
+        #expect(try load(["log.scrub_interval": "2h"]).log.scrubInterval == .seconds(7200))
     }
 
     @Test func secretsAreMasked() throws {

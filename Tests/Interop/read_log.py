@@ -3,14 +3,17 @@
     python3 read_log.py DIR [--json]
 
 The point is independence: whoever doubts `waybill verify` has a second opinion that fits on a few screens and needs
-nothing but Python's standard library. It works on a stopped log and beside a running gateway.
+nothing but Python's standard library, and `pip install lz4` where segments are sealed. It works on a stopped log and
+beside a running gateway.
 """
 
 import argparse
 import hashlib
 import json
+import re
 import struct
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +25,9 @@ GROUP_HEADER = struct.Struct("<4sIHHIQQI4sQ32s16s")
 RECORD_HEADER = struct.Struct("<IHBBQQQQQQII32s")
 SEALED_HEAD = struct.Struct("<QQIB3s32s")
 BOX_HEAD = struct.Struct("<B3sI")
+PACK_HEAD = struct.Struct("<4sIQQQQIIIIII")
+TABLE_LINE = struct.Struct("<QQQ")
+FOOTER = struct.Struct("<8sIIQQQI20s")
 
 FORMAT_VERSION = 1
 FLAG_OPENED = 1  # of a segment: begun by opening the log
@@ -31,6 +37,10 @@ SHORTEST_BOX = 12 + 16  # nonce and tag around no plaintext
 KEY_CLASSES = range(1, 5)
 PURPOSES = range(1, 6)
 NO_LINK = bytes(32)
+WRITTEN, SEALED = ".wal", ".sealed"
+MAGIC = {WRITTEN: b"WAYBSEG1", SEALED: b"WAYBSLD1"}
+LZ4_LONGEST = 0x7E000000  # bytes that one LZ4 block can hold
+LZ4_RATIO = 255  # to which no byte of an LZ4 block can add more
 
 
 class Violation(Exception):
@@ -51,9 +61,22 @@ class NoBlock(Malformed):
     """No valid block lies here: zeros, a torn write, or damage. What is proven durable decides which of them it is."""
 
 
+class MissingModule(Exception):
+    """The log may be well, but this Python lacks what is needed to read it."""
+
+
 def require(condition, reason):
     if not condition:
         raise Malformed(reason)
+
+
+@contextmanager
+def place(file, offset):
+    """What is malformed in here stands at `offset` of `file`."""
+    try:
+        yield
+    except Malformed as malformed:
+        raise Violation(file, offset, str(malformed)) from None
 
 
 # Checksums
@@ -140,6 +163,10 @@ class SegmentHeader(NamedTuple):
     subtrees: list
     opened: bool
 
+    @property
+    def sealed(self):
+        return self.path.suffix == SEALED
+
 
 class Block(NamedTuple):
     durable_through: int
@@ -155,6 +182,26 @@ class Group(NamedTuple):
     log_id: bytes
     own_link: bytes  # the one that the next group must carry
     body: memoryview
+
+
+class Pack(NamedTuple):
+    first: int
+    last: int
+    time: int
+    envelopes_length: int
+    envelopes_crc: int
+    sealed_crc: int
+    envelopes: memoryview  # as stored
+    sealed: memoryview
+    end: int
+
+
+class Footer(NamedTuple):
+    packs: int
+    table: int
+    last: int
+    time: int
+    table_crc: int
 
 
 class Record(NamedTuple):
@@ -175,7 +222,7 @@ def parse_segment_header(page, path, number):
     require(len(page) == PAGE, f"the header page has only {len(page)} bytes")
     (magic, crc, version, own_number, base, nonce, size, durable_through, log_id, link, entries, subtree_count,
      flags) = SEGMENT_HEADER.unpack_from(page)
-    require(magic == b"WAYBSEG1", "no segment header")
+    require(magic == MAGIC[path.suffix], "no segment header")
     require(crc == crc32c(page[12:]), "CRC of the segment header")
     require(version == FORMAT_VERSION, f"format version {version} of the segment")
     require(own_number == number, f"the header says segment {own_number}")
@@ -244,7 +291,7 @@ def parse_group(frame):
     require(version == FORMAT_VERSION, f"format version {version} of the group")
     require(flags == 0, f"flags {flags:#x} of the group")
     require(is_zero(zeros), "bytes behind the CRC of the group body")
-    require(length == len(body), f"the group says {length} bytes of body, the block {len(body)}")
+    require(length == len(body), f"the group says {length} bytes of body, the frame has {len(body)}")
     require(first <= last, f"a group from position {first} to {last}")
     return Group(first, last, time, link, log_id, sha256(header), body)
 
@@ -327,6 +374,103 @@ def check_sealed_section(sealed):
         offset += length
 
 
+# Sealed segments
+
+
+def parse_footer(data):
+    magic, crc, packs, table, last, time, table_crc, zeros = FOOTER.unpack(data[-FOOTER.size:])
+    require(magic == b"WAYBEND1", "no footer")
+    require(crc == crc32c(data[12 - FOOTER.size:]), "CRC of the footer")
+    require(is_zero(zeros), "bytes behind the footer's fields")
+    end = table + packs * TABLE_LINE.size
+    require(PAGE <= table and end <= len(data) - FOOTER.size, f"a table from offset {table} to {end}")
+    return Footer(packs, table, last, time, table_crc)
+
+
+def parse_table(data, footer):
+    """A tuple for each pack: its first position, the time of its first record, its offset."""
+    end = footer.table + footer.packs * TABLE_LINE.size
+    table = data[footer.table:end]
+    require(footer.table_crc == crc32c(table), "CRC of the table")
+    require(is_zero(data[end:-FOOTER.size]), "bytes between the table and the footer")
+    return list(TABLE_LINE.iter_unpack(table))
+
+
+def parse_pack(data, offset):
+    """The pack at `offset` of what lies before the table."""
+    require(len(data) - offset >= PACK_HEAD.size, "the packs end within the head of one")
+    head = data[offset:offset + PACK_HEAD.size]
+    (magic, crc, own_offset, first, last, time, stored_length, envelopes_length, sealed_length, envelopes_crc,
+     sealed_crc, zeros) = PACK_HEAD.unpack(head)
+    require(magic == b"WBPK", "no pack")
+    require(crc == crc32c(head[8:]), "CRC of the pack head")
+    require(own_offset == offset, f"the pack head says offset {own_offset}")
+    require(zeros == 0, "bytes behind the pack head's fields")
+    require(first <= last, f"a pack from position {first} to {last}")
+    start = offset + PACK_HEAD.size
+    middle = start + stored_length
+    end = middle + sealed_length
+    require(end <= len(data), f"a pack of {end - offset} bytes goes into the table")
+    return Pack(first, last, time, envelopes_length, envelopes_crc, sealed_crc, data[start:middle], data[middle:end],
+                end)
+
+
+def unpacked_envelopes(pack):
+    if len(pack.envelopes) == pack.envelopes_length:
+        return pack.envelopes
+    try:
+        from lz4.block import LZ4BlockError, decompress
+    except ImportError:
+        raise MissingModule("the log has compressed packs, which need `pip install lz4`") from None
+    length = pack.envelopes_length
+    possible = length <= min(LZ4_LONGEST, LZ4_RATIO * len(pack.envelopes))
+    require(possible, f"{len(pack.envelopes)} bytes cannot be {length} bytes of envelopes")
+    try:
+        envelopes = memoryview(decompress(pack.envelopes, uncompressed_size=length))
+    except LZ4BlockError as error:
+        raise Malformed(f"the envelopes do not unpack: {error}") from None
+    require(len(envelopes) == length, f"{len(envelopes)} bytes of envelopes instead of {length}")
+    return envelopes
+
+
+class _Stream:
+    """Bytes that are taken from the front, piece by piece."""
+
+    def __init__(self, data, name):
+        self.data = data
+        self.name = name
+
+    def __bool__(self):
+        return len(self.data) > 0
+
+    def take(self, length):
+        require(length <= len(self.data), f"the pack's {self.name} end too early")
+        piece, self.data = self.data[:length], self.data[length:]
+        return piece
+
+
+def frames_of(pack):
+    """The frames of a pack's groups, put together again."""
+    require(pack.envelopes_crc == crc32c(pack.envelopes), "CRC of the pack's envelopes")
+    require(pack.sealed_crc == crc32c(pack.sealed), "CRC of the pack's sealed sections")
+    envelopes, sealed = _Stream(unpacked_envelopes(pack), "envelopes"), _Stream(pack.sealed, "sealed sections")
+    while envelopes:
+        frame = bytearray(envelopes.take(GROUP_HEADER.size))
+        _, _, _, _, body_length, *_ = GROUP_HEADER.unpack(frame)
+        while len(frame) < GROUP_HEADER.size + body_length:
+            frame += joined_record(envelopes, sealed)
+        yield memoryview(frame)
+    require(not sealed, "sealed sections of no record in the pack")
+
+
+def joined_record(envelopes, sealed):
+    header = envelopes.take(RECORD_HEADER.size)
+    length, *_, payload_length, sealed_length, _ = RECORD_HEADER.unpack(header)
+    content = b"".join((header, envelopes.take(payload_length), sealed.take(sealed_length)))
+    require(len(content) <= length <= LONGEST_RECORD, f"a record of {length} bytes for {len(content)}")
+    return content.ljust(length, b"\0")
+
+
 # The log
 
 
@@ -369,34 +513,67 @@ class Log:
 
 def read_log(directory):
     """The whole log of a data directory, checked; or a `Violation`."""
-    headers = read_segment_headers(directory)
-    reader = _Reader(headers[0].log_id)
-    for header, following in zip(headers, [*headers[1:], None]):
-        reader.read_segment(header, following)
+    directory = Path(directory)
+    while True:
+        count = count_segments(directory)
+        try:
+            return read_segments(directory, count)
+        except Violation:
+            # Beside a running gateway the newest segment may get a successor, and be sealed, while it is read.
+            if count_segments(directory) == count:
+                raise
+
+
+def count_segments(directory):
+    """The number of the newest one; `read_segments` looks whether all the others are there."""
+    numbers = [0]
+    for path in directory.glob("*"):
+        if path.suffix in MAGIC:
+            if not re.fullmatch("[0-9]{20}", path.stem):
+                raise Violation(path.name, 0, "no number of a segment")
+            numbers.append(int(path.stem))
+    if numbers == [0]:
+        raise Violation(directory, 0, "no segment in this directory")
+    return max(numbers)
+
+
+def read_segments(directory, count):
+    """All headers before any record: how much of its content a segment owns is said by the next one's header."""
+    headers = [read_segment_header(directory, number) for number in range(1, count + 1)]
+    if headers[-1].sealed:
+        raise Violation(headers[-1].path.name, 0, "the newest segment is sealed: those after it are lost")
+    reader = _Reader(directory, headers[0].log_id)
+    for number, following in enumerate([*headers[1:], None], 1):
+        reader.read_segment(number, following)
     return reader.log
 
 
-def read_segment_headers(directory):
-    """All of them before any record: how much of its content a segment owns is said by the next one's header."""
-    headers = []
-    for number, path in enumerate(sorted(Path(directory).glob("*.wal")), 1):
-        if path.name != f"{number:020}.wal":
-            raise Violation(path.name, 0, f"segment {number} should be here")
-        with path.open("rb") as file:
-            page = file.read(PAGE)
+def open_segment(directory, number):
+    """Of both files of a number the written one is the segment. It is removed only when the sealed one is there."""
+    name = f"{number:020}"
+    for suffix in (WRITTEN, SEALED):
         try:
-            headers.append(parse_segment_header(page, path, number))
-        except Malformed as malformed:
-            raise Violation(path.name, 0, str(malformed)) from None
-    if not headers:
-        raise Violation(directory, 0, "no segment in this directory")
-    return headers
+            return (directory / (name + suffix)).open("rb")
+        except FileNotFoundError:
+            continue
+    raise Violation(name + WRITTEN, 0, f"segment {number} should be here")
+
+
+def read_segment_header(directory, number):
+    with open_segment(directory, number) as file:
+        return checked_header(file.read(PAGE), Path(file.name), number)
+
+
+def checked_header(page, path, number):
+    with place(path.name, 0):
+        return parse_segment_header(page, path, number)
 
 
 class _Reader:
     """What the records so far demand of the next ones."""
 
-    def __init__(self, log_id):
+    def __init__(self, directory, log_id):
+        self.directory = directory
         self.log = Log()
         self.log_id = log_id
         self.link = NO_LINK
@@ -405,27 +582,34 @@ class _Reader:
     def next_position(self):
         return self.log.last_position + 1
 
-    def read_segment(self, header, following):
-        data = memoryview(header.path.read_bytes())
-        try:
+    def read_segment(self, number, following):
+        with open_segment(self.directory, number) as file:
+            content, path = file.read(), Path(file.name)
+        header, data = checked_header(content[:PAGE], path, number), memoryview(content)
+        with place(path.name, 0):
             self.check_start(header, len(data), following is None)
-        except Malformed as malformed:
-            raise Violation(header.path.name, 0, str(malformed)) from None
         self.log.segments += 1
-        offset, reason = self.read_blocks(header, data, following)
-        if following is None:
-            self.judge_tail(header, data, offset, reason)
+        if header.sealed:
+            self.read_sealed(header, data, following)
         else:
-            self.judge_end(header, data, offset, reason, following)
+            self.read_written(header, data, following)
 
     def check_start(self, header, size, newest):
         require(header.log_id == self.log_id, "the segment belongs to another log")
         require(header.base == self.next_position, f"base {header.base} instead of {self.next_position}")
         require(header.link == self.link, "the segment's link is not the digest of the group header before it")
         require(header.subtrees == self.log.frontier, "subtree roots differ from those of the records before")
-        # A segment is cut off only behind its last block, and only once a later one exists.
-        fits = size == header.size if newest else size <= header.size
+        # A written segment is cut off only behind its last block, and only once a later one exists.
+        exact = newest or header.sealed
+        fits = size == header.size if exact else size <= header.size
         require(fits, f"the file has {size} bytes and was made with {header.size}")
+
+    def read_written(self, header, data, following):
+        offset, reason = self.read_blocks(header, data, following)
+        if following is None:
+            self.judge_tail(header, data, offset, reason)
+        else:
+            self.judge_end(header, data, offset, reason, following)
 
     def read_blocks(self, header, data, following):
         """Goes through what the segment owns. The result is where that ends, and what lies there instead."""
@@ -444,8 +628,8 @@ class _Reader:
             except Malformed as malformed:
                 raise Violation(header.path.name, offset, str(malformed)) from None
             if group is not None:
-                self.read_records(group, header, offset + BLOCK_HEAD.size + GROUP_HEADER.size)
-                self.link = group.own_link
+                body_offset = offset + BLOCK_HEAD.size + GROUP_HEADER.size
+                self.read_records(group, header, lambda inside: body_offset + inside)
             offset, durable_through = block.end, block.durable_through
         return offset, "the end of the file"
 
@@ -462,22 +646,58 @@ class _Reader:
         owned = following is None or group.last < following.base
         require(owned, f"position {group.last} in a group of this segment, but the next one owns it")
 
-    def read_records(self, group, header, body_offset):
-        offset = 0
+    def read_records(self, group, header, located):
+        """`located` says where in the file an offset of the group's body lies."""
+        file, offset = header.path.name, 0
         for position in range(group.first, group.last + 1):
-            try:
+            with place(file, located(offset)):
                 data = record_bytes(group.body, offset)
                 record = parse_record(data)
                 require(record.position == position, f"position {record.position} instead of {position}")
                 require(record.time > self.log.last_time, "a time that is not after the record before")
                 require(offset or record.time == group.time, "the group's time is not that of its first record")
-            except Malformed as malformed:
-                raise Violation(header.path.name, body_offset + offset, str(malformed)) from None
             self.log.records.append(record)
             self.log.tree.append(record.digest)
             offset += len(data)
-        if offset != len(group.body):
-            raise Violation(header.path.name, body_offset + offset, "bytes behind the group's last record")
+        with place(file, located(offset)):
+            require(offset == len(group.body), "bytes behind the group's last record")
+        self.link = group.own_link
+
+    def read_sealed(self, header, data, following):
+        """Nothing here can be a torn write, or belong to another segment."""
+        file = header.path.name
+        with place(file, 0):
+            require(len(data) % PAGE == 0 and len(data) > PAGE, f"a sealed segment of {len(data)} bytes")
+        footer_offset = len(data) - FOOTER.size
+        with place(file, footer_offset):
+            footer = parse_footer(data)
+        with place(file, footer.table):
+            table = parse_table(data, footer)
+        offset, lines = PAGE, []
+        while offset < footer.table:
+            with place(file, offset):
+                pack = parse_pack(data[:footer.table], offset)
+                self.read_pack(pack, header, offset, following)
+            lines.append((pack.first, pack.time, offset))
+            offset = pack.end
+        with place(file, footer.table):
+            require(table == lines, "the table is not that of the packs")
+        with place(file, footer_offset):
+            require(footer.last == self.log.last_position, f"last position {footer.last} in the footer")
+            require(footer.time == (self.log.last_time if lines else 0), f"last time {footer.time} in the footer")
+        self.check_complete(file, footer.table, "the end of the packs", following)
+
+    def read_pack(self, pack, header, offset, following):
+        require(pack.first == self.next_position, f"a pack from position {pack.first} instead of {self.next_position}")
+        for frame in frames_of(pack):
+            check_frame_sums(frame)
+            group = parse_group(frame)
+            self.check_group(group, following)
+            first = group.first == pack.first
+            require(not first or group.time == pack.time, "the pack's time is not that of its first record")
+            self.read_records(group, header, lambda _: offset)
+        last = self.log.last_position
+        require(pack.last == last, f"the pack ends at position {last} instead of {pack.last}")
 
     def judge_tail(self, header, data, offset, reason):
         """The log may end here, unless something on the disk knows that it was longer."""
@@ -492,14 +712,17 @@ class _Reader:
     def judge_end(self, header, data, offset, reason, following):
         """The next segment proves everything before its base, so nothing of that can be a torn tail."""
         file = header.path.name
-        if self.next_position != following.base:
-            raise Violation(file, offset, f"{reason}; positions {self.next_position} to {following.base - 1} are "
-                            "missing, which the next segment proves durable")
+        self.check_complete(file, offset, reason, following)
         if len(data) < header.size:
             if offset != len(data):
                 raise Violation(file, offset, f"{reason}; a segment that was cut off has only blocks of its own")
         elif not following.opened and not is_zero(data[offset:]):
             raise Violation(file, offset, f"{reason}; only zeros may follow, as the next segment took nothing over")
+
+    def check_complete(self, file, offset, reason, following):
+        if self.next_position != following.base:
+            raise Violation(file, offset, f"{reason}; positions {self.next_position} to {following.base - 1} are "
+                            "missing, which the next segment proves durable")
 
 
 def proofs(header, data, offset):
@@ -532,7 +755,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     try:
         log = read_log(options.directory)
-    except (Violation, OSError) as error:
+    except (Violation, MissingModule, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if options.json:

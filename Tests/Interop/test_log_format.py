@@ -1,7 +1,9 @@
 """The log on disk is what docs/log-format.md says: read_log.py, written from that page alone, agrees with Waybill."""
 
 import json
+import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -13,9 +15,11 @@ from typing import NamedTuple
 import pytest
 
 from read_log import (
-    BLOCK_HEAD, GROUP_HEADER, PAGE, RECORD_HEADER, SEALED_HEAD, MerkleTree, Violation, crc32c, read_log, sha256)
+    BLOCK_HEAD, GROUP_HEADER, PAGE, RECORD_HEADER, SEALED_HEAD, MerkleTree, Violation, crc32c, frames_of, main,
+    parse_pack, read_log, sha256)
 from support.files import copy_data
 from support.gateway import REPOSITORY, Gateway
+from support.sealing import parse_sealed, seal
 from support.tenant import Tenant, customer_number
 from support.wait import wait_until
 
@@ -36,6 +40,15 @@ class History(NamedTuple):
     def segment(self, number):
         return self.data / f"{number:020}.wal"
 
+    def sealed(self, number):
+        return self.segment(number).with_suffix(".sealed")
+
+    def sealed_by_gateway(self, number):
+        return self.gateway.data / self.sealed(number).name
+
+    def numbers(self, suffix):
+        return sorted(int(path.stem) for path in self.data.glob(f"*{suffix}"))
+
     def read(self):
         return read_log(self.data)
 
@@ -44,19 +57,37 @@ class History(NamedTuple):
         result = self.gateway.verify("--json", data=self.data)
         return json.loads(result.stdout), result.returncode
 
+    def replayed(self):
+        """The lines of `waybill replay`, its exit code, and what it says when it fails."""
+        result = self.gateway.run("replay", "--data", self.data)
+        return [json.loads(line) for line in result.stdout.splitlines()], result.returncode, result.stderr
+
     def copy(self, target):
         return self._replace(data=copy_data(self.data, target))
+
+    def copy_as_written(self, target, kept):
+        """A copy with the segments in `kept`, and none sealed."""
+        copy = self.copy(target)
+        for path in copy.data.glob("*.sealed"):
+            path.unlink()
+        for path in kept.iterdir():
+            shutil.copy(path, copy.data)
+        return copy
 
 
 @pytest.fixture(scope="module")
 def histories(make_gateway, twilio, tmp_path_factory):
-    """Two looks at one log: right after a kill in the third run, and after a fourth one that ended well."""
+    """Two looks at one log: right after a kill in the third run, and after a fourth one that ended well.
+
+    Segments are sealed while the gateway runs; second names keep the written ones for a look at those.
+    """
     running = make_gateway("history").start()
     tenant = Tenant(running, twilio.account())
     assert tenant.connect_sms().status_code == 200
-    history = History(running, running.data)
+    history, kept = History(running, running.data), tmp_path_factory.mktemp("kept")
 
     def traffic(run):
+        os.link(history.segment(run), kept / history.segment(run).name)
         # Nothing is under way yet, so the start is marked as durable before the first message comes.
         wait_until(lambda: durable_mark(history.segment(run).read_bytes()), 5, "a durable mark behind the start")
         customer = customer_number()
@@ -74,11 +105,19 @@ def histories(make_gateway, twilio, tmp_path_factory):
     traffic(3)
     assert tenant.inbound("the last before the kill", customer_number()).status_code == 200
     running.kill()
-    killed = history.copy(tmp_path_factory.mktemp("killed") / "data")
+    killed = history.copy_as_written(tmp_path_factory.mktemp("killed") / "data", kept)
     running.start()
     traffic(RUNS)
+    wait_until_sealed(history)
     assert running.stop() == 0
-    return killed, history
+    return killed, history.copy_as_written(tmp_path_factory.mktemp("history") / "data", kept)
+
+
+def wait_until_sealed(history):
+    """All segments but the newest, in the background of a gateway that runs."""
+    newest = max(history.numbers(".wal"))
+    wait_until(lambda: history.numbers(".wal") == [newest], 30, "no written segment but the newest")
+    assert history.numbers(".sealed") == list(range(1, newest))
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +308,14 @@ def test_agrees_with_verify_after_a_kill(killed, history):
 
 def test_agrees_with_replay(history):
     names, records = names_of_types(), history.read().records
-    lines = history.gateway.replay()
+    assert_same_as_replay(records, history, names)
+    assert {"message.received", "send.accepted", "send.finished", "process.stopped"} <= {
+        names[record.type] for record in records}
+
+
+def assert_same_as_replay(records, history, names):
+    lines, code, problem = history.replayed()
+    assert code == 0, problem
     assert [(record.position, names[record.type], as_rfc3339(record.time)) for record in records] == [
         (line["position"], line["type"], line["time"]) for line in lines]
     for column in ("client", "conversation", "message"):
@@ -277,8 +323,6 @@ def test_agrees_with_replay(history):
                if line[f"{column}_id"] and getattr(record, column)}
         positions, api_ids = ({pair[side] for pair in ids} for side in (0, 1))
         assert len(positions) == len(api_ids) == len(ids), f"{column}: one id for each position"
-    assert {"message.received", "send.accepted", "send.finished", "process.stopped"} <= {
-        names[record.type] for record in records}
 
 
 def test_reads_beside_a_running_gateway(gateway, tenant, customer):
@@ -583,3 +627,403 @@ def test_rewritten_history_shows_in_the_next_header(scratch):
         with changed(second, 0, page), pytest.raises(Violation, match="subtree roots") as found:
             scratch.read()
         assert (found.value.file, found.value.offset) == (second.name, 0)
+
+
+# Sealed segments that Waybill did not write
+
+
+def frames(content):
+    """The group frames of a written segment that owns all it holds."""
+    return [memoryview(content)[block.group:block.frame_end] for block in blocks(content) if block.frame_length]
+
+
+def sealed_by_us(written, **options):
+    content = written.read_bytes()
+    return seal(content[:PAGE], frames(content), **options)
+
+
+def replace_by_sealed(copy, number, sealed):
+    copy.sealed(number).write_bytes(sealed.content)
+    copy.segment(number).unlink()
+
+
+@pytest.fixture(scope="module")
+def resealed(history, tmp_path_factory):
+    """The history with all segments but the newest sealed from the document alone, one of them without compression."""
+    copy = history.copy(tmp_path_factory.mktemp("resealed") / "data")
+    for number in range(1, RUNS):
+        replace_by_sealed(copy, number, sealed_by_us(copy.segment(number), compressed=number != 2))
+    return copy
+
+
+def test_sealed_from_the_document(resealed, history):
+    log = assert_agrees_with_verify(resealed)
+    assert (log.records, log.segments) == (history.read().records, RUNS)
+    assert_same_as_replay(log.records, resealed, names_of_types())
+
+
+def test_a_sealed_segment_without_records(history, tmp_path):
+    """A second segment that owns nothing, before those that were the second to last."""
+    copy = history.copy(tmp_path / "data")
+    for number in range(RUNS, 1, -1):
+        copy.segment(number).rename(copy.segment(number + 1))
+        page = bytearray(copy.segment(number + 1).read_bytes()[:PAGE])
+        with copy.segment(number + 1).open("r+b") as file:
+            file.write(renumbered(page, number + 1))
+    empty = seal(renumbered(page, 2), [])
+    assert (len(empty.content), empty.packs) == (2 * PAGE, [])
+    copy.sealed(2).write_bytes(empty.content)
+    log = assert_agrees_with_verify(copy)
+    assert (log.records, log.segments) == (history.read().records, RUNS + 1)
+
+
+def renumbered(page, number):
+    struct.pack_into("<Q", page, 16, number)
+    reseal_header(page)
+    return page
+
+
+def test_a_written_segment_counts_beside_a_sealed_one(history, tmp_path):
+    """The state of a crash between the sealed file's name and the end of the original."""
+    copy = history.copy(tmp_path / "data")
+    copy.sealed(2).write_bytes(b"not yet part of the log")
+    assert assert_agrees_with_verify(copy).records == history.read().records
+
+
+def test_a_sealed_newest_segment_is_refused(history, tmp_path):
+    copy = history.copy(tmp_path / "data")
+    replace_by_sealed(copy, RUNS, sealed_by_us(copy.segment(RUNS)))
+    with pytest.raises(Violation, match="newest segment is sealed") as found:
+        copy.read()
+    assert found.value.file == copy.sealed(RUNS).name
+    verified, code = copy.verified()
+    assert code == 1 and not verified["ok"], verified
+
+
+def test_a_missing_sealed_segment_is_found(resealed, tmp_path):
+    copy = resealed.copy(tmp_path / "data")
+    copy.sealed(2).unlink()
+    with pytest.raises(Violation, match="segment 2 should be here"):
+        copy.read()
+    assert copy.verified()[1] == 1
+
+
+def test_without_the_module_for_packs(resealed, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "lz4.block", None)
+    assert main([str(resealed.data)]) == 1
+    assert "pip install lz4" in capsys.readouterr().err
+
+
+def sealed_put(place, form, offset, value):
+    """An edit at `offset` of a place: an attribute of the file, or one of its first pack's."""
+    def apply(file):
+        start = {"page": 0, "pack": file.packs[0].offset, "group": file.packs[0].envelopes}.get(place)
+        file.put(form, (getattr(file, place) if start is None else start) + offset, value)
+
+    return apply
+
+
+def add_to(place, form, offset, value):
+    """As `sealed_put`, with what is to be added."""
+    def apply(file):
+        start = {"pack": file.packs[0].offset}.get(place)
+        target = (getattr(file, place) if start is None else start) + offset
+        file.put(form, target, struct.unpack_from(form, file.content, target)[0] + value)
+
+    return apply
+
+
+def regrouped(forge):
+    """The forgery with the checksum of the first group's header that belongs to it."""
+    def apply(file):
+        forge(file)
+        group = file.packs[0].envelopes
+        file.put("<I", group + 4, crc32c(file.content[group + 8:group + GROUP_HEADER.size]))
+
+    return apply
+
+
+def packs_in_reverse(file):
+    """The first two packs in each other's place, with offsets, lines of the table and all sums of their own."""
+    first, second, *_ = file.packs
+    content = file.content
+    parts = [content[second.offset:second.end], content[first.offset:first.end]]
+    lines = [content[file.table + 24:file.table + 48], content[file.table:file.table + 24]]
+    content[first.offset:second.end] = parts[0] + parts[1]
+    content[file.table:file.table + 48] = lines[0] + lines[1]
+    middle = first.offset + len(parts[0])
+    for number, offset in enumerate((first.offset, middle)):
+        file.put("<Q", offset + 8, offset)
+        file.put("<Q", file.table + number * 24 + 16, offset)
+    file.packs[:2] = parse_sealed(content).packs[:2]
+
+
+def empty_pack(file):
+    """The first pack says that it holds its positions, and holds no group."""
+    pack = file.packs[0]
+    file.put("<I", pack.offset + 40, 0)
+    file.put("<I", pack.offset + 44, 0)
+    file.put("<I", pack.offset + 48, pack.end - pack.envelopes)
+    file.packs[0] = pack._replace(sealed=pack.envelopes)
+
+
+def section_into_envelopes(file):
+    """One byte of the sealed sections is said to be the last one of the envelopes."""
+    for offset, change in ((40, 1), (44, 1), (48, -1)):
+        add_to("pack", "<I", offset, change)(file)
+    file.packs[0] = file.packs[0]._replace(sealed=file.packs[0].sealed + 1)
+
+
+SEALED_FORGERIES = {
+    "magic of a written segment": (sealed_put("page", "<8s", 0, b"WAYBSEG1"), "no segment header"),
+    "header's size": (sealed_put("page", "<Q", 48, 1 << 20), "was made with"),
+    "pack magic": (sealed_put("pack", "<4s", 0, b"WBBK"), "no pack"),
+    "pack offset": (sealed_put("pack", "<Q", 8, 1), "says offset 1"),
+    "pack first": (sealed_put("pack", "<Q", 16, 1), "a pack from position 1 instead of"),
+    "pack last": (add_to("pack", "<Q", 24, 1), "the pack ends at position"),
+    "pack time": (add_to("pack", "<Q", 32, 1), "pack's time"),
+    "pack zeros": (sealed_put("pack", "<I", 60, 1), "behind the pack head"),
+    "pack's stored length": (add_to("pack", "<I", 40, 1 << 24), "goes into the table"),
+    "pack's length": (add_to("pack", "<I", 44, 1), "unpack|instead of"),
+    "pack's impossible length": (sealed_put("pack", "<I", 44, 0xFFFFFFFF), "cannot be"),
+    "pack's sealed length": (add_to("pack", "<I", 48, 1 << 24), "goes into the table"),
+    "pack of nothing": (empty_pack, "sealed sections of no record"),
+    "packs in reverse": (packs_in_reverse, "a pack from position"),
+    "a section in the envelopes": (section_into_envelopes, "end too early"),
+    "group magic": (sealed_put("group", "<4s", 0, b"WBPK"), "no group header"),
+    "group zeros": (sealed_put("group", "<I", 36, 1), "CRC of the group header"),
+    "group body's length": (regrouped(sealed_put("group", "<I", 12, 8)), "says 8 bytes of body"),
+    "group body's excess length": (regrouped(sealed_put("group", "<I", 12, 1 << 31)), "a record of|end too early"),
+    "group last": (regrouped(sealed_put("group", "<Q", 24, 1 << 40)), "the next one owns"),
+    "group time": (regrouped(sealed_put("group", "<Q", 40, 1)), "pack's time"),
+    "group link": (regrouped(sealed_put("group", "<Q", 48, 1)), "group's link"),
+    "record length": (sealed_put("record", "<I", 0, 8), "a record of 8 bytes"),
+    "record's excess length": (sealed_put("record", "<I", 0, 1 << 20), "a record of 1048576 bytes"),
+    "record's payload length": (sealed_put("record", "<I", 56, 1 << 31), "envelopes end too early"),
+    "record's sealed length": (sealed_put("record", "<I", 60, 1 << 31), "sealed sections end too early"),
+    "record time": (sealed_put("record", "<Q", 16, 1), "CRC of the group body"),
+    "table position": (sealed_put("table", "<Q", 0, 0), "table is not that of the packs"),
+    "table time": (add_to("table", "<Q", 8, 1), "table is not that of the packs"),
+    "table offset": (add_to("table", "<Q", 16, 1), "table is not that of the packs"),
+    "behind the table": (sealed_put("table_end", "<B", 0, 1), "between the table and the footer"),
+    "footer magic": (sealed_put("footer", "<8s", 0, b"WAYBEND2"), "no footer"),
+    "footer's packs": (sealed_put("footer", "<I", 12, 1 << 30), "a table from offset"),
+    "footer's table": (sealed_put("footer", "<Q", 16, 0), "a table from offset 0"),
+    "footer's last position": (add_to("footer", "<Q", 24, 1), "last position"),
+    "footer's last time": (add_to("footer", "<Q", 32, 1), "last time"),
+    "footer zeros": (sealed_put("footer", "<B", 63, 1), "behind the footer"),
+}
+
+
+@pytest.mark.parametrize("name", SEALED_FORGERIES)
+def test_forged_sealed_segment_is_found(history, resealed, name):
+    """Checksums are right, so that only the sense can give it away. One kind of damage needs a compressed pack."""
+    forge, reason = SEALED_FORGERIES[name]
+    forged = sealed_by_us(history.segment(2), compressed=name in ("pack's length", "pack's impossible length"))
+    forge(forged)
+    forged.resum()
+    with replaced(resealed.sealed(2), forged.content):
+        with pytest.raises(Violation, match=reason) as found:
+            resealed.read()
+        assert found.value.file == resealed.sealed(2).name
+        assert_verify_finds(resealed, resealed.sealed(2).name)
+
+
+@contextmanager
+def replaced(path, content):
+    """The file with other content, maybe of another length; afterwards as it was."""
+    original = path.read_bytes()
+    path.write_bytes(content)
+    try:
+        yield
+    finally:
+        path.write_bytes(original)
+
+
+def assert_verify_finds(history, file):
+    """It ends by itself with 1 and names the file."""
+    verified, code = history.verified()
+    assert code == 1 and not verified["ok"], verified
+    assert file in json.dumps(verified), verified
+
+
+# Sealed segments of a gateway that ran
+
+
+@pytest.fixture(scope="module")
+def sealed_history(make_gateway, twilio):
+    """Segments that were full, of small records and of large ones, and segments that ended with their run or a kill."""
+    running = make_gateway("sealed", WAYBILL_LOG_SEGMENT_BYTES=str(1 << 20)).start()
+    tenant = Tenant(running, twilio.account())
+    assert tenant.connect_sms().status_code == 200
+    history, customer = History(running, running.data), customer_number()
+
+    def receive_until(number, **extra):
+        for n in range(1000):
+            assert tenant.inbound(f"to fill a segment, {n}", customer, **extra).status_code == 200
+            if history.segment(number).exists():
+                return
+        raise AssertionError(f"no segment {number}")
+
+    receive_until(2)
+    receive_until(4, Padding="x" * 200_000)
+    for end in (running.stop, running.kill, running.stop):
+        accepted = tenant.accepted("an answer", customer)
+        tenant.wait_for_status(accepted["message_id"], "sent")
+        end()
+        running.start()
+    wait_until_sealed(history)
+    assert running.stop() == 0
+    return history
+
+
+@pytest.fixture(scope="module")
+def sealed_records(sealed_history):
+    return sealed_history.read().records
+
+
+@pytest.fixture(scope="module")
+def sealed_scratch(sealed_history, tmp_path_factory):
+    return sealed_history.copy(tmp_path_factory.mktemp("sealed_scratch") / "data")
+
+
+@pytest.mark.parametrize("number", range(1, RUNS))
+def test_groups_are_put_together_again_byte_for_byte(history, number):
+    """The segment as it was written, and what the gateway made of it."""
+    written = history.segment(number).read_bytes()
+    content = history.sealed_by_gateway(number).read_bytes()
+    places, data = parse_sealed(content), memoryview(content)
+    packs = [parse_pack(data[:places.table], pack.offset) for pack in places.packs]
+    assert [bytes(frame) for pack in packs for frame in frames_of(pack)] == [bytes(frame) for frame in frames(written)]
+    page = bytearray(written[:PAGE])
+    page[:8] = b"WAYBSLD1"
+    struct.pack_into("<Q", page, 48, len(content))
+    reseal_header(page)
+    assert content[:PAGE] == page
+
+
+def test_a_sealed_log(sealed_history, sealed_records):
+    log = assert_agrees_with_verify(sealed_history)
+    assert log.segments >= 7
+    assert sealed_history.numbers(".wal") == [log.segments]
+    assert_same_as_replay(sealed_records, sealed_history, names_of_types())
+    files = [parse_sealed(sealed_history.sealed(n).read_bytes()) for n in range(1, log.segments)]
+    assert len(files[0].packs) > 1, "the tests of damage need more than one"
+    assert len(files[0].content) < 1 << 19, "small records take less than half of their space"
+
+
+def test_sealed_log_beside_a_running_gateway(make_gateway, twilio):
+    """Segments begin and are sealed while they are read."""
+    running = make_gateway("beside", WAYBILL_LOG_SEGMENT_BYTES=str(1 << 20)).start()
+    tenant = Tenant(running, twilio.account())
+    assert tenant.connect_sms().status_code == 200
+    history, customer, size = History(running, running.data), customer_number(), 0
+    for n in range(12):
+        assert tenant.inbound("heavy", customer, Padding="x" * 400_000).status_code == 200
+        log = history.read()
+        assert log.size > size
+        size = log.size
+    wait_until_sealed(history)
+    assert history.read().segments > 3
+    assert running.stop() == 0
+
+
+def flip(place):
+    """One bit, at a place of the file."""
+    def apply(file):
+        file.content[place(file)] ^= 0x40
+
+    return apply
+
+
+def swap_packs(file):
+    """The first two, as they are."""
+    first, second, *_ = file.packs
+    content = file.content
+    content[first.offset:second.end] = content[second.offset:second.end] + content[first.offset:first.end]
+
+
+def cut(length):
+    def apply(file):
+        del file.content[-length:]
+
+    return apply
+
+
+PACK_FIELDS = {
+    "magic": 0, "crc": 4, "offset": 8, "first": 16, "last": 24, "time": 32, "stored_length": 40, "length": 44,
+    "sealed_length": 48, "stored_crc": 52, "sealed_crc": 56, "zeros": 60,
+}
+FOOTER_FIELDS = {
+    "magic": 0, "crc": 8, "packs": 12, "table": 16, "last": 24, "time": 32, "table_crc": 40, "zeros": 63,
+}
+PAGE_FIELDS = {
+    "magic": 0, "crc": 8, "version": 12, "number": 16, "base": 24, "nonce": 32, "size": 48, "durable_through": 56,
+    "log_id": 64, "link": 80, "tree_size": 112, "subtree_count": 120, "flags": 124, "zeros": PAGE - 1,
+}
+SEALED_DAMAGE = {
+    **{f"header {name}": flip(lambda file, at=at: at) for name, at in PAGE_FIELDS.items()},
+    **{f"pack {name}": flip(lambda file, at=at: file.packs[1].offset + at) for name, at in PACK_FIELDS.items()},
+    "first envelopes": flip(lambda file: file.packs[1].envelopes),
+    "last envelopes": flip(lambda file: file.packs[1].sealed - 1),
+    "first sealed section": flip(lambda file: file.packs[1].sealed),
+    "last sealed section": flip(lambda file: file.packs[1].end - 1),
+    "table first": flip(lambda file: file.table),
+    "table time": flip(lambda file: file.table + 8),
+    "table offset": flip(lambda file: file.table + 24 + 16),
+    "first zero": flip(lambda file: file.table_end),
+    "last zero": flip(lambda file: file.footer - 1),
+    **{f"footer {name}": flip(lambda file, at=at: file.footer + at) for name, at in FOOTER_FIELDS.items()},
+    "packs swapped": swap_packs,
+    "a page less": cut(PAGE),
+    "a byte less": cut(1),
+    "only the header page": lambda file: file.content.__delitem__(slice(PAGE, None)),
+    "half a header page": lambda file: file.content.__delitem__(slice(PAGE // 2, None)),
+    "nothing": lambda file: file.content.clear(),
+    "a page more": lambda file: file.content.extend(bytes(PAGE)),
+    "zeros from the packs on": lambda file: file.content.__setitem__(
+        slice(PAGE, None), bytes(len(file.content) - PAGE)),
+}
+
+
+@pytest.mark.parametrize("name", SEALED_DAMAGE)
+def test_damaged_sealed_segment_is_found(sealed_scratch, name):
+    path = sealed_scratch.sealed(1)
+    damaged = parse_sealed(path.read_bytes())
+    SEALED_DAMAGE[name](damaged)
+    assert damaged.content != path.read_bytes()
+    with replaced(path, damaged.content):
+        assert_damage_is_found(sealed_scratch, path.name)
+
+
+def test_a_sealed_segment_in_the_place_of_another(sealed_scratch):
+    for number, other in ((1, 2), (2, 1)):
+        path = sealed_scratch.sealed(number)
+        with replaced(path, sealed_scratch.sealed(other).read_bytes()):
+            assert_damage_is_found(sealed_scratch, path.name)
+
+
+def assert_damage_is_found(history, file):
+    """By read_log and verify; and replay ends by itself."""
+    with pytest.raises(Violation) as found:
+        history.read()
+    assert found.value.file == file
+    assert_verify_finds(history, file)
+    lines, code, problem = history.replayed()
+    assert code in (0, 1), problem
+    assert [line["position"] for line in lines] == list(range(1, len(lines) + 1))
+
+
+@pytest.mark.parametrize("place", ["envelopes", "sealed", "offset"])
+def test_replay_ends_at_a_damaged_pack(sealed_scratch, sealed_records, place):
+    path = sealed_scratch.sealed(1)
+    damaged = parse_sealed(path.read_bytes())
+    pack = damaged.packs[-1]
+    (first,) = struct.unpack_from("<Q", damaged.content, pack.offset + 16)
+    assert 1 < first < len(sealed_records)
+    damaged.content[getattr(pack, place)] ^= 1
+    with replaced(path, damaged.content):
+        lines, code, problem = sealed_scratch.replayed()
+    assert [line["position"] for line in lines] == list(range(1, first)), problem
+    assert code == 1
+    assert path.name in problem, problem

@@ -19,6 +19,9 @@ struct CrashLedger: Sendable {
         }
     }
 
+    /// Notes a record that somebody else made.
+    mutating func note(_ digest: Digest) { digests.append(digest) }
+
     mutating func cut(to last: LogPosition) { digests.removeLast(max(0, digests.count - Int(last.rawValue))) }
 
     func root(through last: LogPosition) -> Digest {
@@ -59,9 +62,11 @@ struct CrashCheck {
         var later = ledger
         do {
             let clock = ManualClock(ledger.time + 1_000_000)
+            var configuration = LogConfiguration.unhurried()
+            configuration.sealing = generator.chance(0.5)
             let log = try EventLog.open(
                 directory: "/log",
-                configuration: .unhurried(),
+                configuration: configuration,
                 storage: image,
                 now: clock.now
             )

@@ -134,6 +134,7 @@ extension LogConfiguration {
         configuration.segmentBytes = 1 << 20
         configuration.durability = durability
         configuration.sealing = false
+        configuration.scrubInterval = nil
         return configuration
     }
 

@@ -46,13 +46,21 @@ final class WriterGate: Sendable {
         }
     }
 
-    /// Whether the call comes from the writer thread and not from the one that prepares segments.
+    /// Whether the call comes from the writer thread and not from one that prepares or seals segments.
     static func isWriters(_ call: StorageCall) -> Bool {
+        if call.isSealers { return false }
         if call.path.hasSuffix(".wal") { return true }
         switch call.kind {
         case .write: return call.count == 4096
         case .rename, .syncDirectory: return true
         default: return false
         }
+    }
+}
+
+extension StorageCall {
+    /// Whether the call makes a sealed segment, or removes the original of one.
+    var isSealers: Bool {
+        path.contains("/sealing-") || path.hasSuffix(".sealed") || (kind == .remove && path.hasSuffix(".wal"))
     }
 }

@@ -60,6 +60,24 @@ import Testing
         #expect(all(&scheduler) == [1, 3])
     }
 
+    /// However many greedy groups there are, and however often they ask, who holds nothing finds a place.
+    @Test(arguments: [1, 2, 8, 100, 500]) func greedyGroupsLeavePlacesToOthers(_ groups: Int) {
+        let jobs = (0..<(groups * 300)).map { (job: UInt64($0 + 1), lane: UInt64($0 + 1), group: "\($0 / 300)") }
+        var scheduler = fill(jobs)
+        var held: [String: Int] = [:]
+        var free = 512
+        for _ in 0..<50 {
+            let picked = scheduler.pick(limit: free, held: { held[$0, default: 0] }, capacity: { _ in 256 })
+            for job in picked { held["\((job.rawValue - 1) / 300)", default: 0] += 1 }
+            free -= picked.count
+        }
+        #expect(free > 0)
+        #expect(free < 512)
+        scheduler.enqueue(LogPosition(90_000), lane: LogPosition(90_000), group: "late")
+        let next = scheduler.pick(limit: free, held: { held[$0, default: 0] }, capacity: { _ in 256 })
+        #expect(next == [LogPosition(90_000)])
+    }
+
     @Test func negativeCapacityIsNone() {
         var scheduler = fill([(1, 1, "a")])
         #expect(all(&scheduler, capacity: -3) == [])

@@ -11,10 +11,16 @@ extension Ledger {
         root: any RootKeyHolder,
         configuration: LogConfiguration,
         version: String,
-        isSandbox: Bool
+        isSandbox: Bool,
+        alarm: @escaping @Sendable (LogError) -> Void = { _ in }
     ) async throws -> Ledger {
         let storage = PosixStorage()
-        let log = try EventLog.open(directory: directory, configuration: configuration, storage: storage)
+        let log = try EventLog.open(
+            directory: directory,
+            configuration: configuration,
+            storage: storage,
+            alarm: alarm
+        )
         do {
             let keys = try KeyStore.open(
                 directory: directory,

@@ -44,13 +44,10 @@ package struct DeliveryService: Service {
             let clients = state.clients
             let inFlight = state.deliveries.inFlightByClient
             let free = max(0, DeliveryService.inFlightMax - running)
-            return state.deliveries.schedule.pick(limit: free) { client in
+            let held = { (client: LogPosition) in inFlight[client, default: 0] }
+            return state.deliveries.schedule.pick(limit: free, held: held) { client in
                 guard let endpoint = clients[client]?.endpoint, endpoint.enabled else { return 0 }
-                // Never more than half of what is free, so that a few slow clients cannot take every place.
-                return min(
-                    health.limit(client, most: endpoint.maxInFlight) - inFlight[client, default: 0],
-                    max(1, free / 2)
-                )
+                return health.limit(client, most: endpoint.maxInFlight) - held(client)
             }
         }
         if picked.isEmpty { return nil }

@@ -46,11 +46,12 @@ package struct SendService: Service {
             let clients = state.clients
             let inFlight = state.sends.inFlightBySender
             let free = max(0, SendService.inFlightMax - inFlight.values.reduce(0, +))
-            let picked = state.sends.schedule.pick(limit: free) { sender in
+            let held = { (sender: SendQueue.Sender) in inFlight[sender, default: 0] }
+            let picked = state.sends.schedule.pick(limit: free, held: held) { sender in
                 // Without a channel they cannot wait for anything: they are picked to be dropped.
                 guard let channel = clients[sender.client]?.channels[sender.platform] else { return free }
                 if channel.pausedFor != nil { return 0 }
-                let room = SendService.inFlightPerSender - inFlight[sender, default: 0]
+                let room = SendService.inFlightPerSender - held(sender)
                 return pacer.room(sender, perSecond: channel.segmentsPerSecond, now: now, most: room)
             }
             return (picked, expired)

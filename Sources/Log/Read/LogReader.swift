@@ -2,10 +2,17 @@
 package struct LogReader: Sendable {
     private let catalog: SegmentCatalog
     private let endOfLog: @Sendable () -> LogPosition
+    private let alarm: @Sendable (LogError) -> Void
 
-    init(catalog: SegmentCatalog, end: @escaping @Sendable () -> LogPosition) {
+    /// - Parameter alarm: told of damage that a read met, beside the error that its caller gets.
+    init(
+        catalog: SegmentCatalog,
+        end: @escaping @Sendable () -> LogPosition,
+        alarm: @escaping @Sendable (LogError) -> Void = { _ in }
+    ) {
         self.catalog = catalog
         endOfLog = end
+        self.alarm = alarm
     }
 
     /// The last position that can be read.
@@ -19,7 +26,19 @@ package struct LogReader: Sendable {
         through last: LogPosition? = nil,
         _ body: (RecordView) throws -> Void
     ) throws {
-        let through = min(last ?? end, end)
+        do {
+            try scanSegments(from: first, through: min(last ?? end, end), body)
+        } catch let error as LogError {
+            if error.code == .corrupt { alarm(error) }
+            throw error
+        }
+    }
+
+    private func scanSegments(
+        from first: LogPosition,
+        through: LogPosition,
+        _ body: (RecordView) throws -> Void
+    ) throws {
         var position = max(first, LogPosition(1))
         let buffer = UnpackBuffer()
         while position <= through {
@@ -104,6 +123,15 @@ package struct LogReader: Sendable {
         guard position >= LogPosition(1), position <= end else {
             throw LogError(.notFound, "there is no record at position \(position)")
         }
+        do {
+            return try find(position)
+        } catch {
+            if error.code == .corrupt { alarm(error) }
+            throw error
+        }
+    }
+
+    private func find(_ position: LogPosition) throws(LogError) -> StoredRecord {
         guard let (segment, _) = try catalog.segment(holding: position) else { throw damaged(position) }
         let found =
             switch segment {

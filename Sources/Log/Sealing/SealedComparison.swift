@@ -15,7 +15,10 @@ struct SealedComparison {
     }
 
     /// Nil when both say the same; else what differs.
-    mutating func difference(from groups: inout OwnedGroups, in segment: UnsafeRawBufferPointer) throws(LogError) -> String? {
+    mutating func difference(
+        from groups: inout OwnedGroups,
+        in segment: UnsafeRawBufferPointer
+    ) throws(LogError) -> String? {
         while let (group, frame) = try groups.next(segment) {
             let header = UnsafeRawBufferPointer(rebasing: frame[..<GroupHeader.size])
             guard case .group(_, let copy) = next(), copy.isSame(as: header) else {

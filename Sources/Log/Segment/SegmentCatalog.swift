@@ -38,7 +38,9 @@ final class SegmentCatalog: Sendable {
     /// Readers that come from now on read the sealed file. Who has mapped the original keeps it until done.
     func replace(with sealed: Entry) {
         state.withLock { state in
-            guard let index = state.entries.firstIndex(where: { $0.header.number == sealed.header.number }) else { return }
+            guard let index = state.entries.firstIndex(where: { $0.header.number == sealed.header.number }) else {
+                return
+            }
             state.entries[index] = sealed
             state.open[sealed.header.number] = nil
         }

@@ -57,18 +57,9 @@ package struct LogVerifier {
             progress(index, entries.count)
             let next = index + 1 < entries.count ? entries[index + 1].header : nil
             if let next, next.base == entry.header.base, !entry.header.isSealed { continue }
+            state.begin(entry.header)
             let bytes = try storage.readAll(entry.path, limit: SegmentHeader.sizeMax)
-            bytes.withUnsafeBytes { buffer in
-                state.begin(entry.header)
-                if entry.header.isSealed {
-                    var check = SealedCheck(entry.header, next: next)
-                    check.run(buffer, into: &state)
-                } else {
-                    WrittenCheck(entry.header, next: next, limit: limit).run(buffer, into: &state)
-                }
-            }
-            state.report.segments += 1
-            state.report.bytes += bytes.count
+            state.check(entry.header, next: next, limit: limit, bytes)
         }
         return state.finish(entries.last?.header)
     }

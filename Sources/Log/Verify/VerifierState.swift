@@ -14,6 +14,31 @@ struct VerifierState {
         past.check(frontier)
     }
 
+    /// For the check of some segments only: takes the tree before the first of them from its header.
+    init(from header: SegmentHeader) {
+        self.init([]) { _ in }
+        frontier = header.frontier
+    }
+
+    /// Checks the bytes of one segment.
+    ///
+    /// - Parameters:
+    ///   - next: the header of the segment that follows, if one does.
+    ///   - limit: check no further than this position, because a writer is at work beyond it.
+    mutating func check(_ header: SegmentHeader, next: SegmentHeader?, limit: LogPosition?, _ bytes: [UInt8]) {
+        bytes.withUnsafeBytes { buffer in
+            if header.isSealed {
+                var check = SealedCheck(header, next: next)
+                check.run(buffer, into: &self)
+            } else {
+                WrittenCheck(header, next: next, limit: limit).run(buffer, into: &self)
+            }
+        }
+        report.segments += 1
+        report.bytes += bytes.count
+    }
+
+    /// Goes on with a segment, whose header must name the tree that came out of the ones before.
     mutating func begin(_ header: SegmentHeader) {
         guard frontier != header.frontier || isTreeBroken else { return }
         if !isTreeBroken {
@@ -48,7 +73,8 @@ struct VerifierState {
     }
 
     /// Records that had been acknowledged are not there.
-    mutating func miss(_ header: SegmentHeader, _ offset: Int, _ from: LogPosition, _ to: LogPosition, _ reason: String) {
+    mutating func miss(_ header: SegmentHeader, _ offset: Int, _ from: LogPosition, _ to: LogPosition, _ reason: String)
+    {
         let range = from.rawValue...max(from.rawValue, to.rawValue)
         find(header, offset, range, "acknowledged records are missing: \(reason)")
         isTreeBroken = true

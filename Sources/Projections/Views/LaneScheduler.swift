@@ -125,9 +125,17 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
     package var nextTimer: Timestamp? { timers.min?.at }
 
     /// Takes up to `limit` ready jobs, one group after the other, never more from a group than it has capacity for.
-    package mutating func pick(limit: Int, capacity: (Group) -> Int) -> [Job] {
+    ///
+    /// - Parameter held: how many of the places that `limit` is the rest of a group holds already. With it, no group gets a
+    ///   place while it holds at least as many as are left: so greedy groups always leave some to others, and one alone
+    ///   gets half (the dynamic thresholds of Choudhury and Hahne, 1998).
+    package mutating func pick(
+        limit: Int,
+        held: ((Group) -> Int)? = nil,
+        capacity: (Group) -> Int
+    ) -> [Job] {
         var picked: [Job] = []
-        var room: [Group: Int] = [:]
+        var room: [Group: (left: Int, held: Int)] = [:]
         var skipped = 0
         while picked.count < limit, skipped < rotation.count, let group = rotation.popFirst() {
             guard let job = ready[group]?.first else {
@@ -135,12 +143,13 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
                 continue
             }
             rotation.append(group)
-            let left = room[group] ?? capacity(group)
-            room[group] = left - 1
-            if left <= 0 {
+            let (left, mine) = room[group] ?? (capacity(group), held?(group) ?? 0)
+            if left <= 0 || (held != nil && mine >= limit - picked.count) {
+                room[group] = (left, mine)
                 skipped += 1
                 continue
             }
+            room[group] = (left - 1, mine + 1)
             skipped = 0
             ready[group]?.removeFirst()
             places[job]?.isReady = false

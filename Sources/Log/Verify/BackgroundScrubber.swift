@@ -1,0 +1,85 @@
+/// Reads the whole log from the medium once per interval, on a thread of its own, so that damage is found while a backup that
+/// is whole still exists, and not on the day the record is needed.
+final class BackgroundScrubber: Sendable {
+    private let storage: any Storage
+    private let catalog: SegmentCatalog
+    private let interval: Duration
+    private let durable: @Sendable () -> LogPosition
+    private let isEnding: @Sendable () -> Bool
+    private let alarm: @Sendable (LogError) -> Void
+    private let bell = Doorbell()
+
+    /// - Parameters:
+    ///   - interval: how long a pass over all segments takes.
+    ///   - isEnding: asked before each segment.
+    ///   - alarm: told of every finding.
+    init(
+        storage: any Storage,
+        catalog: SegmentCatalog,
+        interval: Duration,
+        durable: @escaping @Sendable () -> LogPosition,
+        isEnding: @escaping @Sendable () -> Bool,
+        alarm: @escaping @Sendable (LogError) -> Void
+    ) {
+        self.storage = storage
+        self.catalog = catalog
+        self.interval = interval
+        self.durable = durable
+        self.isEnding = isEnding
+        self.alarm = alarm
+    }
+
+    /// Call when `isEnding` has become true.
+    func ring() { bell.ring() }
+
+    /// Returns when `isEnding`.
+    func run() {
+        // Somewhere in the log, so that a process that restarts often does not read its beginning again and again.
+        var index = Int.random(in: 0..<max(1, catalog.entries.count))
+        while !isEnding() {
+            let entries = catalog.entries
+            _ = bell.wait(timeout: interval / max(1, entries.count))
+            if isEnding() { return }
+            index = index < entries.count ? index : 0
+            scrub(entries[index], next: index + 1 < entries.count ? entries[index + 1] : nil)
+            index += 1
+        }
+    }
+
+    private func scrub(_ entry: SegmentCatalog.Entry, next: SegmentCatalog.Entry?) {
+        // A newest segment grows while it is read; what is durable before that does not change.
+        let limit = next == nil ? durable() : nil
+        do {
+            for finding in try findings(entry, next, limit) { alarm(BackgroundScrubber.error(finding)) }
+        } catch {
+            // It may have been sealed in between, and is read in the next pass.
+            if catalog.entries.contains(where: { $0.path == entry.path }) { alarm(error) }
+        }
+    }
+
+    private func findings(
+        _ entry: SegmentCatalog.Entry,
+        _ next: SegmentCatalog.Entry?,
+        _ limit: LogPosition?
+    ) throws(LogError) -> [LogVerifier.Finding] {
+        let file = try storage.open(entry.path, .read)
+        // What the medium holds is of interest, not what the cache remembers.
+        file.releaseCache()
+        let bytes = try storage.readAll(entry.path, limit: SegmentHeader.sizeMax)
+        let header = bytes.withUnsafeBytes { SegmentHeader($0) }
+        var state = VerifierState(from: entry.header)
+        if header != entry.header { state.find(entry.header, 0, nil, "the header is damaged") }
+        state.check(entry.header, next: next?.header, limit: limit, bytes)
+        if let next { state.begin(next.header) }
+        return state.report.findings
+    }
+
+    private static func error(_ finding: LogVerifier.Finding) -> LogError {
+        let positions = finding.positions.map { ", positions \($0.lowerBound) to \($0.upperBound)" } ?? ""
+        return LogError(
+            .corrupt,
+            "segment \(finding.file) is damaged near offset \(finding.offset)\(positions): \(finding.problem); "
+                + "run waybill verify, and restore it from a backup"
+        )
+    }
+}
