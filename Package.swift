@@ -79,6 +79,12 @@ let package = Package(
             swiftSettings: settings
         ),
         .executableTarget(
+            name: "BenchmarkLog",
+            dependencies: ["Log"],
+            path: "Benchmarks/Log",
+            swiftSettings: settings
+        ),
+        .executableTarget(
             name: "BenchmarkBaseline",
             dependencies: [
                 .product(name: "Hummingbird", package: "hummingbird"),

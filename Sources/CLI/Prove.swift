@@ -12,10 +12,15 @@ struct Prove: ParsableCommand {
     var position: UInt64
 
     func run() throws {
+        // The checkpoint first: whatever it covers is in the log by now.
+        let checkpoint = try CheckpointCommand.stored(in: data)
+        let log = try ReadOnlyLog(directory: data)
+        let file = log.id.map { TileFile(directory: data, id: $0, isReadOnly: true) }
         let proof = try InclusionProof.make(
             position: LogPosition(position),
-            checkpoint: try CheckpointCommand.stored(in: data),
-            try ReadOnlyLog(directory: data).reader
+            checkpoint: checkpoint,
+            log.reader,
+            TileStore(log.reader, file: file)
         )
         Output.write(proof.encoded, to: 1)
     }

@@ -67,9 +67,10 @@ struct Verify: ParsableCommand {
             )
         }
         let state = report.findings.isEmpty ? "ok" : "damaged"
+        // Behind damage the tree is taken from what the next segment claims, so that its root is nothing to rely on.
+        let root = report.findings.isEmpty ? ", root \(Hex.encode(report.root.bytes))" : ""
         Output.line(
-            "\(state): \(report.records) records in \(report.segments) segments, \(report.bytes) bytes, "
-                + "root \(Hex.encode(report.root.bytes))"
+            "\(state): \(report.records) records in \(report.segments) segments, \(report.bytes) bytes\(root)"
         )
     }
 
@@ -91,7 +92,7 @@ struct Verify: ParsableCommand {
             json.number("records", report.records)
             json.number("segments", report.segments)
             json.number("bytes", report.bytes)
-            json.string("root", Hex.encode(report.root.bytes))
+            if report.findings.isEmpty { json.string("root", Hex.encode(report.root.bytes)) }
             json.number("unjudged_tail_bytes", report.unjudgedTailBytes)
             json.array("findings") { json in
                 for finding in report.findings {

@@ -137,8 +137,7 @@ public final class EventLog: Sendable {
 
     /// Returns when the record at `position`, which was appended, is on disk.
     package func waitUntilDurable(_ position: LogPosition) async throws(LogError) {
-        if position <= durable { return }
-        performInsteadOfSleeping(position)
+        if performInsteadOfSleeping(position) { return }
         let result = await withCheckedContinuation { continuation in
             let (answer, ring) = state.withLock { state in
                 (state.wait(for: position, AppendState.Waiter(continuation: continuation)), state.ringOnce())
@@ -221,7 +220,7 @@ public final class EventLog: Sendable {
 
     private func startScrubbing(_ interval: Duration) {
         let scrubber = BackgroundScrubber(
-            storage: preparer.storage,
+            listing: SegmentListing(storage: preparer.storage, directory: preparer.directory),
             catalog: catalog,
             interval: interval,
             durable: { [self] in durable },
@@ -302,15 +301,19 @@ public final class EventLog: Sendable {
         for follower in told.followers { follower.continuation.resume(returning: .success(landed)) }
     }
 
-    /// What the writer thread does, done by a waiter that finds the log quiet.
-    private func performInsteadOfSleeping(_ position: LogPosition) {
-        guard let groups = state.withLock({ $0.takeOff(insteadOf: position) }) else { return }
+    /// What the writer thread does, done by a waiter that finds the log quiet. True when the position is durable already.
+    private func performInsteadOfSleeping(_ position: LogPosition) -> Bool {
+        let (isDurable, taken) = state.withLock { state in
+            (position <= state.durable, state.takeOff(insteadOf: position))
+        }
+        guard let groups = taken else { return isDurable }
         perform(groups)
-        let wake = state.withLock { state in
+        let (wake, isDone) = state.withLock { state in
             let isLate = state.isClosing || state.failure != nil || !state.isMarkTimerSet
-            return state.ringOnce() || isLate
+            return (state.ringOnce() || isLate, position <= state.durable)
         }
         if wake { writerBell.ring() }
+        return isDone
     }
 
     /// G4: after a failed write or sync nobody knows what is on disk. The sync is never tried again.

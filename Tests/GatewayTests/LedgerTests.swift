@@ -219,7 +219,10 @@ struct LedgerTests {
         let again = try await send(reopened, request(client, key: 7))
         #expect(again.replayed, "a restart forgot an idempotency key")
         let names = try FileManager.default.contentsOfDirectory(atPath: directory.path + "/data")
-        #expect(names.count { $0.hasSuffix(".wal") } > 1, "the history lies in one segment only")
+        #expect(
+            names.count { $0.hasSuffix(".wal") || $0.hasSuffix(".sealed") } > 1,
+            "the history lies in one segment only"
+        )
         await reopened.close(reason: "test")
     }
 

@@ -514,38 +514,47 @@ class Log:
 def read_log(directory):
     """The whole log of a data directory, checked; or a `Violation`."""
     directory = Path(directory)
+    count, newest = open_newest(directory)
+    with newest:
+        # All headers before any record: how much of its content a segment owns is said by the next one's header.
+        headers = []
+        for number in range(1, count):
+            with open_segment(directory, number) as file:
+                headers.append(read_segment_header(file, number))
+        headers.append(read_segment_header(newest, count))
+        reader = _Reader(headers[0].log_id)
+        for number, following in enumerate(headers[1:], 1):
+            with open_segment(directory, number) as file:
+                reader.read_segment(file, number, following)
+        reader.read_segment(newest, count, None)
+    return reader.log
+
+
+def open_newest(directory):
+    """The newest segment's number and file. A running gateway may seal it later; the open file stays as it is."""
+    count = count_segments(directory)
     while True:
-        count = count_segments(directory)
-        try:
-            return read_segments(directory, count)
-        except Violation:
-            # Beside a running gateway the newest segment may get a successor, and be sealed, while it is read.
-            if count_segments(directory) == count:
-                raise
+        file = open_segment(directory, count)
+        if Path(file.name).suffix == WRITTEN:
+            return count, file
+        file.close()
+        # It may have got a successor, and be sealed, since it was looked for.
+        before, count = count, count_segments(directory)
+        if count == before:
+            raise Violation(Path(file.name).name, 0, "the newest segment is sealed: those after it are lost")
 
 
 def count_segments(directory):
-    """The number of the newest one; `read_segments` looks whether all the others are there."""
-    numbers = [0]
+    """The number of the newest one. That all the others are there shows when they are opened."""
+    numbers = []
     for path in directory.glob("*"):
         if path.suffix in MAGIC:
             if not re.fullmatch("[0-9]{20}", path.stem):
                 raise Violation(path.name, 0, "no number of a segment")
             numbers.append(int(path.stem))
-    if numbers == [0]:
+    if not numbers:
         raise Violation(directory, 0, "no segment in this directory")
     return max(numbers)
-
-
-def read_segments(directory, count):
-    """All headers before any record: how much of its content a segment owns is said by the next one's header."""
-    headers = [read_segment_header(directory, number) for number in range(1, count + 1)]
-    if headers[-1].sealed:
-        raise Violation(headers[-1].path.name, 0, "the newest segment is sealed: those after it are lost")
-    reader = _Reader(directory, headers[0].log_id)
-    for number, following in enumerate([*headers[1:], None], 1):
-        reader.read_segment(number, following)
-    return reader.log
 
 
 def open_segment(directory, number):
@@ -559,21 +568,17 @@ def open_segment(directory, number):
     raise Violation(name + WRITTEN, 0, f"segment {number} should be here")
 
 
-def read_segment_header(directory, number):
-    with open_segment(directory, number) as file:
-        return checked_header(file.read(PAGE), Path(file.name), number)
-
-
-def checked_header(page, path, number):
+def read_segment_header(file, number):
+    path = Path(file.name)
+    file.seek(0)
     with place(path.name, 0):
-        return parse_segment_header(page, path, number)
+        return parse_segment_header(file.read(PAGE), path, number)
 
 
 class _Reader:
     """What the records so far demand of the next ones."""
 
-    def __init__(self, directory, log_id):
-        self.directory = directory
+    def __init__(self, log_id):
         self.log = Log()
         self.log_id = log_id
         self.link = NO_LINK
@@ -582,11 +587,11 @@ class _Reader:
     def next_position(self):
         return self.log.last_position + 1
 
-    def read_segment(self, number, following):
-        with open_segment(self.directory, number) as file:
-            content, path = file.read(), Path(file.name)
-        header, data = checked_header(content[:PAGE], path, number), memoryview(content)
-        with place(path.name, 0):
+    def read_segment(self, file, number, following):
+        header = read_segment_header(file, number)
+        file.seek(0)
+        data = memoryview(file.read())
+        with place(header.path.name, 0):
             self.check_start(header, len(data), following is None)
         self.log.segments += 1
         if header.sealed:

@@ -14,7 +14,8 @@ from tlog import Proof, VerifierKey, open_note, parse_checkpoint, root_from_incl
 @pytest.fixture(scope="module")
 def stopped(make_gateway, twilio):
     """A gateway with some history that was stopped in order, twice."""
-    gateway = make_gateway("checkpoints")
+    # Some tests change or remove written segments.
+    gateway = make_gateway("checkpoints", WAYBILL_LOG_SEALING="false")
     for run in range(2):
         gateway.start()
         if run == 0:

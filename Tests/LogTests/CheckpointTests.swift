@@ -58,42 +58,12 @@ import Testing
         }
     }
 
-    @Test func everyTreeContinuesEverySmallerOne() {
-        for new in UInt64(0)...70 {
-            for old in 0...new {
-                let oldRoot = Self.root(Self.entries.prefix(Int(old)))
-                let newRoot = Self.root(Self.entries.prefix(Int(new)))
-                let proof = Self.proof(MerkleProof.consistencyRanges(old: old, new: new))
-                func holds(_ oldRoot: Digest, _ newRoot: Digest, _ proof: [Digest]) -> Bool {
-                    MerkleProof.verifyConsistency(old: old, oldRoot: oldRoot, new: new, newRoot: newRoot, proof: proof)
-                }
-                #expect(holds(oldRoot, newRoot, proof))
-                #expect(old == 0 || !holds(.zero, newRoot, proof))
-                #expect(old == 0 || !holds(oldRoot, .zero, proof))
-                #expect(!holds(oldRoot, newRoot, proof + [.zero]))
-                if !proof.isEmpty { #expect(!holds(oldRoot, newRoot, Array(proof.dropLast()))) }
-            }
-        }
-    }
-
     /// The tree of seven leaves of RFC 6962, section 2.1.3, drawn there with its paths and proofs.
     @Test func theExamplesOfTheStandard() {
         #expect(MerkleProof.inclusionRanges(index: 0, size: 7) == [1..<2, 2..<4, 4..<7])
         #expect(MerkleProof.inclusionRanges(index: 3, size: 7) == [2..<3, 0..<2, 4..<7])
         #expect(MerkleProof.inclusionRanges(index: 4, size: 7) == [5..<6, 6..<7, 0..<4])
         #expect(MerkleProof.inclusionRanges(index: 6, size: 7) == [4..<6, 0..<4])
-        #expect(MerkleProof.consistencyRanges(old: 3, new: 7) == [2..<3, 3..<4, 0..<2, 4..<7])
-        #expect(MerkleProof.consistencyRanges(old: 4, new: 7) == [4..<7])
-        #expect(MerkleProof.consistencyRanges(old: 6, new: 7) == [4..<6, 6..<7, 0..<4])
-    }
-
-    @Test func rangesAreHashedInOnePass() {
-        let ranges: [Range<UInt64>] = [3..<4, 0..<2, 8..<13]
-        var roots = RangeRoots(ranges)
-        for entry in Self.entries.prefix(12) { roots.append(entry: entry) }
-        #expect(roots.roots == nil, "the last range is not whole")
-        roots.append(entry: Self.entries[12])
-        #expect(roots.roots == Self.proof(ranges))
     }
 
     // MARK: Signed notes
@@ -209,10 +179,16 @@ import Testing
         let signer = try signer("test")
         let log = try ReadOnlyLog(directory: directory.path)
         let digests = try log.reader.digests()
+        let tiles = TileStore(log.reader, file: nil)
         for size in [1, 2, 13, 21] {
             let note = signer.sign(checkpoints[size].text).encoded
             for position in 1...UInt64(size) {
-                let proof = try InclusionProof.make(position: LogPosition(position), checkpoint: note, log.reader)
+                let proof = try InclusionProof.make(
+                    position: LogPosition(position),
+                    checkpoint: note,
+                    log.reader,
+                    tiles
+                )
                 #expect(proof.index == position - 1)
                 let holds = MerkleProof.verifyInclusion(
                     entry: digests[Int(position) - 1],
@@ -224,12 +200,12 @@ import Testing
                 #expect(holds)
             }
             #expect(throws: LogError(.notFound, "")) {
-                try InclusionProof.make(position: LogPosition(UInt64(size) + 1), checkpoint: note, log.reader)
+                try InclusionProof.make(position: LogPosition(UInt64(size) + 1), checkpoint: note, log.reader, tiles)
             }
         }
         let foreign = signer.sign(Checkpoint(origin: "test", size: 5, root: checkpoints[4].root).text).encoded
         #expect(throws: LogError(.corrupt, "")) {
-            try InclusionProof.make(position: LogPosition(1), checkpoint: foreign, log.reader)
+            try InclusionProof.make(position: LogPosition(1), checkpoint: foreign, log.reader, tiles)
         }
     }
 }

@@ -1,5 +1,6 @@
 import Hummingbird
 import Log
+import NIOCore
 
 /// What auditors ask for; nothing here changes anything.
 struct AuditRoutes: Sendable {
@@ -12,5 +13,29 @@ struct AuditRoutes: Sendable {
             if let name = Answer.position { response.headers[name] = String(checkpoint.size) }
             return response
         }
+        group.get("tile/**") { request, _ in
+            guard let path = AuditRoutes.tilePath(request.uri.path) else {
+                throw GatewayError(.notFound, "there is no such tile; C2SP tlog-tiles says how they are named")
+            }
+            guard let bytes = try checkpointer.tile(path) else {
+                throw GatewayError(.notFound, "the log is not long enough for this tile yet")
+            }
+            return AuditRoutes.answer(path, bytes)
+        }
+    }
+
+    /// What follows `tile/` in the path of a request.
+    private static func tilePath(_ path: String) -> TilePath? {
+        path.firstRange(of: "/tile/").flatMap { TilePath(path[$0.upperBound...]) }
+    }
+
+    private static func answer(_ path: TilePath, _ bytes: [UInt8]) -> Response {
+        // What a tile holds never changes; a partial one is soon replaced by a fuller one.
+        let age = path.width == TilePath.fullWidth ? "public, max-age=31536000, immutable" : "no-store"
+        return Response(
+            status: .ok,
+            headers: [.contentType: "application/octet-stream", .cacheControl: age],
+            body: ResponseBody(byteBuffer: ByteBuffer(bytes: bytes))
+        )
     }
 }

@@ -11,6 +11,8 @@ package final class Checkpointer: Sendable {
     private let log: EventLog
     private let signer: NoteSigner
     private let directory: String
+    /// The parts of the tree, for auditors.
+    let tiles: TileStore
     /// The size of the stored checkpoint.
     private let stored = Mutex<UInt64>(0)
 
@@ -36,7 +38,11 @@ package final class Checkpointer: Sendable {
         self.log = log
         self.signer = signer
         self.directory = directory
+        tiles = TileStore(log.reader, file: TileFile(directory: directory, id: log.id, isReadOnly: false))
     }
+
+    /// A tile of the tree of every durable record; nil where that has none.
+    func tile(_ path: TilePath) throws -> [UInt8]? { try tiles.tile(path, size: log.durable.rawValue) }
 
     /// A checkpoint of everything appended so far. Signed only once that is durable.
     package func sign() async throws -> (Checkpoint, SignedNote) {
@@ -53,7 +59,10 @@ package final class Checkpointer: Sendable {
             defer { stored = max(stored, checkpoint.size) }
             return checkpoint.size > stored
         }
-        if isNew { try Checkpoint.store(note, in: directory, storage: PosixStorage()) }
+        guard isNew else { return }
+        try Checkpoint.store(note, in: directory, storage: PosixStorage())
+        // In steps, because after a first start there may be a long history to hash.
+        while try !tiles.advance(to: checkpoint.size, steps: 64) { await Task.yield() }
     }
 }
 

@@ -111,8 +111,9 @@ struct AppendState: Sendable {
         guard pendingBytes + total <= configuration.pendingBytesMax else {
             throw LogError(.overloaded, "more than \(configuration.pendingBytesMax) bytes wait for the disk; try again")
         }
-        // Every group may waste up to a block; the bound is deliberately on the safe side.
-        let bound = total + (drafts.count + 3) * Block.size
+        // Every group may waste up to a block, and two groups in a row hold more than a full one: otherwise they were one.
+        let groups = min(drafts.count, 2 * total / configuration.groupBytesMax + 2)
+        let bound = total + (groups + 3) * (Block.size + GroupHeader.size + Block.headerSize)
         if bound <= segmentSize - planEnd { return }
         switch nextSegment {
         case .failed(let reason): throw AppendState.refusal(reason)

@@ -55,14 +55,15 @@ package struct InclusionProof: Sendable {
         return lines.map { $0 + "\n" }.joined() + "\n" + checkpoint
     }
 
-    /// Makes the proof for the record at `position` under a signed checkpoint, in one pass over the records before it.
+    /// Makes the proof for the record at `position` under a signed checkpoint.
     ///
     /// - Throws: `notFound` when the checkpoint does not cover the position, `corrupt` when the log does not have the
     ///   root that was signed.
     package static func make(
         position: LogPosition,
         checkpoint note: String,
-        _ reader: LogReader
+        _ reader: LogReader,
+        _ tiles: TileStore
     ) throws -> InclusionProof {
         guard let checkpoint = SignedNote(note).flatMap({ Checkpoint(text: $0.text) }) else {
             throw LogError(.unknownFormat, "the checkpoint is not a signed checkpoint")
@@ -74,13 +75,9 @@ package struct InclusionProof: Sendable {
             throw LogError(.corrupt, "the log ends at \(reader.end), before the checkpoint at \(checkpoint.size)")
         }
         let index = position.rawValue - 1
-        var roots = RangeRoots(MerkleProof.inclusionRanges(index: index, size: checkpoint.size))
-        var entry = Digest.zero
-        try reader.scan(from: LogPosition(1), through: LogPosition(checkpoint.size)) { record in
-            if record.position == position { entry = record.computedDigest }
-            roots.append(entry: record.storedDigest)
-        }
-        guard let hashes = roots.roots,
+        let entry = try reader.record(at: position).withView { $0.computedDigest }
+        let hashes = try MerkleProof.inclusionRanges(index: index, size: checkpoint.size).map(tiles.root)
+        guard
             MerkleProof.verifyInclusion(
                 entry: entry,
                 index: index,

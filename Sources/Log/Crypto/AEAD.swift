@@ -12,29 +12,41 @@ package enum AEAD {
 
     /// Seals `plaintext`; `authenticated` is bound to the box but not stored in it.
     package static func seal(_ plaintext: [UInt8], key: [UInt8], authenticated: [UInt8]) -> [UInt8] {
-        precondition(key.count == 32)
-        let nonce = Crypto.publicRandomBytes(nonceSize)
-        return [UInt8](unsafeUninitializedCapacity: plaintext.count + overhead) { output, count in
-            guard let base = output.baseAddress else { return }
-            base.update(from: nonce, count: nonceSize)
-            let context = EVP_CIPHER_CTX_new()
-            defer { EVP_CIPHER_CTX_free(context) }
-            var written: Int32 = 0
-            let sealed =
-                EVP_EncryptInit_ex(context, cipher.pointer, nil, key, nonce) == 1
-                && EVP_EncryptUpdate(context, nil, &written, authenticated, Int32(authenticated.count)) == 1
-                && EVP_EncryptUpdate(context, base + nonceSize, &written, plaintext, Int32(plaintext.count)) == 1
-                && EVP_EncryptFinal_ex(context, base + nonceSize + plaintext.count, &written) == 1
-                && EVP_CIPHER_CTX_ctrl(
-                    context,
-                    EVP_CTRL_AEAD_GET_TAG,
-                    Int32(tagSize),
-                    base + nonceSize + plaintext.count
-                ) == 1
-            // Encrypting bytes in memory has no failure a caller could handle; going on would store nothing or plaintext.
-            precondition(sealed, "OpenSSL could not seal; refusing to go on")
+        [UInt8](unsafeUninitializedCapacity: plaintext.count + overhead) { output, count in
+            plaintext.withUnsafeBytes { plaintext in
+                key.withUnsafeBytes { key in
+                    authenticated.withUnsafeBytes { authenticated in
+                        let box = UnsafeMutableRawBufferPointer(output)
+                        seal(plaintext, key: key, authenticated: authenticated, into: box)
+                    }
+                }
+            }
             count = plaintext.count + overhead
         }
+    }
+
+    /// The same without a copy: fills `box`, which is `overhead` longer than `plaintext`.
+    static func seal(
+        _ plaintext: UnsafeRawBufferPointer,
+        key: UnsafeRawBufferPointer,
+        authenticated: UnsafeRawBufferPointer,
+        into box: UnsafeMutableRawBufferPointer
+    ) {
+        precondition(key.count == 32 && box.count >= plaintext.count + overhead)
+        guard let base = box.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return }
+        Crypto.fillPublicRandom(UnsafeMutableRawBufferPointer(rebasing: box[..<nonceSize]))
+        let context = EVP_CIPHER_CTX_new()
+        defer { EVP_CIPHER_CTX_free(context) }
+        var written: Int32 = 0
+        let tag = base + nonceSize + plaintext.count
+        let sealed =
+            EVP_EncryptInit_ex(context, cipher.pointer, nil, key.bytes, base) == 1
+            && EVP_EncryptUpdate(context, nil, &written, authenticated.bytes, Int32(authenticated.count)) == 1
+            && EVP_EncryptUpdate(context, base + nonceSize, &written, plaintext.bytes, Int32(plaintext.count)) == 1
+            && EVP_EncryptFinal_ex(context, tag, &written) == 1
+            && EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, Int32(tagSize), tag) == 1
+        // Encrypting bytes in memory has no failure a caller could handle; going on would store nothing or plaintext.
+        precondition(sealed, "OpenSSL could not seal; refusing to go on")
     }
 
     /// Opens a box, or returns nil when key, authenticated data or any bit of the box is wrong.
@@ -81,4 +93,8 @@ private struct FetchedCipher: @unchecked Sendable {
         pointer = EVP_CIPHER_fetch(nil, name, nil)
         precondition(pointer != nil, "OpenSSL has no \(name)")
     }
+}
+
+extension UnsafeRawBufferPointer {
+    fileprivate var bytes: UnsafePointer<UInt8>? { baseAddress?.assumingMemoryBound(to: UInt8.self) }
 }

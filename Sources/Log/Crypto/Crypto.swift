@@ -61,11 +61,19 @@ package enum Crypto {
     /// Random bytes that nobody keeps secret: nonces and ids. They come from the same generator, some thousand at a time,
     /// because every call to it costs a system call.
     package static func publicRandomBytes(_ count: Int) -> [UInt8] {
-        precondition(count <= 64)
-        return publicPool.withLock { pool in
-            if pool.count < count { pool = randomBytes(4096) }
-            defer { pool.removeLast(count) }
-            return Array(pool.suffix(count))
+        [UInt8](unsafeUninitializedCapacity: count) { output, initialized in
+            fillPublicRandom(UnsafeMutableRawBufferPointer(output))
+            initialized = count
+        }
+    }
+
+    /// As `publicRandomBytes`, into memory of the caller, at most 64 bytes.
+    static func fillPublicRandom(_ output: UnsafeMutableRawBufferPointer) {
+        precondition(output.count <= 64)
+        publicPool.withLock { pool in
+            if pool.count < output.count { pool = randomBytes(4096) }
+            output.copyBytes(from: pool.suffix(output.count))
+            pool.removeLast(output.count)
         }
     }
 

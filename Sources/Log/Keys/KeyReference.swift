@@ -39,13 +39,19 @@ package struct KeyReference: Hashable, Sendable {
     }
 
     package var bytes: [UInt8] {
-        var output: [UInt8] = []
-        output.reserveCapacity(KeyReference.size)
-        withUnsafeBytes(of: client.littleEndian) { output.append(contentsOf: $0) }
-        withUnsafeBytes(of: leaf.littleEndian) { output.append(contentsOf: $0) }
-        withUnsafeBytes(of: epoch.littleEndian) { output.append(contentsOf: $0) }
-        output += [keyClass.rawValue, 0, 0, 0]
-        return output
+        [UInt8](unsafeUninitializedCapacity: KeyReference.size) { output, count in
+            encode(into: UnsafeMutableRawBufferPointer(output))
+            count = KeyReference.size
+        }
+    }
+
+    /// Fills the first 24 bytes of `output`.
+    func encode(into output: UnsafeMutableRawBufferPointer) {
+        var writer = LittleEndianWriter(output)
+        writer.write(client, at: 0)
+        writer.write(leaf, at: 8)
+        writer.write(epoch, at: 16)
+        writer.write(UInt32(keyClass.rawValue), at: 20)
     }
 
     /// The path from the epoch's seed to the leaf, most significant bit first: client, class, leaf.

@@ -18,15 +18,19 @@ package struct MerkleFrontier: Sendable, Equatable {
     }
 
     /// Adds the leaf of one entry. Amortised two hashes.
-    package mutating func append(entry: Digest) {
-        var node = MerkleFrontier.leaf(entry)
-        var level = size
+    package mutating func append(entry: Digest) { append(subtree: MerkleFrontier.leaf(entry), height: 0) }
+
+    /// Adds the root of a complete subtree of `2^height` entries, which the size must be a multiple of.
+    mutating func append(subtree: Digest, height: Int) {
+        var node = subtree
+        var level = size >> UInt64(height)
+        precondition(level << UInt64(height) == size, "a subtree stands where its own size divides the place")
         while level & 1 == 1 {
             node = MerkleFrontier.node(subtrees.removeLast(), node)
             level >>= 1
         }
         subtrees.append(node)
-        size += 1
+        size += 1 << UInt64(height)
     }
 
     /// The Merkle tree hash of all leaves so far.

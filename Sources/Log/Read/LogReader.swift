@@ -18,6 +18,9 @@ package struct LogReader: Sendable {
     /// The last position that can be read.
     package var end: LogPosition { endOfLog() }
 
+    /// The Merkle tree of everything before the newest segment, as that one's header names it.
+    var treeBeforeNewest: MerkleFrontier { catalog.entries.last?.header.frontier ?? MerkleFrontier() }
+
     /// Calls `body` for each record from `first` through `last` (or the end), in order, without copying.
     ///
     /// - Throws: `corrupt` when a group does not match its checksum, and whatever `body` throws.

@@ -18,16 +18,41 @@ package struct SealedSection: Sendable {
         leaf: LeafKey,
         position: LogPosition
     ) -> [UInt8] {
-        var output = reference.bytes + leaf.commitment.bytes
-        for part in parts {
-            let key = leaf.subkey(part.purpose, position: position)
-            let authenticated = SealedSection.authenticated(part.purpose, reference, position)
-            let box = AEAD.seal(part.plaintext, key: key, authenticated: authenticated)
-            output += [part.purpose.rawValue, 0, 0, 0]
-            withUnsafeBytes(of: UInt32(box.count).littleEndian) { output.append(contentsOf: $0) }
-            output += box
+        let size = parts.reduce(headSize) { $0 + partHeadSize + $1.plaintext.count + AEAD.overhead }
+        return [UInt8](unsafeUninitializedCapacity: size) { output, count in
+            let output = UnsafeMutableRawBufferPointer(output)
+            reference.encode(into: output)
+            var writer = LittleEndianWriter(output)
+            writer.write(leaf.commitment, at: KeyReference.size)
+            var offset = headSize
+            for part in parts {
+                let boxCount = part.plaintext.count + AEAD.overhead
+                writer.write(UInt32(part.purpose.rawValue), at: offset)
+                writer.write(UInt32(boxCount), at: offset + 4)
+                offset += partHeadSize
+                let box = UnsafeMutableRawBufferPointer(rebasing: output[offset..<(offset + boxCount)])
+                part.plaintext.withUnsafeBytes { plaintext in
+                    seal(plaintext, part.purpose, reference, leaf, position, into: box)
+                }
+                offset += boxCount
+            }
+            count = size
         }
-        return output
+    }
+
+    private static func seal(
+        _ plaintext: UnsafeRawBufferPointer,
+        _ purpose: SealedPurpose,
+        _ reference: KeyReference,
+        _ leaf: LeafKey,
+        _ position: LogPosition,
+        into box: UnsafeMutableRawBufferPointer
+    ) {
+        withUnsafeBytes(of: leaf.subkey(purpose, position: position)) { key in
+            withAuthenticated(purpose, reference, position) { authenticated in
+                AEAD.seal(plaintext, key: key, authenticated: authenticated, into: box)
+            }
+        }
     }
 
     /// Nil when the bytes are not a sealed section.
@@ -56,21 +81,25 @@ package struct SealedSection: Sendable {
         guard leaf.commitment == commitment, let part = boxes.first(where: { $0.purpose == purpose }) else {
             return nil
         }
-        let key = leaf.subkey(purpose, position: position)
-        let authenticated = SealedSection.authenticated(purpose, reference, position)
+        let key = leaf.subkey(purpose, position: position).bytes
+        let authenticated = SealedSection.withAuthenticated(purpose, reference, position) { [UInt8]($0) }
         return AEAD.open(part.box, key: key, authenticated: authenticated)
     }
 
     /// Binds a box to its place: moved to another record, part or key it does not open.
-    private static func authenticated(
+    private static func withAuthenticated<T>(
         _ purpose: SealedPurpose,
         _ reference: KeyReference,
-        _ position: LogPosition
-    ) -> [UInt8] {
-        var bytes = reference.bytes
-        bytes.append(purpose.rawValue)
-        withUnsafeBytes(of: position.rawValue.littleEndian) { bytes.append(contentsOf: $0) }
-        return bytes
+        _ position: LogPosition,
+        _ body: (UnsafeRawBufferPointer) -> T
+    ) -> T {
+        withUnsafeTemporaryAllocation(byteCount: KeyReference.size + 9, alignment: 8) { bytes in
+            reference.encode(into: bytes)
+            bytes[KeyReference.size] = purpose.rawValue
+            var writer = LittleEndianWriter(bytes)
+            writer.write(position.rawValue, at: KeyReference.size + 1)
+            return body(UnsafeRawBufferPointer(bytes))
+        }
     }
 }
 

@@ -31,11 +31,7 @@ struct Recovery {
         return try outcome.get()
     }
 
-    /// Files that never were the log: half made, or sealed beside an original that is still there.
     private func removeTemporaries() throws(LogError) {
-        for path in try SegmentListing(storage: storage, directory: directory).unfinished() {
-            try storage.remove(path)
-        }
         for name in try storage.list(directory) where name.hasSuffix(LogPath.temporarySuffix) {
             try storage.remove(directory + "/" + name)
         }

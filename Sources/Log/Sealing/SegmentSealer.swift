@@ -34,7 +34,10 @@ struct SegmentSealer {
             _ = try written.get()
             return nil
         }
-        let path = directory + "/" + LogPath.segment(header.number, sealed: true)
+        let sealedName = LogPath.segment(header.number, sealed: true)
+        let path = directory + "/" + sealedName
+        // From before a crash that kept the original: gone only now that the original is known to be whole.
+        if try storage.list(directory).contains(sealedName) { try storage.remove(path) }
         try storage.renameNew(temporary, to: path)
         try storage.syncDirectory(directory)
         return SegmentCatalog.Entry(header: header, path: path)

@@ -26,12 +26,14 @@ struct SegmentListing {
         return entries
     }
 
-    /// Sealed files that stand beside their original, because a crash came between making the one and removing the other.
-    func unfinished() throws(LogError) -> [String] {
-        let files = try storage.list(directory).compactMap(LogPath.segmentNumber)
-        let written = Set(files.filter { !$0.isSealed }.map(\.number))
-        return files.filter { $0.isSealed && written.contains($0.number) }.map {
-            directory + "/" + LogPath.segment($0.number, sealed: true)
+    /// The bytes of a segment, which a writer elsewhere may have sealed since it was listed.
+    func read(_ entry: SegmentCatalog.Entry) throws(LogError) -> (entry: SegmentCatalog.Entry, bytes: [UInt8]) {
+        do {
+            return (entry, try storage.readAll(entry.path, limit: SegmentHeader.sizeMax))
+        } catch {
+            let sealed = try SegmentListing.load(entry.header.number, entry.header.isSealed, directory, storage)
+            if sealed.path == entry.path { throw error }
+            return (sealed, try storage.readAll(sealed.path, limit: SegmentHeader.sizeMax))
         }
     }
 

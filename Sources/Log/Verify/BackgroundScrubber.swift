@@ -1,7 +1,7 @@
 /// Reads the whole log from the medium once per interval, on a thread of its own, so that damage is found while a backup that
 /// is whole still exists, and not on the day the record is needed.
 final class BackgroundScrubber: Sendable {
-    private let storage: any Storage
+    private let listing: SegmentListing
     private let catalog: SegmentCatalog
     private let interval: Duration
     private let durable: @Sendable () -> LogPosition
@@ -14,14 +14,14 @@ final class BackgroundScrubber: Sendable {
     ///   - isEnding: asked before each segment.
     ///   - alarm: told of every finding.
     init(
-        storage: any Storage,
+        listing: SegmentListing,
         catalog: SegmentCatalog,
         interval: Duration,
         durable: @escaping @Sendable () -> LogPosition,
         isEnding: @escaping @Sendable () -> Bool,
         alarm: @escaping @Sendable (LogError) -> Void
     ) {
-        self.storage = storage
+        self.listing = listing
         self.catalog = catalog
         self.interval = interval
         self.durable = durable
@@ -52,8 +52,7 @@ final class BackgroundScrubber: Sendable {
         do {
             for finding in try findings(entry, next, limit) { alarm(BackgroundScrubber.error(finding)) }
         } catch {
-            // It may have been sealed in between, and is read in the next pass.
-            if catalog.entries.contains(where: { $0.path == entry.path }) { alarm(error) }
+            alarm(error)
         }
     }
 
@@ -62,14 +61,13 @@ final class BackgroundScrubber: Sendable {
         _ next: SegmentCatalog.Entry?,
         _ limit: LogPosition?
     ) throws(LogError) -> [LogVerifier.Finding] {
-        let file = try storage.open(entry.path, .read)
         // What the medium holds is of interest, not what the cache remembers.
-        file.releaseCache()
-        let bytes = try storage.readAll(entry.path, limit: SegmentHeader.sizeMax)
+        try? listing.storage.open(entry.path, .read).releaseCache()
+        let (read, bytes) = try listing.read(entry)
         let header = bytes.withUnsafeBytes { SegmentHeader($0) }
-        var state = VerifierState(from: entry.header)
-        if header != entry.header { state.find(entry.header, 0, nil, "the header is damaged") }
-        state.check(entry.header, next: next?.header, limit: limit, bytes)
+        var state = VerifierState(from: read.header)
+        if header != read.header { state.find(read.header, 0, nil, "the header is damaged") }
+        state.check(read.header, next: next?.header, limit: limit, bytes)
         if let next { state.begin(next.header) }
         return state.report.findings
     }

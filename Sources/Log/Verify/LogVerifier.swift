@@ -52,14 +52,15 @@ package struct LogVerifier {
         visit: @escaping (RecordView) -> Void = { _ in }
     ) throws(LogError) -> Report {
         var state = VerifierState(checkpoints, visit)
-        let entries = try SegmentListing(storage: storage, directory: directory).load()
+        let listing = SegmentListing(storage: storage, directory: directory)
+        let entries = try listing.load()
         for (index, entry) in entries.enumerated() {
             progress(index, entries.count)
             let next = index + 1 < entries.count ? entries[index + 1].header : nil
             if let next, next.base == entry.header.base, !entry.header.isSealed { continue }
-            state.begin(entry.header)
-            let bytes = try storage.readAll(entry.path, limit: SegmentHeader.sizeMax)
-            state.check(entry.header, next: next, limit: limit, bytes)
+            let (read, bytes) = try listing.read(entry)
+            state.begin(read.header)
+            state.check(read.header, next: next, limit: limit, bytes)
         }
         return state.finish(entries.last?.header)
     }

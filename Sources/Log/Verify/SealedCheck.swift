@@ -11,6 +11,8 @@ struct SealedCheck {
     private var link: Digest?
     private var lastTime: UInt64 = 0
     private var packs: [PackEntry] = []
+    /// Where a pack begins that cannot be read; then the end of the file cannot be compared with its packs.
+    private var damagedAt: Int?
     private let buffer = UnpackBuffer()
 
     init(_ header: SegmentHeader, next: SegmentHeader?) {
@@ -30,11 +32,11 @@ struct SealedCheck {
             state.find(header, max(0, bytes.count - SealedFooter.size), nil, "footer or table are damaged")
         }
         let end = checkPacks(bytes, footer, &state)
-        if expected <= owed { skip(to: owed.next, end, "no pack follows", &state) }
+        if expected <= owed { skip(to: owed.next, damagedAt ?? end, "no pack follows", &state) }
         if let next, let link, link != next.link {
             state.find(header, end, nil, "segment \(next.number) does not link to the last group of this one")
         }
-        if let footer { check(footer, bytes, end, &state) }
+        if let footer, damagedAt == nil { check(footer, bytes, end, &state) }
     }
 
     /// Returns where the last pack ends.
@@ -48,14 +50,16 @@ struct SealedCheck {
         var offset = Block.size
         while offset < end, expected <= owed {
             if let pack = PackHeader(bytes, at: offset, before: end), pack.first >= expected, pack.last <= owed {
-                if pack.first > expected { skip(to: pack.first, offset, "the pack before is damaged", &state) }
+                if pack.first > expected {
+                    skip(to: pack.first, damagedAt ?? offset, "the header of a pack is damaged", &state)
+                }
                 check(pack, bytes, &state)
                 offset += pack.wholeCount
-            } else if let further = footer?.packOffset(after: offset, bytes) {
-                offset = further
-            } else {
-                return offset
+                continue
             }
+            damagedAt = offset
+            guard let further = footer?.packOffset(after: offset, bytes) else { return offset }
+            offset = further
         }
         return offset
     }
@@ -128,7 +132,7 @@ struct SealedCheck {
         if footer.packCount != packs.count || packs.enumerated().contains(where: { PackEntry(table, $0) != $1 }) {
             state.find(header, footer.tableOffset, nil, "the table does not name the packs of the file")
         }
-        if footer.tableOffset != end || footer.last != owed || footer.lastTime != lastTime {
+        if footer.tableOffset != end || footer.last != owed || (link != nil && footer.lastTime != lastTime) {
             state.find(header, bytes.count - SealedFooter.size, nil, "the footer does not name where the records end")
         }
         let rest = bytes[footer.table.upperBound..<(bytes.count - SealedFooter.size)]

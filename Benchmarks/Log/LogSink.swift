@@ -1,0 +1,64 @@
+import Glibc
+import Log
+import Synchronization
+
+/// Where producers put batches; returns when the batch is durable.
+protocol Sink: Sendable {
+    func store(_ count: Int) async throws
+}
+
+/// The log with everything on: each record has a key of its own, a sealed body, CRC and its place in the tree, and is 512
+/// bytes long.
+final class LogSink: Sink {
+    private let log: EventLog
+    private let keys: KeyStore
+    /// Sealing needs the position, so whoever appends holds this meanwhile; the gateway's ledger does the same.
+    private let order = Mutex(())
+    private let payload = [UInt8](repeating: 7, count: 64)
+    /// 96 + 64 + head 56 + box 8 + nonce and tag 28 + this = 512.
+    private let body = [UInt8](repeating: 65, count: 260)
+
+    init(_ directory: String) throws {
+        mkdir(directory, 0o700)
+        log = try EventLog.open(directory: directory + "/log")
+        keys = try KeyStore.open(
+            directory: directory + "/log",
+            root: KeyFile.root(path: directory + "/root.key"),
+            logIsEmpty: true,
+            storage: PosixStorage()
+        )
+    }
+
+    func store(_ count: Int) async throws {
+        while true {
+            do throws(LogError) {
+                let appended = order.withLock { _ in
+                    Result { () throws(LogError) -> LogPosition in try append(count) }
+                }
+                return try await log.waitUntilDurable(try appended.get())
+            } catch {
+                guard error.code == .overloaded else { throw error }
+            }
+            try await Task.sleep(for: .milliseconds(1))
+        }
+    }
+
+    private func append(_ count: Int) throws(LogError) -> LogPosition {
+        let first = log.next
+        var drafts: [RecordDraft] = []
+        drafts.reserveCapacity(count)
+        for index in 0..<UInt64(count) {
+            let (reference, leaf) = keys.issue(client: LogPosition(1), .message)
+            let sealed = SealedSection.seal(
+                [(.content, body)],
+                reference: reference,
+                leaf: leaf,
+                position: LogPosition(first.rawValue + index)
+            )
+            drafts.append(RecordDraft(type: 1, client: LogPosition(1), payload: payload, sealed: sealed))
+        }
+        return try log.append(drafts, expecting: first)
+    }
+
+    func close() { log.close() }
+}
