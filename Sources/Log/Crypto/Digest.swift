@@ -26,6 +26,19 @@ package struct Digest: Equatable, Hashable, Sendable {
         )
     }
 
+    /// The state of SHA-256, which is written with the highest byte of each word first.
+    init(bigEndian words: (UInt32, UInt32, UInt32, UInt32, UInt32, UInt32, UInt32, UInt32)) {
+        func pair(_ first: UInt32, _ second: UInt32) -> UInt64 {
+            UInt64(littleEndian: UInt64(first.byteSwapped) | UInt64(second.byteSwapped) << 32)
+        }
+        self.init(
+            word0: pair(words.0, words.1),
+            word1: pair(words.2, words.3),
+            word2: pair(words.4, words.5),
+            word3: pair(words.6, words.7)
+        )
+    }
+
     package init?(_ bytes: [UInt8]) {
         guard bytes.count == Digest.size else { return nil }
         self = bytes.withUnsafeBytes { Digest($0) }

@@ -40,18 +40,7 @@ package struct MerkleFrontier: Sendable, Equatable {
         return root
     }
 
-    static func leaf(_ entry: Digest) -> Digest {
-        var hash = SHA256Stream()
-        hash.update(byte: 0)
-        hash.update(entry)
-        return hash.finish()
-    }
+    static func leaf(_ entry: Digest) -> Digest { SHA256Stream.tree(0, entry) }
 
-    static func node(_ left: Digest, _ right: Digest) -> Digest {
-        var hash = SHA256Stream()
-        hash.update(byte: 1)
-        hash.update(left)
-        hash.update(right)
-        return hash.finish()
-    }
+    static func node(_ left: Digest, _ right: Digest) -> Digest { SHA256Stream.tree(1, left, right) }
 }

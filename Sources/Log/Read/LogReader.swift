@@ -43,7 +43,7 @@ package struct LogReader: Sendable {
         _ body: (RecordView) throws -> Void
     ) throws {
         var position = max(first, LogPosition(1))
-        let buffer = UnpackBuffer()
+        let buffer = ReusedBuffer()
         while position <= through {
             guard let (segment, end) = try catalog.segment(holding: position) else { throw damaged(position) }
             // What the next file took over may still stand here, if a crash kept this one from being cut.
@@ -87,7 +87,7 @@ package struct LogReader: Sendable {
         _ segment: SealedSegment,
         from first: LogPosition,
         through: LogPosition,
-        _ buffer: UnpackBuffer,
+        _ buffer: ReusedBuffer,
         _ body: (RecordView) throws -> Void
     ) throws -> LogPosition {
         guard let start = segment.pack(of: first) else { throw damaged(first, segment.header) }
@@ -160,7 +160,7 @@ package struct LogReader: Sendable {
     private func find(_ position: LogPosition, in segment: SealedSegment) throws(LogError) -> StoredRecord? {
         guard let index = segment.pack(of: position) else { return nil }
         // The records are copied before the buffer goes.
-        let buffer = UnpackBuffer()
+        let buffer = ReusedBuffer()
         var walk = PackWalk(try segment.unpack(index, into: buffer))
         return withExtendedLifetime(buffer) {
             while true {

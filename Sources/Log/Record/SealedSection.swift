@@ -59,21 +59,35 @@ package struct SealedSection: Sendable {
     package init?(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count >= SealedSection.headSize, let reference = KeyReference(bytes) else { return nil }
         var boxes: [(SealedPurpose, [UInt8])] = []
-        var offset = SealedSection.headSize
-        while offset < bytes.count {
-            guard bytes.count - offset >= SealedSection.partHeadSize,
-                bytes[offset + 1] | bytes[offset + 2] | bytes[offset + 3] == 0,
-                let purpose = SealedPurpose(rawValue: bytes[offset])
-            else { return nil }
-            let length = Int(UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + 4, as: UInt32.self)))
-            offset += SealedSection.partHeadSize
-            guard length <= bytes.count - offset else { return nil }
-            boxes.append((purpose, [UInt8](bytes[offset..<(offset + length)])))
-            offset += length
-        }
+        guard SealedSection.forEachBox(bytes, { boxes.append(($0, [UInt8](bytes[$1]))) }) else { return nil }
         self.reference = reference
         self.commitment = Digest(bytes, at: KeyReference.size)
         self.boxes = boxes
+    }
+
+    /// Whether the bytes are a sealed section, without copying them.
+    static func isOne(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        bytes.count >= headSize && KeyReference(bytes) != nil && forEachBox(bytes) { _, _ in }
+    }
+
+    /// False when the boxes are not well-formed or known.
+    private static func forEachBox(
+        _ bytes: UnsafeRawBufferPointer,
+        _ body: (SealedPurpose, Range<Int>) -> Void
+    ) -> Bool {
+        var offset = headSize
+        while offset < bytes.count {
+            guard bytes.count - offset >= partHeadSize,
+                bytes[offset + 1] | bytes[offset + 2] | bytes[offset + 3] == 0,
+                let purpose = SealedPurpose(rawValue: bytes[offset])
+            else { return false }
+            let length = Int(UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + 4, as: UInt32.self)))
+            offset += partHeadSize
+            guard length <= bytes.count - offset else { return false }
+            body(purpose, offset..<(offset + length))
+            offset += length
+        }
+        return true
     }
 
     /// The plaintext of one part, or nil when it is absent or does not open under `leaf`.

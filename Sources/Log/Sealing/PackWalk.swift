@@ -10,7 +10,7 @@ struct UnpackedPack {
     static func unpack(
         _ header: PackHeader,
         of file: UnsafeRawBufferPointer,
-        into buffer: UnpackBuffer
+        into buffer: ReusedBuffer
     ) -> (pack: UnpackedPack?, reason: String) {
         let stored = UnsafeRawBufferPointer(rebasing: file[header.envelopes])
         let sealed = UnsafeRawBufferPointer(rebasing: file[header.sealed])
@@ -26,21 +26,6 @@ struct UnpackedPack {
         let memory = buffer.reserve(header.envelopeCount)
         guard LZ4.decompress(stored, into: memory) else { return (nil, "the envelopes do not unpack") }
         return (UnpackedPack(header: header, envelopes: UnsafeRawBufferPointer(memory), sealed: sealed), "")
-    }
-}
-
-/// Memory for one unpacked pack after the other.
-final class UnpackBuffer {
-    private var memory = UnsafeMutableRawBufferPointer(start: nil, count: 0)
-
-    deinit { memory.deallocate() }
-
-    func reserve(_ count: Int) -> UnsafeMutableRawBufferPointer {
-        if count > memory.count {
-            memory.deallocate()
-            memory = .allocate(byteCount: count, alignment: 64)
-        }
-        return UnsafeMutableRawBufferPointer(rebasing: memory[..<count])
     }
 }
 

@@ -4,7 +4,7 @@ import Glibc
 struct SealedComparison {
     private let file: UnsafeRawBufferPointer
     private let footer: SealedFooter
-    private let buffer = UnpackBuffer()
+    private let buffer = ReusedBuffer()
     private var nextPack = 0
     private var walk: PackWalk?
     private var problem: String?

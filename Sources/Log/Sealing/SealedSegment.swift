@@ -49,7 +49,7 @@ final class SealedSegment: Sendable {
     }
 
     /// Unpacks a pack. Its records are valid as long as the segment and the buffer are, and the buffer is not used again.
-    func unpack(_ index: Int, into buffer: UnpackBuffer) throws(LogError) -> UnpackedPack {
+    func unpack(_ index: Int, into buffer: ReusedBuffer) throws(LogError) -> UnpackedPack {
         let entry = PackEntry(table, index)
         guard let header = PackHeader(region.bytes, at: entry.offset, before: footer.tableOffset),
             PackEntry(header) == entry

@@ -16,17 +16,17 @@ struct SegmentSealer {
     /// - Returns: the sealed segment; the original still exists beside it. Nil when the work was canceled.
     /// - Throws: `corrupt` when the original is damaged, which then stays as it is; `diskFull` or `inputOutput`.
     func seal(_ entry: SegmentCatalog.Entry, end: LogPosition) throws(LogError) -> SegmentCatalog.Entry? {
-        let original = try storage.readAll(entry.path, limit: SegmentHeader.sizeMax)
+        let buffer = ReusedBuffer()
+        defer { withExtendedLifetime(buffer) {} }
+        let original = try storage.readAll(entry.path, into: buffer, limit: SegmentHeader.sizeMax)
         let name = "sealing-\(entry.header.number)" + LogPath.temporarySuffix
         let temporary = directory + "/" + name
         if try storage.list(directory).contains(name) { try storage.remove(temporary) }
         let groups = OwnedGroups(entry.header, end: end)
-        let written = original.withUnsafeBytes { bytes in
-            Result { () throws(LogError) -> SegmentHeader? in
-                guard let header = try write(groups, bytes, to: temporary) else { return nil }
-                try compare(header, temporary, with: groups, bytes)
-                return header
-            }
+        let written = Result { () throws(LogError) -> SegmentHeader? in
+            guard let header = try write(groups, original, to: temporary) else { return nil }
+            try compare(header, temporary, with: groups, original)
+            return header
         }
         guard case .success(let header?) = written else {
             // A file that is no segment is of no use to anyone.
@@ -79,18 +79,18 @@ struct SegmentSealer {
         with groups: OwnedGroups,
         _ original: UnsafeRawBufferPointer
     ) throws(LogError) {
-        let written = try storage.readAll(path, limit: SegmentHeader.sizeMax)
-        let difference = written.withUnsafeBytes { bytes in
-            Result { () throws(LogError) -> String? in
-                guard SegmentHeader(bytes) == header, bytes.count == header.size, let footer = SealedFooter(bytes),
-                    footer.last.next == groups.end
-                else { return "header or footer are not what was written" }
-                var comparison = SealedComparison(bytes, footer)
-                var groups = groups
-                return try comparison.difference(from: &groups, in: original)
-            }
+        let buffer = ReusedBuffer()
+        defer { withExtendedLifetime(buffer) {} }
+        let bytes = try storage.readAll(path, into: buffer, limit: SegmentHeader.sizeMax)
+        var difference: String? = "header or footer are not what was written"
+        if SegmentHeader(bytes) == header, bytes.count == header.size, let footer = SealedFooter(bytes),
+            footer.last.next == groups.end
+        {
+            var comparison = SealedComparison(bytes, footer)
+            var groups = groups
+            difference = try comparison.difference(from: &groups, in: original)
         }
-        if let difference = try difference.get() {
+        if let difference {
             throw LogError(.inputOutput, "sealing segment \(header.number) was given up: \(difference)")
         }
     }

@@ -26,14 +26,18 @@ struct SegmentListing {
         return entries
     }
 
-    /// The bytes of a segment, which a writer elsewhere may have sealed since it was listed.
-    func read(_ entry: SegmentCatalog.Entry) throws(LogError) -> (entry: SegmentCatalog.Entry, bytes: [UInt8]) {
+    /// The bytes of a segment, which a writer elsewhere may have sealed since it was listed; valid until `buffer` is used
+    /// again.
+    func read(
+        _ entry: SegmentCatalog.Entry,
+        into buffer: ReusedBuffer
+    ) throws(LogError) -> (entry: SegmentCatalog.Entry, bytes: UnsafeRawBufferPointer) {
         do {
-            return (entry, try storage.readAll(entry.path, limit: SegmentHeader.sizeMax))
+            return (entry, try storage.readAll(entry.path, into: buffer, limit: SegmentHeader.sizeMax))
         } catch {
             let sealed = try SegmentListing.load(entry.header.number, entry.header.isSealed, directory, storage)
             if sealed.path == entry.path { throw error }
-            return (sealed, try storage.readAll(sealed.path, limit: SegmentHeader.sizeMax))
+            return (sealed, try storage.readAll(sealed.path, into: buffer, limit: SegmentHeader.sizeMax))
         }
     }
 

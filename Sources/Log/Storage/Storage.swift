@@ -54,19 +54,21 @@ extension Storage {
     }
 
     package func readAll(_ path: String, limit: Int = 1 << 30) throws(LogError) -> [UInt8] {
+        let buffer = ReusedBuffer()
+        defer { withExtendedLifetime(buffer) {} }
+        return [UInt8](try readAll(path, into: buffer, limit: limit))
+    }
+
+    /// The bytes of a whole file, valid until `buffer` is used again or goes; the caller keeps it.
+    func readAll(_ path: String, into buffer: ReusedBuffer, limit: Int) throws(LogError) -> UnsafeRawBufferPointer {
         let file = try open(path, .read)
         let size = try file.size
         guard size <= limit else {
             throw LogError(.inputOutput, "\(path) has \(size) bytes, more than the \(limit) that can be right")
         }
-        var bytes = [UInt8](repeating: 0, count: size)
-        var result: Result<Int, LogError> = .success(0)
-        bytes.withUnsafeMutableBytes { buffer in
-            result = Result { () throws(LogError) -> Int in try file.read(into: buffer, at: 0) }
-        }
-        let count = try result.get()
-        bytes.removeLast(size - count)
-        return bytes
+        let memory = buffer.reserve(size)
+        let count = try file.read(into: memory, at: 0)
+        return UnsafeRawBufferPointer(rebasing: memory[..<count])
     }
 
     /// Replaces a small file so that a crash leaves the old or the new content, never a mixture.
@@ -82,6 +84,21 @@ extension Storage {
         try file.sync()
         try rename(temporary, to: path)
         try syncDirectory(directory)
+    }
+}
+
+/// Memory for one file or pack after the other: fresh memory for each segment would cost as much as checking it.
+final class ReusedBuffer {
+    private var memory = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+
+    deinit { memory.deallocate() }
+
+    func reserve(_ count: Int) -> UnsafeMutableRawBufferPointer {
+        if count > memory.count {
+            memory.deallocate()
+            memory = .allocate(byteCount: count, alignment: 4096)
+        }
+        return UnsafeMutableRawBufferPointer(rebasing: memory[..<count])
     }
 }
 

@@ -63,10 +63,11 @@ final class BackgroundScrubber: Sendable {
     ) throws(LogError) -> [LogVerifier.Finding] {
         // What the medium holds is of interest, not what the cache remembers.
         try? listing.storage.open(entry.path, .read).releaseCache()
-        let (read, bytes) = try listing.read(entry)
-        let header = bytes.withUnsafeBytes { SegmentHeader($0) }
+        let buffer = ReusedBuffer()
+        defer { withExtendedLifetime(buffer) {} }
+        let (read, bytes) = try listing.read(entry, into: buffer)
         var state = VerifierState(from: read.header)
-        if header != read.header { state.find(read.header, 0, nil, "the header is damaged") }
+        if SegmentHeader(bytes) != read.header { state.find(read.header, 0, nil, "the header is damaged") }
         state.check(read.header, next: next?.header, limit: limit, bytes)
         if let next { state.begin(next.header) }
         return state.report.findings

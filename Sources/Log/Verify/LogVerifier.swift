@@ -54,11 +54,13 @@ package struct LogVerifier {
         var state = VerifierState(checkpoints, visit)
         let listing = SegmentListing(storage: storage, directory: directory)
         let entries = try listing.load()
+        let buffer = ReusedBuffer()
+        defer { withExtendedLifetime(buffer) {} }
         for (index, entry) in entries.enumerated() {
             progress(index, entries.count)
             let next = index + 1 < entries.count ? entries[index + 1].header : nil
             if let next, next.base == entry.header.base, !entry.header.isSealed { continue }
-            let (read, bytes) = try listing.read(entry)
+            let (read, bytes) = try listing.read(entry, into: buffer)
             state.begin(read.header)
             state.check(read.header, next: next, limit: limit, bytes)
         }

@@ -13,7 +13,7 @@ struct SealedCheck {
     private var packs: [PackEntry] = []
     /// Where a pack begins that cannot be read; then the end of the file cannot be compared with its packs.
     private var damagedAt: Int?
-    private let buffer = UnpackBuffer()
+    private let buffer = ReusedBuffer()
 
     init(_ header: SegmentHeader, next: SegmentHeader?) {
         self.header = header

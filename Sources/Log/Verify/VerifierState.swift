@@ -25,14 +25,17 @@ struct VerifierState {
     /// - Parameters:
     ///   - next: the header of the segment that follows, if one does.
     ///   - limit: check no further than this position, because a writer is at work beyond it.
-    mutating func check(_ header: SegmentHeader, next: SegmentHeader?, limit: LogPosition?, _ bytes: [UInt8]) {
-        bytes.withUnsafeBytes { buffer in
-            if header.isSealed {
-                var check = SealedCheck(header, next: next)
-                check.run(buffer, into: &self)
-            } else {
-                WrittenCheck(header, next: next, limit: limit).run(buffer, into: &self)
-            }
+    mutating func check(
+        _ header: SegmentHeader,
+        next: SegmentHeader?,
+        limit: LogPosition?,
+        _ bytes: UnsafeRawBufferPointer
+    ) {
+        if header.isSealed {
+            var check = SealedCheck(header, next: next)
+            check.run(bytes, into: &self)
+        } else {
+            WrittenCheck(header, next: next, limit: limit).run(bytes, into: &self)
         }
         report.segments += 1
         report.bytes += bytes.count
@@ -68,7 +71,7 @@ struct VerifierState {
         if record.position == group.first, record.time != group.firstTime {
             return "the group names another time for it"
         }
-        if !record.sealed.isEmpty, SealedSection(record.sealed) == nil { return "the sealed section is not one" }
+        if !record.sealed.isEmpty, !SealedSection.isOne(record.sealed) { return "the sealed section is not one" }
         return nil
     }
 
