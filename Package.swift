@@ -10,6 +10,20 @@ let settings: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
 ]
 
+/// libFuzzer brings its own `main`, so its target exists only for who asks (`Tests/Fuzz`).
+let fuzzing: [Target] =
+    Context.environment["WAYBILL_FUZZ"] == nil
+    ? []
+    : [
+        .executableTarget(
+            name: "fuzz",
+            dependencies: ["Log", "Projections", "TestSupport"],
+            path: "Tests/Fuzz",
+            swiftSettings: settings + [.unsafeFlags(["-parse-as-library"])],
+            linkerSettings: [.unsafeFlags(["-sanitize=fuzzer"])]
+        )
+    ]
+
 let package = Package(
     name: "waybill",
     platforms: [.macOS(.v15)],
@@ -113,5 +127,5 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
-    ]
+    ] + fuzzing
 )

@@ -1,6 +1,5 @@
 import Glibc
 import Log
-import Synchronization
 
 /// Where producers put batches; returns when the batch is durable.
 protocol Sink: Sendable {
@@ -12,8 +11,13 @@ protocol Sink: Sendable {
 final class LogSink: Sink {
     private let log: EventLog
     private let keys: KeyStore
-    /// Sealing needs the position, so whoever appends holds this meanwhile; the gateway's ledger does the same.
-    private let order = Mutex(())
+    /// Sealing needs the position, so one seals and appends at a time, as in the gateway's ledger.
+    private let order = Order()
+
+    private actor Order {
+        func run(_ body: @Sendable () throws(LogError) -> LogPosition) throws(LogError) -> LogPosition { try body() }
+    }
+
     private let payload = [UInt8](repeating: 7, count: 64)
     /// 96 + 64 + head 56 + box 8 + nonce and tag 28 + this = 512.
     private let body = [UInt8](repeating: 65, count: 260)
@@ -32,10 +36,8 @@ final class LogSink: Sink {
     func store(_ count: Int) async throws {
         while true {
             do throws(LogError) {
-                let appended = order.withLock { _ in
-                    Result { () throws(LogError) -> LogPosition in try append(count) }
-                }
-                return try await log.waitUntilDurable(try appended.get())
+                let last = try await order.run { [self] () throws(LogError) in try append(count) }
+                return try await log.waitUntilDurable(last)
             } catch {
                 guard error.code == .overloaded else { throw error }
             }

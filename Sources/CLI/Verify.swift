@@ -32,28 +32,31 @@ struct Verify: ParsableCommand {
                 visit: { keys.note($0) }
             )
         }
-        if case .failure(let error) = result, error.code == .corrupt {
-            Output.line(json ? Verify.describe(failure: error) : "FINDING \(error.message)")
-            throw ExitCode(1)
-        }
         let report = try result.get()
         Output.progress("")
-        if report.segments == 0 { throw LogError(.notFound, "there is no log in \(data); check --data") }
-        if json { Output.line(Verify.describe(report)) } else { Verify.print(report) }
-        try past.checkSignatures(keys)
-        let broken = invariants && report.findings.isEmpty ? try checkInvariants() : 0
-        if !report.findings.isEmpty || broken > 0 { throw ExitCode(1) }
+        if report.segments == 0, report.findings.isEmpty {
+            throw LogError(.notFound, "there is no log in \(data); check --data")
+        }
+        var problems = past.unsigned(keys)
+        if invariants, report.findings.isEmpty { problems += try violations() }
+        if json { Output.line(Verify.describe(report, problems)) } else { Verify.print(report, problems) }
+        if !report.findings.isEmpty || !problems.isEmpty { throw ExitCode(1) }
     }
 
-    private func checkInvariants() throws -> Int {
+    /// A finding that belongs to no place in a file.
+    fileprivate struct Problem {
+        var position: UInt64?
+        let text: String
+    }
+
+    private func violations() throws -> [Problem] {
         let log = try ReadOnlyLog(directory: data)
         var check = InvariantCheck()
         try log.reader.scan(from: LogPosition(1)) { check.apply($0) }
-        for violation in check.violations { Output.line("FINDING position \(violation.position): \(violation.rule)") }
-        return check.violations.count
+        return check.violations.map { Problem(position: $0.position.rawValue, text: $0.rule) }
     }
 
-    private static func print(_ report: LogVerifier.Report) {
+    private static func print(_ report: LogVerifier.Report, _ problems: [Problem]) {
         for finding in report.findings {
             let positions = finding.positions.map { ", positions \($0.lowerBound) to \($0.upperBound)" } ?? ""
             Output.line(
@@ -61,12 +64,15 @@ struct Verify: ParsableCommand {
                     + finding.problem
             )
         }
+        for problem in problems {
+            Output.line("FINDING " + (problem.position.map { "position \($0): " } ?? "") + problem.text)
+        }
         if report.unjudgedTailBytes > 0 {
             Output.line(
                 "note: \(report.unjudgedTailBytes) bytes of an unfinished write follow; the next start judges them"
             )
         }
-        let state = report.findings.isEmpty ? "ok" : "damaged"
+        let state = report.findings.isEmpty && problems.isEmpty ? "ok" : "damaged"
         // Behind damage the tree is taken from what the next segment claims, so that its root is nothing to rely on.
         let root = report.findings.isEmpty ? ", root \(Hex.encode(report.root.bytes))" : ""
         Output.line(
@@ -74,21 +80,9 @@ struct Verify: ParsableCommand {
         )
     }
 
-    private static func describe(failure: LogError) -> String {
-        String(
-            decoding: JSONWriter.object { json in
-                json.bool("ok", false)
-                json.array("findings") { json in
-                    json.element { json in json.object { $0.string("problem", failure.message) } }
-                }
-            },
-            as: UTF8.self
-        )
-    }
-
-    private static func describe(_ report: LogVerifier.Report) -> String {
+    private static func describe(_ report: LogVerifier.Report, _ problems: [Problem]) -> String {
         let bytes = JSONWriter.object { json in
-            json.bool("ok", report.findings.isEmpty)
+            json.bool("ok", report.findings.isEmpty && problems.isEmpty)
             json.number("records", report.records)
             json.number("segments", report.segments)
             json.number("bytes", report.bytes)
@@ -103,6 +97,15 @@ struct Verify: ParsableCommand {
                             json.number("first_position", finding.positions?.lowerBound)
                             json.number("last_position", finding.positions?.upperBound)
                             json.string("problem", finding.problem)
+                        }
+                    }
+                }
+                for problem in problems {
+                    json.element { json in
+                        json.object { json in
+                            json.number("first_position", problem.position)
+                            json.number("last_position", problem.position)
+                            json.string("problem", problem.text)
                         }
                     }
                 }
@@ -138,14 +141,14 @@ private struct PastCheckpoints {
         }
     }
 
-    /// By the key given, or else by any key that the history says it signed with. A damaged log may not say; then only the
-    /// roots were compared.
-    func checkSignatures(_ history: SigningKeys) throws {
+    /// Those not signed by the key given, or else by any key that the history says it signed with. A damaged log may not
+    /// say; then only the roots were compared.
+    func unsigned(_ history: SigningKeys) -> [Verify.Problem] {
         let keys = verifierKey.map { [$0] } ?? history.texts.compactMap { VerifierKey($0) }
-        if keys.isEmpty { return }
-        for (name, note, _) in notes where !keys.contains(where: note.isSigned) {
-            let names = keys.map(\.description).joined(separator: ", ")
-            throw LogError(.corrupt, "\(name) is not signed by \(names); give the key that signed it with --vkey")
+        if keys.isEmpty { return [] }
+        let names = keys.map(\.description).joined(separator: ", ")
+        return notes.filter { note in !keys.contains(where: note.note.isSigned) }.map {
+            Verify.Problem(text: "\($0.name) is not signed by \(names); give the key that signed it with --vkey")
         }
     }
 }

@@ -118,6 +118,8 @@ uint32_t waybill_crc32c(uint32_t crc, const void *bytes, size_t length) {
     return has_hardware() ? crc32c_hardware(crc, bytes, length) : waybill_crc32c_portable(crc, bytes, length);
 }
 
+const int waybill_direct = O_DIRECT;
+
 int waybill_open(const char *path, int flags, unsigned int mode) { return open(path, flags, mode); }
 
 static struct flock whole_file(void) {

@@ -41,7 +41,7 @@ package struct GatewayRouter: Sendable {
         if !configuration.publicTiles {
             audit.add(middleware: TokenAuthentication(ledger: ledger, roles: [.operator, .auditor]))
         }
-        AuditRoutes(checkpointer: checkpointer).add(to: audit)
+        AuditRoutes(checkpointer: checkpointer, isPublic: configuration.publicTiles).add(to: audit)
         return router
     }
 }

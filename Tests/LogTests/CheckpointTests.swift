@@ -97,6 +97,21 @@ import Testing
         #expect(!changed.isSigned(by: signer.verifierKey))
     }
 
+    /// The key and note of the examples in the documentation of Go's golang.org/x/mod/sumdb/note.
+    @Test func notesAreThoseOfTheReference() throws {
+        let seed = try #require(Hex.decode("810a1402d5146c8d84f2443330f54080ebf98ee17d9c74f6252fc5d5c7283173"))
+        let signer = try #require(NoteSigner(name: "PeterNeumann", seed: seed))
+        let key = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
+        #expect(signer.verifierKey.description == key)
+        #expect(VerifierKey(key) == signer.verifierKey)
+        let text =
+            "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n"
+        let signature =
+            "— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n"
+        #expect(signer.sign(text).encoded == text + "\n" + signature)
+        #expect(VerifierKey("sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8") != nil)
+    }
+
     @Test func linesOfOtherSignersAreKept() throws {
         let (log, witness) = (try signer(), try signer("witness.example", 9))
         let both = SignedNote(text: "t\n", signatures: log.sign("t\n").signatures + witness.sign("t\n").signatures)

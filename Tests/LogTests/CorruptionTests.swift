@@ -135,6 +135,45 @@ import Testing
         return sample
     }
 
+    /// An older file may have been cut, but nothing makes one longer.
+    @Test(arguments: [1, 4096, 100_000]) func anOlderSegmentThatGrewIsFound(_ count: Int) async throws {
+        let sample = try await Self.severalSegments()
+        let path = try sample.segments[1]
+        let size = try sample.storage.bytes(of: path).count
+        let file = try sample.storage.open(path, .readWrite)
+        try file.writeAll([UInt8](repeating: 0, count: count), at: max(size, 1 << 20))
+        #expect(try sample.verify().findings.contains { path.hasSuffix($0.file) })
+    }
+
+    @Test(arguments: ["zeroed", "stale", "swapped"]) func lostSectorsOfOlderSegmentsAreFound(
+        _ kind: String
+    ) async throws {
+        let sample = try await Self.severalSegments()
+        for path in try sample.segments.dropLast() {
+            let groups = try sample.blocks(in: path).filter { $0.frame > 0 }
+            for group in groups.prefix(3) {
+                let damaged = sample.copy()
+                let bytes = try sample.storage.bytes(of: path)
+                let sector = group.offset + 512 * (group.frame / 1024)
+                let other = try #require(groups.last { $0.offset != group.offset })
+                let replacement: [UInt8] =
+                    switch kind {
+                    case "zeroed": [UInt8](repeating: 0, count: 512)
+                    case "stale": Array(bytes[(other.offset + 512)..<(other.offset + 1024)])
+                    default: Array(bytes[other.offset..<(other.offset + 512)])
+                    }
+                let place = kind == "swapped" ? group.offset : sector
+                damaged.storage.damage(path, at: place) { target in
+                    UnsafeMutableRawBufferPointer(rebasing: target[..<512]).copyBytes(from: replacement)
+                }
+                #expect(
+                    try damaged.verify().findings.contains { path.hasSuffix($0.file) },
+                    "\(kind) at \(place) of \(path)"
+                )
+            }
+        }
+    }
+
     @Test func damageToOlderSegmentsIsFound() async throws {
         let sample = try await Self.severalSegments()
         var generator = SeededGenerator(seed: 8)
@@ -251,7 +290,20 @@ import Testing
         let sample = try await Self.severalSegments()
         try sample.storage.remove(try sample.segments[index])
         #expect(throws: LogError(.corrupt, "")) { try sample.open().close() }
-        #expect(throws: LogError(.corrupt, "")) { try sample.verify() }
+        #expect(try sample.verify().findings.contains { $0.problem.contains("are missing") })
+    }
+
+    /// A header that cannot be read does not keep `verify` from the other segments.
+    @Test func otherSegmentsAreCheckedBehindADamagedHeader() async throws {
+        let sample = try await Self.severalSegments()
+        let paths = try sample.segments
+        sample.flip(paths[1], at: 20)
+        let last = try #require(try sample.blocks(in: paths[3]).first)
+        sample.flip(last.path, at: last.offset + 300)
+        let findings = try sample.verify().findings
+        #expect(findings.contains { paths[1].hasSuffix($0.file) && $0.problem.contains("header") })
+        #expect(findings.contains { paths[3].hasSuffix($0.file) && $0.offset == last.offset })
+        #expect(!findings.contains { paths[0].hasSuffix($0.file) || paths[2].hasSuffix($0.file) })
     }
 
     @Test func aForeignSegmentIsRefused() async throws {

@@ -73,6 +73,26 @@ import Testing
         #expect(alarms.all.isEmpty, "\(alarms.all)")
     }
 
+    /// What was the newest segment when a wait began has been followed by others and sealed when it ends.
+    @Test func aLogThatMovesOnDuringTheWaitRaisesNoAlarm() async throws {
+        let storage = SimulatedStorage(directory: "/log")
+        var configuration = LogConfiguration.small()
+        configuration.sealing = true
+        configuration.scrubInterval = .milliseconds(600)
+        let alarms = Alarms()
+        let log = try EventLog.open(
+            directory: "/log",
+            configuration: configuration,
+            storage: storage,
+            alarm: { alarms.add($0) }
+        )
+        for number in 0..<60 { try await log.appendDurably([.plain(number, count: 60_000)]) }
+        try SealingSample(storage: storage, ledger: CrashLedger()).waitUntilSealed()
+        try await Task.sleep(for: .seconds(2))
+        log.close()
+        #expect(alarms.all.isEmpty, "\(alarms.all)")
+    }
+
     @Test func aReadThatMeetsDamageRaisesAnAlarm() async throws {
         let sample = try await SealingSample.make(seed: 33)
         let path = try #require(try sample.storage.segments(in: "/log").first)

@@ -190,9 +190,54 @@ import Testing
         defer { log.close() }
         for _ in 0..<4000 where alarms.withLock({ $0.isEmpty }) { usleep(500) }
         #expect(alarms.withLock { $0.first?.message.contains("was given up") } == true)
-        #expect(try sample.sealedFiles.isEmpty)
-        #expect(!sample.storage.paths.contains { $0.contains("sealing-") })
+        #expect(!sample.storage.paths.contains("/log/00000000000000000001.sealed"))
+        #expect(!sample.storage.paths.contains("/log/sealing-1.tmp"))
         #expect(try log.reader.digests() == sample.ledger.digests)
+    }
+
+    /// The same with every checksum of the new file made right again: only the comparison can tell.
+    @Test(arguments: ["sealed sections", "envelopes", "time", "last time"])
+    func aFileThatReadsBackAsAnotherIsNotUsed(_ part: String) async throws {
+        let sample = try await SealingSample.make(seed: 18, groups: 40)
+        sample.storage.setHook { call, storage in
+            guard call.kind == .open, call.path.contains("/sealing-"), var bytes = storage.contents[call.path] else {
+                return nil
+            }
+            SealedForgery(part).apply(to: &bytes)
+            storage.damage(call.path, at: 0) { $0.copyBytes(from: bytes) }
+            return nil
+        }
+        let alarms = Mutex<[LogError]>([])
+        let log = try sample.openSealing { error in alarms.withLock { $0.append(error) } }
+        defer { log.close() }
+        for _ in 0..<4000 where alarms.withLock({ $0.isEmpty }) { usleep(500) }
+        #expect(alarms.withLock { $0.first?.message.contains("was given up") } == true)
+        #expect(!sample.storage.paths.contains("/log/00000000000000000001.sealed"))
+    }
+
+    /// A search by time trusts the times of packs, so they must be right.
+    @Test(arguments: ["time", "last time"])
+    func aForgedTimeIsFound(_ part: String) async throws {
+        let sample = try await SealingSample.make(seed: 19, groups: 40)
+        let log = try sample.openSealing()
+        try sample.waitUntilSealed()
+        log.close()
+        let path = "/log/00000000000000000001.sealed"
+        var bytes = try sample.storage.bytes(of: path)
+        SealedForgery(part).apply(to: &bytes)
+        sample.storage.damage(path, at: 0) { $0.copyBytes(from: bytes) }
+        #expect(try !LogVerifier(directory: "/log", storage: sample.storage).run().findings.isEmpty)
+    }
+
+    /// One segment that cannot be sealed does not keep the others from it.
+    @Test func aSegmentThatFailsDoesNotHoldUpOthers() async throws {
+        let sample = try await SealingSample.make(seed: 20)
+        sample.storage.setHook { call, _ in call.path.contains("/sealing-1.") && call.kind == .create ? EIO : nil }
+        let log = try sample.openSealing()
+        defer { log.close() }
+        for _ in 0..<4000 where (try? sample.storage.segments(in: "/log").count) != 2 { usleep(500) }
+        #expect(try sample.storage.segments(in: "/log").first == "/log/00000000000000000001.wal")
+        #expect(try sample.storage.segments(in: "/log").count == 2)
     }
 
     @Test func aDamagedSegmentIsNotSealedAndRaisesAnAlarm() async throws {
@@ -231,7 +276,73 @@ import Testing
         log.close()
         try sample.storage.remove(try #require(try sample.storage.segments(in: "/log").last))
         #expect(throws: LogError(.corrupt, "")) { try sample.openSealing().close() }
-        #expect(throws: LogError(.corrupt, "")) { try sample.verify() }
+        let findings = try LogVerifier(directory: "/log", storage: sample.storage).run().findings
+        #expect(findings.contains { $0.problem.contains("are missing") })
+    }
+
+    /// The same when the last one's original came back: that it was sealed proves that another one followed.
+    @Test func aLastSegmentThatWasSealedIsRefused() async throws {
+        let sample = try await SealingSample.make(seed: 17)
+        let newest = try #require(try sample.storage.segments(in: "/log").last)
+        let name = newest.replacing(".wal", with: ".sealed")
+        try sample.storage.open(name, .create).writeAll([1], at: 0)
+        #expect(throws: LogError(.corrupt, "")) { try sample.openSealing().close() }
+    }
+
+    /// A check that takes its time while the writer goes on and seals what was the newest segment.
+    @Test func verifyingBesideAWriterThatSeals() async throws {
+        let sample = try await SealingSample.make(seed: 22)
+        let log = try sample.openSealing()
+        defer { log.close() }
+        try sample.waitUntilSealed()
+        let end = log.durable
+        let verifier = LogVerifier(directory: "/log", limit: end, storage: sample.storage)
+        var isRolled = false
+        let report = try verifier.run(progress: { index, count in
+            if index + 1 < count || isRolled { return }
+            isRolled = true
+            for number in 0..<40 { try? log.appendDurablyBlocking([.plain(number, count: 60_000)]) }
+            try? sample.waitUntilSealed()
+        })
+        #expect(isRolled)
+        #expect(report.findings.isEmpty, "\(report.findings)")
+        #expect(report.last >= end)
+    }
+}
+
+/// Changes one part of the first pack of a sealed segment and makes all its checksums right again.
+private struct SealedForgery {
+    private let part: String
+
+    init(_ part: String) { self.part = part }
+
+    func apply(to bytes: inout [UInt8]) {
+        func number(_ offset: Int, _ count: Int) -> Int {
+            bytes[offset..<(offset + count)].reversed().reduce(0) { $0 << 8 | Int($1) }
+        }
+        let footer = bytes.count - 64
+        guard footer > 8192, number(footer + 12, 4) > 0 else { return }
+        let (pack, table) = (4096, number(footer + 16, 8))
+        let (stored, sealed) = (number(pack + 40, 4), number(pack + 48, 4))
+        let (envelopes, sections) = (pack + 64, pack + 64 + stored)
+        switch part {
+        case "sealed sections": bytes[sections + sealed - 1] ^= 1
+        case "envelopes": bytes[envelopes + stored - 3] ^= 1
+        case "time":
+            bytes[pack + 32] ^= 1
+            bytes[table + 8] ^= 1
+        default: bytes[footer + 32] ^= 1
+        }
+        set(&bytes, at: pack + 52, over: envelopes..<sections)
+        set(&bytes, at: pack + 56, over: sections..<(sections + sealed))
+        set(&bytes, at: pack + 4, over: (pack + 8)..<(pack + 64))
+        set(&bytes, at: footer + 40, over: table..<(table + number(footer + 12, 4) * 24))
+        set(&bytes, at: footer + 8, over: (footer + 12)..<bytes.count)
+    }
+
+    private func set(_ bytes: inout [UInt8], at offset: Int, over range: Range<Int>) {
+        let checksum = bytes.withUnsafeBytes { Checksum.crc32c($0, range) }
+        for index in 0..<4 { bytes[offset + index] = UInt8(truncatingIfNeeded: checksum >> UInt32(8 * index)) }
     }
 }
 

@@ -81,6 +81,7 @@ import Testing
         defer { sample.log.close() }
         let tiles = sample.store()
         let size = UInt64(70_000)
+        #expect(try tiles.advance(to: size))
         for index in [0, 1, 100, 272] as [UInt64] {
             let bytes = try #require(try tiles.tile(TilePath(level: 0, index: index), size: size))
             #expect(bytes == (0..<256).flatMap { sample.leaf(Int(index) * 256 + $0).bytes })
@@ -91,6 +92,8 @@ import Testing
         #expect(first == (0..<256).flatMap { sample.hash(($0 * 256)..<(($0 + 1) * 256)).bytes })
         let partial = try #require(try tiles.tile(TilePath(level: 1, index: 1, width: 17), size: size))
         #expect(partial == (256..<273).flatMap { sample.hash(($0 * 256)..<(($0 + 1) * 256)).bytes })
+        #expect(try tiles.tile(TilePath(level: 1, index: 1, width: 18), size: size) == nil)
+        #expect(try tiles.tile(TilePath(level: 0, index: 273, width: 113), size: size) == nil)
         let top = try #require(try tiles.tile(TilePath(level: 2, index: 0, width: 1), size: size))
         #expect(top == sample.hash(0..<65_536).bytes)
         let entries = try #require(try tiles.tile(TilePath(level: nil, index: 3, width: 5), size: size))
@@ -133,7 +136,9 @@ import Testing
     // MARK: The file
 
     /// What was hashed is not hashed again after a restart; what the file lost or got wrong is found and made anew.
-    @Test(arguments: ["whole", "cut", "flipped", "foreign", "longer", "missing", "empty"])
+    @Test(arguments: [
+        "whole", "short by one", "cut", "flipped", "swapped", "zeroed", "foreign", "longer", "missing", "empty",
+    ])
     func theFileIsOnlyACache(_ damage: String) async throws {
         let sample = try await Sample(3000)
         _ = try sample.store().advance(to: 3000)
@@ -144,8 +149,11 @@ import Testing
         #expect(bytes.count == 32 + 11 * 32)
         let file = try storage.open(path, .readWrite)
         switch damage {
+        case "short by one": try file.truncate(to: bytes.count - 32)
         case "cut": try file.truncate(to: bytes.count - 40)
         case "flipped": try file.writeAll([bytes[100] ^ 1], at: 100)
+        case "swapped": try file.writeAll(Array(bytes[64..<96] + bytes[32..<64]), at: 32)
+        case "zeroed": try file.writeAll([UInt8](repeating: 0, count: 32), at: 96)
         case "foreign": try file.writeAll([bytes[10] ^ 1], at: 10)
         case "longer": try file.writeAll([UInt8](repeating: 9, count: 100), at: bytes.count)
         case "missing": try storage.remove(path)
@@ -159,9 +167,45 @@ import Testing
             log.reader,
             file: TileFile(directory: sample.directory.path, id: log.id, isReadOnly: false)
         )
+        while try !tiles.advance(to: 3300) {}
         #expect(try tiles.root(of: 0..<3000) == sample.hash(0..<3000))
         #expect(try tiles.root(of: 0..<3300) == log.frontier.root)
         #expect(try storage.bytes(of: path).prefix(bytes.count) == bytes[...])
+    }
+
+    /// With the file, records that were hashed once are not read again.
+    @Test(arguments: [true, false]) func theFileIsUsed(_ isThere: Bool) async throws {
+        let sample = try await Sample(3000)
+        _ = try sample.store().advance(to: 3000)
+        sample.log.close()
+        let second = try sample.directory.open()
+        try await second.appendDurably([.plain(1)])
+        second.close()
+        if !isThere { try PosixStorage().remove(sample.directory.path + "/tree") }
+        let segment = try PosixStorage().open(sample.directory.path + "/00000000000000000001.wal", .readWrite)
+        try segment.writeAll([0xFF], at: 4096 + 64 + 96 + 50)
+        let log = try sample.directory.open()
+        defer { log.close() }
+        let tiles = TileStore(
+            log.reader,
+            file: TileFile(directory: sample.directory.path, id: log.id, isReadOnly: true)
+        )
+        let root = Result {
+            while try !tiles.advance(to: 2816) {}
+            return try tiles.root(of: 0..<2816)
+        }
+        #expect((try? root.get()) == (isThere ? sample.hash(0..<2816) : nil))
+    }
+
+    /// Nobody who asks waits for a long history; it is hashed by `advance`.
+    @Test func aLongHistoryIsNotHashedForWhoAsks() async throws {
+        let sample = try await Sample(70_000)
+        defer { sample.log.close() }
+        let tiles = TileStore(sample.log.reader, file: nil)
+        #expect(throws: LogError(.overloaded, "")) { try tiles.tile(TilePath(level: 1, index: 0), size: 70_000) }
+        #expect(try tiles.tile(TilePath(level: 0, index: 0), size: 70_000) != nil, "single entries need no history")
+        while try !tiles.advance(to: 70_000, steps: 50) {}
+        #expect(try tiles.tile(TilePath(level: 1, index: 0), size: 70_000) != nil)
     }
 
     @Test func aReaderBesideTheWriterLeavesTheFileAlone() async throws {

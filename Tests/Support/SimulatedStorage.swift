@@ -131,7 +131,7 @@ package final class SimulatedStorage: Storage {
             return content
         }
         guard let content else { throw SimulatedStorage.error(mode == .create ? EEXIST : ENOENT, "open", path) }
-        return SimulatedFile(content: content, storage: self, isWritable: mode != .read)
+        return SimulatedFile(content: content, storage: self, isWritable: mode == .readWrite || mode == .create)
     }
 
     package func renameNew(_ source: String, to target: String) throws(LogError) {

@@ -11,6 +11,9 @@ uint32_t waybill_crc32c(uint32_t crc, const void *bytes, size_t length);
 /// The table form, callable on every machine, so that a test can hold the two against each other.
 uint32_t waybill_crc32c_portable(uint32_t crc, const void *bytes, size_t length);
 
+/// O_DIRECT, which glibc shows only to GNU sources.
+extern const int waybill_direct;
+
 /// open(2) is variadic, which Swift imports only partly.
 int waybill_open(const char *path, int flags, unsigned int mode);
 

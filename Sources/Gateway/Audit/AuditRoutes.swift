@@ -5,12 +5,15 @@ import NIOCore
 /// What auditors ask for; nothing here changes anything.
 struct AuditRoutes: Sendable {
     let checkpointer: Checkpointer
+    /// Whether anybody may ask, so that any cache may keep what was answered.
+    let isPublic: Bool
 
     func add(to group: RouterGroup<GatewayContext>) {
         group.get("checkpoint") { _, _ in
             let (checkpoint, note) = try await checkpointer.sign()
             var response = Answer.text(.ok, "text/plain; charset=utf-8", note.encoded)
             if let name = Answer.position { response.headers[name] = String(checkpoint.size) }
+            response.headers[.cacheControl] = "no-store"
             return response
         }
         group.get("tile/**") { request, _ in
@@ -20,7 +23,7 @@ struct AuditRoutes: Sendable {
             guard let bytes = try checkpointer.tile(path) else {
                 throw GatewayError(.notFound, "the log is not long enough for this tile yet")
             }
-            return AuditRoutes.answer(path, bytes)
+            return answer(bytes)
         }
     }
 
@@ -29,12 +32,14 @@ struct AuditRoutes: Sendable {
         path.firstRange(of: "/tile/").flatMap { TilePath(path[$0.upperBound...]) }
     }
 
-    private static func answer(_ path: TilePath, _ bytes: [UInt8]) -> Response {
-        // What a tile holds never changes; a partial one is soon replaced by a fuller one.
-        let age = path.width == TilePath.fullWidth ? "public, max-age=31536000, immutable" : "no-store"
+    /// What a tile holds never changes, be it a partial one.
+    private func answer(_ bytes: [UInt8]) -> Response {
+        let who = isPublic ? "public" : "private"
         return Response(
             status: .ok,
-            headers: [.contentType: "application/octet-stream", .cacheControl: age],
+            headers: [
+                .contentType: "application/octet-stream", .cacheControl: "\(who), max-age=31536000, immutable",
+            ],
             body: ResponseBody(byteBuffer: ByteBuffer(bytes: bytes))
         )
     }

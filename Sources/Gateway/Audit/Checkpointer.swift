@@ -59,10 +59,13 @@ package final class Checkpointer: Sendable {
             defer { stored = max(stored, checkpoint.size) }
             return checkpoint.size > stored
         }
-        guard isNew else { return }
-        try Checkpoint.store(note, in: directory, storage: PosixStorage())
-        // In steps, because after a first start there may be a long history to hash.
-        while try !tiles.advance(to: checkpoint.size, steps: 64) { await Task.yield() }
+        if isNew { try Checkpoint.store(note, in: directory, storage: PosixStorage()) }
+    }
+
+    /// Hashes what is durable by now, in steps, because after a first start there may be a long history.
+    func hashTiles() async throws {
+        let size = log.durable.rawValue
+        while try !tiles.advance(to: size, steps: 64), !Task.isCancelled { await Task.yield() }
     }
 }
 
@@ -80,6 +83,12 @@ struct CheckpointService: Service {
                 } catch {
                     // The log's own failure ends the process elsewhere; a full disk may have room for the next.
                     logger.error("the checkpoint could not be stored", metadata: ["error": "\(error)"])
+                }
+                do {
+                    try await checkpointer.hashTiles()
+                } catch {
+                    // Damage is reported by the log itself; tiles over it cannot be made.
+                    logger.error("tiles could not be made", metadata: ["error": "\(error)"])
                 }
                 try? await Task.sleep(for: CheckpointService.interval)
             }

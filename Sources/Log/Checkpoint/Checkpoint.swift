@@ -74,6 +74,8 @@ package struct InclusionProof: Sendable {
         guard checkpoint.size <= reader.end.rawValue else {
             throw LogError(.corrupt, "the log ends at \(reader.end), before the checkpoint at \(checkpoint.size)")
         }
+        // A cache that turns out wrong is made anew by the second call.
+        while try !tiles.advance(to: checkpoint.size) {}
         let index = position.rawValue - 1
         let entry = try reader.record(at: position).withView { $0.computedDigest }
         let hashes = try MerkleProof.inclusionRanges(index: index, size: checkpoint.size).map(tiles.root)

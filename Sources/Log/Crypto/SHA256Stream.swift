@@ -26,24 +26,23 @@ struct SHA256Stream: ~Copyable {
         withUnsafeBytes(of: digest) { update($0) }
     }
 
-    /// SHA-256 of one byte and one or two digests, which is what a Merkle tree consists of: padded here and compressed
-    /// directly, because the buffering of a stream costs as much as such a short message itself.
-    static func tree(_ prefix: UInt8, _ first: Digest, _ second: Digest? = nil) -> Digest {
+    /// SHA-256 of a message of at most 119 bytes, which `write` puts in place: padded here and compressed directly, because
+    /// the buffering of a stream costs as much as such a short message itself.
+    static func short(_ count: Int, _ write: (UnsafeMutableRawBufferPointer) -> Void) -> Digest {
         withUnsafeTemporaryAllocation(byteCount: 128, alignment: 8) { message in
-            let count = 1 + Digest.size * (second == nil ? 1 : 2)
+            precondition(count <= 119)
             let blocks = count + 9 > 64 ? 2 : 1
             message.initializeMemory(as: UInt8.self, repeating: 0)
-            message[0] = prefix
-            message.storeBytes(of: first, toByteOffset: 1, as: Digest.self)
-            if let second { message.storeBytes(of: second, toByteOffset: 1 + Digest.size, as: Digest.self) }
+            write(UnsafeMutableRawBufferPointer(rebasing: message[..<count]))
             message[count] = 0x80
             message.storeBytes(of: UInt64(count * 8).bigEndian, toByteOffset: blocks * 64 - 8, as: UInt64.self)
             var context = SHA256_CTX()
             SHA256_Init(&context)
             let bytes = message.baseAddress?.assumingMemoryBound(to: UInt8.self)
             for block in 0..<blocks { SHA256_Transform(&context, bytes.map { $0 + block * 64 }) }
-            let words = context.h
-            return Digest(bigEndian: words)
+            // Keys are hashed here too, and the stack keeps what nobody overwrites.
+            OPENSSL_cleanse(message.baseAddress, message.count)
+            return Digest(bigEndian: context.h)
         }
     }
 

@@ -19,11 +19,12 @@ package struct KeyTree: Sendable {
 
     static func child(of node: Digest, bit: UInt8) -> Digest {
         let label: StaticString = "waybill ggm v1"
-        var hash = SHA256Stream()
-        hash.update(UnsafeRawBufferPointer(start: label.utf8Start, count: label.utf8CodeUnitCount))
-        hash.update(byte: bit)
-        hash.update(node)
-        return hash.finish()
+        let count = label.utf8CodeUnitCount
+        return SHA256Stream.short(count + 1 + Digest.size) { message in
+            message.copyLabel(label)
+            message[count] = bit
+            message.storeBytes(of: node, toByteOffset: count + 1, as: Digest.self)
+        }
     }
 }
 

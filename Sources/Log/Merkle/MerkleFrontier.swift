@@ -40,7 +40,18 @@ package struct MerkleFrontier: Sendable, Equatable {
         return root
     }
 
-    static func leaf(_ entry: Digest) -> Digest { SHA256Stream.tree(0, entry) }
+    static func leaf(_ entry: Digest) -> Digest {
+        SHA256Stream.short(1 + Digest.size) { message in
+            message[0] = 0
+            message.storeBytes(of: entry, toByteOffset: 1, as: Digest.self)
+        }
+    }
 
-    static func node(_ left: Digest, _ right: Digest) -> Digest { SHA256Stream.tree(1, left, right) }
+    static func node(_ left: Digest, _ right: Digest) -> Digest {
+        SHA256Stream.short(1 + 2 * Digest.size) { message in
+            message[0] = 1
+            message.storeBytes(of: left, toByteOffset: 1, as: Digest.self)
+            message.storeBytes(of: right, toByteOffset: 1 + Digest.size, as: Digest.self)
+        }
+    }
 }

@@ -2,129 +2,221 @@ import Synchronization
 
 /// The Merkle tree of a log for whoever asks for parts of it: proofs in logarithmic time, and tiles.
 ///
-/// It keeps the root of every 256 entries, 32 bytes each, in memory and in a file; everything below is read from the log,
-/// everything above is hashed again when asked for. The file is a cache: what a crash or damage did to it is found by
-/// comparing it with the tree that the newest segment's header names, and then it is made anew.
+/// It keeps the root of every 256 entries (a *span*, 32 bytes each), of every 256 spans, and so on, in memory, and the
+/// spans in a file. Single entries are read from the log. The file is a cache: before anything of it is used, the tree it
+/// leads to is compared with the one that the newest segment's header names.
+///
+/// Hashing happens outside the lock, so that nobody who asks waits for a long history to be hashed.
 package final class TileStore: Sendable {
-    /// Entries under one kept hash: a tile of level 0.
+    /// Entries under one span.
     package static let span: UInt64 = 256
-    private static let spanHeight = 8
+    /// So many missing spans are hashed for whoever asks; with more, the answer is to come again.
+    private static let missingMax = 256
 
     private struct State: Sendable {
         var isLoaded = false
-        /// Roots of the entries 0..<256, 256..<512, …
-        var spans: [Digest] = []
-        /// How many of them the file has.
+        var tree = SpanTree()
+        /// How many spans the file has.
         var stored = 0
+        /// What the spans must lead to before anyone is told of them; nil once they have.
+        var expected: MerkleFrontier?
     }
 
     private let reader: LogReader
     private let file: TileFile?
     private let state = Mutex(State())
 
-    /// - Parameters:
-    ///   - file: where hashes outlive the process; nil to keep them in memory only.
+    /// - Parameter file: where spans outlive the process; nil to keep them in memory only.
     package init(_ reader: LogReader, file: TileFile?) {
         self.reader = reader
         self.file = file
     }
 
-    /// Hashes up to `steps` more spans of those that `size` entries fill. Returns whether all are done.
+    // MARK: Hashing
+
+    /// Hashes up to `steps` more spans of those that `size` entries fill. Returns whether all are there.
     package func advance(to size: UInt64, steps: Int = .max) throws -> Bool {
-        try state.withLock { state in
-            try load(&state)
-            let wanted = Int(size / TileStore.span)
-            let target = steps < wanted - state.spans.count ? state.spans.count + steps : wanted
-            if state.spans.count < target { try extend(&state, to: target) }
-            // A disk that takes no more costs time after the next start, nothing else.
-            if (try? file?.store(state.spans, from: state.stored)) != nil { state.stored = state.spans.count }
-            return state.spans.count >= wanted
+        let wanted = Int(size / TileStore.span)
+        let count = state.withLock { state in
+            load(&state)
+            return state.tree.count
         }
+        let target = count + min(steps, max(0, wanted - count))
+        let fresh = try hash(count..<target)
+        let toCheck = state.withLock { state -> (SpanTree, MerkleFrontier)? in
+            // Somebody else may have been faster.
+            if state.tree.count == count {
+                for span in fresh { state.tree.append(span) }
+            }
+            guard let expected = state.expected, UInt64(state.tree.count) >= expected.size / TileStore.span else {
+                return nil
+            }
+            return (state.tree, expected)
+        }
+        if let (tree, expected) = toCheck { try confirm(tree, expected) }
+        store()
+        return state.withLock { $0.expected == nil && $0.tree.count >= wanted }
     }
 
-    private func extend(_ state: inout State, to count: Int) throws {
-        let first = UInt64(state.spans.count) * TileStore.span
-        let last = UInt64(count) * TileStore.span
+    /// The roots of the spans with these numbers.
+    private func hash(_ numbers: Range<Int>) throws -> [Digest] {
+        if numbers.isEmpty { return [] }
+        var roots: [Digest] = []
         var frontier = MerkleFrontier()
-        try reader.scan(from: LogPosition(first + 1), through: LogPosition(last)) { record in
+        let first = LogPosition(UInt64(numbers.lowerBound) * TileStore.span + 1)
+        try reader.scan(from: first, through: LogPosition(UInt64(numbers.upperBound) * TileStore.span)) { record in
             frontier.append(entry: record.storedDigest)
             if frontier.size == TileStore.span {
-                state.spans.append(frontier.root)
+                roots.append(frontier.root)
                 frontier = MerkleFrontier()
             }
         }
+        return roots
     }
 
-    /// Takes from the file what the log's own headers confirm.
-    private func load(_ state: inout State) throws {
+    private func load(_ state: inout State) {
         if state.isLoaded { return }
         state.isLoaded = true
         let known = reader.treeBeforeNewest
         let spans = file?.load(most: Int(known.size / TileStore.span)) ?? []
-        guard spans.count == Int(known.size / TileStore.span), !spans.isEmpty else { return }
-        var frontier = MerkleFrontier()
-        for span in spans { frontier.append(subtree: span, height: TileStore.spanHeight) }
-        if frontier.size < known.size {
-            try reader.scan(from: LogPosition(frontier.size + 1), through: LogPosition(known.size)) {
-                frontier.append(entry: $0.storedDigest)
-            }
-        }
-        guard frontier == known else { return }
-        state.spans = spans
+        if spans.isEmpty { return }
+        state.expected = known
         state.stored = spans.count
+        for span in spans { state.tree.append(span) }
+    }
+
+    /// Takes what came from the file when it leads to the tree that the log names; else forgets all.
+    private func confirm(_ tree: SpanTree, _ expected: MerkleFrontier) throws {
+        let isRight = try frontier(of: 0..<expected.size, in: tree) == expected
+        state.withLock { state in
+            guard state.expected != nil else { return }
+            state.expected = nil
+            if isRight { return }
+            state.tree = SpanTree()
+            state.stored = 0
+        }
+    }
+
+    /// A disk that takes no more costs time after the next start, nothing else.
+    private func store() {
+        guard let file else { return }
+        let (tree, stored) = state.withLock { state in (state.expected == nil ? state.tree : SpanTree(), state.stored) }
+        guard tree.count > stored, (try? file.store(tree.spans, from: stored)) != nil else { return }
+        state.withLock { $0.stored = max($0.stored, tree.count) }
+    }
+
+    // MARK: Asking
+
+    /// The tree as far as `size` entries need it.
+    ///
+    /// - Throws: `overloaded` while more is missing than can be hashed for one who asks.
+    private func tree(for size: UInt64) throws -> SpanTree {
+        let wanted = Int(size / TileStore.span)
+        let (tree, isConfirmed) = state.withLock { state in
+            load(&state)
+            return (state.tree, state.expected == nil)
+        }
+        if isConfirmed, tree.count >= wanted { return tree }
+        guard isConfirmed, wanted - tree.count <= TileStore.missingMax, try advance(to: size) else {
+            throw LogError(.overloaded, "the tree of earlier records is still being hashed; try again")
+        }
+        return state.withLock { $0.tree }
     }
 
     /// The root over a range of entries that is a subtree of the whole tree, or its right edge.
     package func root(of range: Range<UInt64>) throws -> Digest {
-        _ = try advance(to: range.upperBound)
+        try frontier(of: range, in: try tree(for: range.upperBound)).root
+    }
+
+    private func frontier(of range: Range<UInt64>, in tree: SpanTree) throws -> MerkleFrontier {
         var frontier = MerkleFrontier()
         var next = range.lowerBound
-        if next % TileStore.span == 0 {
-            state.withLock { state in
-                while range.upperBound - next >= TileStore.span, next / TileStore.span < UInt64(state.spans.count) {
-                    frontier.append(subtree: state.spans[Int(next / TileStore.span)], height: TileStore.spanHeight)
-                    next += TileStore.span
-                }
-            }
+        while let (root, height) = tree.largest(at: next, within: range) {
+            frontier.append(subtree: root, height: height)
+            next += 1 << UInt64(height)
         }
         if next < range.upperBound {
             try reader.scan(from: LogPosition(next + 1), through: LogPosition(range.upperBound)) {
                 frontier.append(entry: $0.storedDigest)
             }
         }
-        return frontier.root
+        return frontier
     }
 
     /// The bytes of a tile or bundle of a tree of `size` entries; nil where that tree has fewer hashes or entries there.
+    ///
+    /// - Throws: as `root`.
     package func tile(_ path: TilePath, size: UInt64) throws -> [UInt8]? {
         let level = path.level ?? 0
-        // Entries under one hash of this level.
-        let unit = (0..<level).reduce(UInt64(1)) { unit, _ in unit.multipliedReportingOverflow(by: 256).partialValue }
-        guard unit > 0, case let (first, false) = path.index.multipliedReportingOverflow(by: 256),
-            size / unit >= first, size / unit - first >= UInt64(path.width)
+        // Entries under one hash of this level; 2^64 and more has no log.
+        let hashes = level * 8 < 64 ? size >> UInt64(level * 8) : 0
+        guard case let (first, false) = path.index.multipliedReportingOverflow(by: 256), hashes >= first,
+            hashes - first >= UInt64(path.width)
         else { return nil }
-        guard path.level != nil else { return try entries(first, path.width) }
-        if level == 0 { return try leaves(first, path.width) }
-        return try (first..<(first + UInt64(path.width))).flatMap {
-            try root(of: ($0 * unit)..<(($0 + 1) * unit)).bytes
+        let numbers = first..<(first + UInt64(path.width))
+        switch path.level {
+        case nil: return try entries(numbers)
+        case 0: return try leaves(numbers)
+        default: return try tree(for: size).roots(level: level, numbers).flatMap(\.bytes)
         }
     }
 
-    private func leaves(_ first: UInt64, _ count: Int) throws -> [UInt8] {
+    private func leaves(_ numbers: Range<UInt64>) throws -> [UInt8] {
         var bytes: [UInt8] = []
-        try reader.scan(from: LogPosition(first + 1), through: LogPosition(first + UInt64(count))) {
+        try reader.scan(from: LogPosition(numbers.lowerBound + 1), through: LogPosition(numbers.upperBound)) {
             bytes += MerkleFrontier.leaf($0.storedDigest).bytes
         }
         return bytes
     }
 
     /// Each entry with its length before it, 16 bits, big-endian.
-    private func entries(_ first: UInt64, _ count: Int) throws -> [UInt8] {
+    private func entries(_ numbers: Range<UInt64>) throws -> [UInt8] {
         var bytes: [UInt8] = []
-        try reader.scan(from: LogPosition(first + 1), through: LogPosition(first + UInt64(count))) {
+        try reader.scan(from: LogPosition(numbers.lowerBound + 1), through: LogPosition(numbers.upperBound)) {
             bytes += [0, UInt8(Digest.size)] + $0.storedDigest.bytes
         }
         return bytes
+    }
+}
+
+/// The roots of all complete subtrees of 256, 256², … entries, in order.
+struct SpanTree: Sendable {
+    /// By level: `levels[0]` are the spans.
+    private var levels: [[Digest]] = [[]]
+
+    var spans: [Digest] { levels[0] }
+    var count: Int { levels[0].count }
+
+    mutating func append(_ span: Digest) {
+        var level = 0
+        levels[0].append(span)
+        while levels[level].count % 256 == 0 {
+            var frontier = MerkleFrontier()
+            for root in levels[level].suffix(256) { frontier.append(subtree: root, height: 8 * (level + 1)) }
+            level += 1
+            if level == levels.count { levels.append([]) }
+            levels[level].append(frontier.root)
+        }
+    }
+
+    /// The largest kept subtree that begins with entry `start` and lies in `range`; the place within the range must allow
+    /// it too, as it does in the ranges of RFC 6962.
+    func largest(at start: UInt64, within range: Range<UInt64>) -> (root: Digest, height: Int)? {
+        for level in levels.indices.reversed() {
+            let height = 8 * (level + 1)
+            let index = start >> UInt64(height)
+            guard index << UInt64(height) == start, index < UInt64(levels[level].count),
+                range.upperBound - start >= 1 << UInt64(height),
+                (start - range.lowerBound) & ((1 << UInt64(height)) - 1) == 0
+            else { continue }
+            return (levels[level][Int(index)], height)
+        }
+        return nil
+    }
+
+    /// Hashes of a tile of level 1 and up.
+    func roots(level: Int, _ numbers: Range<UInt64>) -> ArraySlice<Digest> {
+        levels[level - 1][Int(numbers.lowerBound)..<Int(numbers.upperBound)]
     }
 }
 

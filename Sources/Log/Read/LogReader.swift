@@ -44,10 +44,13 @@ package struct LogReader: Sendable {
     ) throws {
         var position = max(first, LogPosition(1))
         let buffer = ReusedBuffer()
+        defer { withExtendedLifetime(buffer) {} }
         while position <= through {
             guard let (segment, end) = try catalog.segment(holding: position) else { throw damaged(position) }
             // What the next file took over may still stand here, if a crash kept this one from being cut.
             let last = end.map { min(through, LogPosition($0.rawValue - 1)) } ?? through
+            // A sealer may let go of it meanwhile, and then this is all that keeps the map.
+            defer { withExtendedLifetime(segment) {} }
             switch segment {
             case .written(let segment): position = try scan(segment, from: position, through: last, body)
             case .sealed(let segment): position = try scan(segment, from: position, through: last, buffer, body)
@@ -161,8 +164,8 @@ package struct LogReader: Sendable {
         guard let index = segment.pack(of: position) else { return nil }
         // The records are copied before the buffer goes.
         let buffer = ReusedBuffer()
-        var walk = PackWalk(try segment.unpack(index, into: buffer))
-        return withExtendedLifetime(buffer) {
+        var walk = PackWalk(try segment.unpack(index, into: buffer, checkSealed: false))
+        return withExtendedLifetime((buffer, segment)) {
             while true {
                 switch walk.next() {
                 case .group: continue

@@ -98,7 +98,7 @@ private struct RecordSize {
 package struct StoredRecord: Sendable {
     package let bytes: [UInt8]
 
-    init(_ view: RecordView) {
+    package init(_ view: RecordView) {
         var bytes = [UInt8]()
         bytes.reserveCapacity(view.length)
         bytes.append(contentsOf: view.envelope)

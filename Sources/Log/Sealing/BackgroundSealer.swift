@@ -33,21 +33,21 @@ final class BackgroundSealer: Sendable {
 
     /// Returns when `isEnding`.
     func run() {
-        var damaged: Set<UInt64> = []
+        // Segments that could not be sealed, and when to try again; nil for never.
+        var failed: [UInt64: ContinuousClock.Instant?] = [:]
         while !isEnding() {
-            guard let (entry, end) = catalog.firstUnsealed(except: damaged) else {
-                _ = bell.wait()
+            let now = ContinuousClock.now
+            let excluded = failed.filter { ($0.value ?? .now + BackgroundSealer.retryDelay) > now }
+            guard let (entry, end) = catalog.firstUnsealed(except: Set(excluded.keys)) else {
+                let next = excluded.values.compactMap { $0 }.min()
+                _ = bell.wait(timeout: next.map { $0 - now })
                 continue
             }
             do {
                 try seal(entry, end)
             } catch {
                 alarm(error)
-                if error.code == .corrupt {
-                    damaged.insert(entry.header.number)
-                } else {
-                    _ = bell.wait(timeout: BackgroundSealer.retryDelay)
-                }
+                failed[entry.header.number] = .some(error.code == .corrupt ? nil : .now + BackgroundSealer.retryDelay)
             }
         }
     }

@@ -8,6 +8,7 @@ struct SealedComparison {
     private var nextPack = 0
     private var walk: PackWalk?
     private var problem: String?
+    private var lastTime: UInt64 = 0
 
     init(_ file: UnsafeRawBufferPointer, _ footer: SealedFooter) {
         self.file = file
@@ -21,7 +22,7 @@ struct SealedComparison {
     ) throws(LogError) -> String? {
         while let (group, frame) = try groups.next(segment) {
             let header = UnsafeRawBufferPointer(rebasing: frame[..<GroupHeader.size])
-            guard case .group(_, let copy) = next(), copy.isSame(as: header) else {
+            guard case .group(_, let copy) = next(), copy.isSame(as: header), isTimeRight(group) else {
                 return problem ?? "the group at position \(group.first) is not the same"
             }
             var different: LogPosition?
@@ -30,12 +31,21 @@ struct SealedComparison {
                     different = different ?? record.position
                     return
                 }
+                lastTime = record.time
             }
             if let different { return problem ?? "the record at position \(different) is not the same" }
             if !whole { return "the group at position \(group.first) is not the records it claims" }
         }
-        if case .end = next() { return nil }
+        let rest = UnsafeRawBufferPointer(rebasing: file[footer.table.upperBound..<(file.count - SealedFooter.size)])
+        if !rest.isZero { return "bytes behind the table are not zero" }
+        if case .end = next() { return footer.lastTime == lastTime ? nil : "the footer names another last time" }
         return problem ?? "it holds more than the original"
+    }
+
+    /// A pack, and with it the table, names the time of its first group.
+    private func isTimeRight(_ group: GroupHeader) -> Bool {
+        guard let pack = walk?.pack.header, pack.first == group.first else { return true }
+        return pack.firstTime == group.firstTime
     }
 
     /// The next group or record of the file, from pack to pack.

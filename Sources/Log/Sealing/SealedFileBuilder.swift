@@ -36,7 +36,7 @@ struct SealedFileBuilder {
             firstTime = group.firstTime
         }
         last = group.last
-        if envelopes.count >= SealedFormat.packTarget { closePack() }
+        if envelopes.count >= SealedFormat.packTarget || sealed.count >= SealedFormat.packSealedTarget { closePack() }
         return whole && isZeroPadded
     }
 

@@ -6,6 +6,8 @@
 enum SealedFormat {
     /// Envelopes of so many bytes close a pack: what one read by position has to unpack.
     static let packTarget = 64 << 10
+    /// Sealed sections of so many bytes close it as well.
+    static let packSealedTarget = 256 << 10
     /// The largest pack: more than a group of the largest configuration with one record over it.
     static let packMax = 1 << 30
 }
@@ -80,7 +82,8 @@ struct PackHeader: Equatable, Sendable {
         sealedCount = Int(header.integer(48, as: UInt32.self))
         storedChecksum = header.integer(52, as: UInt32.self)
         sealedChecksum = header.integer(56, as: UInt32.self)
-        guard first.rawValue >= 1, last >= first, wholeCount <= end - offset, storedCount <= envelopeCount,
+        guard first.rawValue >= 1, last >= first, firstTime < RecordFormat.timeEnd, wholeCount <= end - offset,
+            storedCount <= envelopeCount,
             envelopeCount <= SealedFormat.packMax, envelopeCount <= storedCount * LZ4.ratioMax
         else { return nil }
     }
@@ -195,7 +198,8 @@ struct SealedFooter: Equatable, Sendable {
         last = LogPosition(footer.integer(24, as: UInt64.self))
         lastTime = footer.integer(32, as: UInt64.self)
         tableChecksum = footer.integer(40, as: UInt32.self)
-        guard tableOffset >= Block.size, tableOffset <= end, packCount * PackEntry.size <= end - tableOffset,
+        guard lastTime < RecordFormat.timeEnd, tableOffset >= Block.size, tableOffset <= end,
+            packCount * PackEntry.size <= end - tableOffset,
             Checksum.crc32c(file, table) == tableChecksum
         else { return nil }
     }

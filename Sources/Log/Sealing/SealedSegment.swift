@@ -19,10 +19,6 @@ final class SealedSegment: Sendable {
         self.footer = footer
     }
 
-    /// The last position in the segment; base − 1 when it holds none.
-    var last: LogPosition { footer.last }
-    /// UTC nanoseconds; 0 when there is no record.
-    var lastTime: UInt64 { footer.lastTime }
     var packCount: Int { footer.packCount }
 
     private var table: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: region.bytes[footer.table]) }
@@ -49,12 +45,16 @@ final class SealedSegment: Sendable {
     }
 
     /// Unpacks a pack. Its records are valid as long as the segment and the buffer are, and the buffer is not used again.
-    func unpack(_ index: Int, into buffer: ReusedBuffer) throws(LogError) -> UnpackedPack {
+    func unpack(
+        _ index: Int,
+        into buffer: ReusedBuffer,
+        checkSealed: Bool = true
+    ) throws(LogError) -> UnpackedPack {
         let entry = PackEntry(table, index)
         guard let header = PackHeader(region.bytes, at: entry.offset, before: footer.tableOffset),
             PackEntry(header) == entry
         else { throw damaged(entry, "the header of a pack is damaged") }
-        let (pack, reason) = UnpackedPack.unpack(header, of: region.bytes, into: buffer)
+        let (pack, reason) = UnpackedPack.unpack(header, of: region.bytes, into: buffer, checkSealed: checkSealed)
         guard let pack else { throw damaged(entry, reason) }
         return pack
     }

@@ -61,8 +61,6 @@ struct SegmentSealer {
         try flush(&builder, file)
         try file.writeAll(header.encode(), at: 0)
         try file.sync()
-        // So that the comparison reads what the medium holds.
-        file.releaseCache()
         return header
     }
 
@@ -72,7 +70,7 @@ struct SegmentSealer {
         try file.sync()
     }
 
-    /// Reads the new file back and holds every group and record of the original against it.
+    /// Reads the new file back from the medium and holds every group and record of the original against it.
     private func compare(
         _ header: SegmentHeader,
         _ path: String,
@@ -81,7 +79,7 @@ struct SegmentSealer {
     ) throws(LogError) {
         let buffer = ReusedBuffer()
         defer { withExtendedLifetime(buffer) {} }
-        let bytes = try storage.readAll(path, into: buffer, limit: SegmentHeader.sizeMax)
+        let bytes = try storage.readAll(path, into: buffer, limit: SegmentHeader.sizeMax, .readUncached)
         var difference: String? = "header or footer are not what was written"
         if SegmentHeader(bytes) == header, bytes.count == header.size, let footer = SealedFooter(bytes),
             footer.last.next == groups.end
@@ -115,7 +113,9 @@ struct OwnedGroups {
     ) throws(LogError) -> (group: GroupHeader, frame: UnsafeRawBufferPointer)? {
         while walk.expected < end {
             switch walk.next(segment) {
-            case .group(let group, let block): return (group, SegmentWalk.frame(segment, block))
+            case .group(let group, let block):
+                guard group.last < end else { throw damaged("a group reaches into the next segment") }
+                return (group, SegmentWalk.frame(segment, block))
             case .mark: continue
             case .end: throw damaged("the segment ends")
             case .invalid(let reason): throw damaged(reason)

@@ -74,9 +74,11 @@ final class SegmentCatalog: Sendable {
         if let segment = state.withLock({ $0.open[entry.header.number] }) { return segment }
         let segment = try load(entry)
         return state.withLock { state in
-            // Two readers may have mapped it at once; one map is kept. The file may have been sealed since.
+            // Two readers may have mapped it at once; one map is kept.
             if let first = state.open[entry.header.number] { return first }
-            state.open[entry.header.number] = segment
+            // Sealed since: this map must not keep the space of a file that is gone.
+            let present = state.entries.first { $0.header.number == entry.header.number }
+            if present?.path == entry.path { state.open[entry.header.number] = segment }
             return segment
         }
     }

@@ -5,39 +5,60 @@ struct SegmentListing {
 
     /// Every segment in order. Throws `corrupt` when a header is damaged, foreign or out of sequence.
     func load() throws(LogError) -> [SegmentCatalog.Entry] {
+        var entries: [SegmentCatalog.Entry] = []
+        for found in try survey() {
+            let entry = try found.header.get()
+            if let problem = problem(with: entry, after: entries.last) { throw LogError(.corrupt, problem) }
+            entries.append(entry)
+        }
+        if let newest = entries.last, let problem = try problem(withNewest: newest) {
+            throw LogError(.corrupt, problem)
+        }
+        return entries
+    }
+
+    struct Found {
+        let number: UInt64
+        /// The name of the file.
+        let file: String
+        let header: Result<SegmentCatalog.Entry, LogError>
+    }
+
+    /// The header of every segment, or why it cannot be read, in order.
+    ///
+    /// - Throws: `inputOutput` when the directory cannot be listed.
+    func survey() throws(LogError) -> [Found] {
         // A segment that is there twice was just being sealed: until the original is gone, it is the segment.
         var isSealed: [UInt64: Bool] = [:]
         for file in try storage.list(directory).compactMap(LogPath.segmentNumber) {
             isSealed[file.number] = file.isSealed && isSealed[file.number] != false
         }
-        var entries: [SegmentCatalog.Entry] = []
-        for (number, isSealed) in isSealed.sorted(by: { $0.key < $1.key }) {
-            let entry = try SegmentListing.load(number, isSealed, directory, storage)
-            if let last = entries.last { try check(entry, follows: last) } else { try checkFirst(entry) }
-            entries.append(entry)
+        // A listing that takes several calls can miss a file that is renamed meanwhile; asked by its name, it is there.
+        for number in 1..<(isSealed.keys.max() ?? 1) where isSealed[number] == nil && isSealed.count < 1 << 20 {
+            let found = try? SegmentListing.load(number, false, directory, storage)
+            if let found { isSealed[number] = found.header.isSealed }
         }
-        if let newest = entries.last, newest.header.isSealed {
-            throw LogError(
-                .corrupt,
-                "segments after \(newest.header.number) are missing, for only a segment that another one followed is sealed; "
-                    + "restore them from a backup"
-            )
+        return isSealed.sorted { $0.key < $1.key }.map { number, isSealed in
+            let header = Result { () throws(LogError) -> SegmentCatalog.Entry in
+                try SegmentListing.load(number, isSealed, directory, storage)
+            }
+            return Found(number: number, file: LogPath.segment(number, sealed: isSealed), header: header)
         }
-        return entries
     }
 
     /// The bytes of a segment, which a writer elsewhere may have sealed since it was listed; valid until `buffer` is used
     /// again.
     func read(
         _ entry: SegmentCatalog.Entry,
-        into buffer: ReusedBuffer
+        into buffer: ReusedBuffer,
+        _ mode: StorageMode = .read
     ) throws(LogError) -> (entry: SegmentCatalog.Entry, bytes: UnsafeRawBufferPointer) {
         do {
-            return (entry, try storage.readAll(entry.path, into: buffer, limit: SegmentHeader.sizeMax))
+            return (entry, try storage.readAll(entry.path, into: buffer, limit: SegmentHeader.sizeMax, mode))
         } catch {
             let sealed = try SegmentListing.load(entry.header.number, entry.header.isSealed, directory, storage)
             if sealed.path == entry.path { throw error }
-            return (sealed, try storage.readAll(sealed.path, into: buffer, limit: SegmentHeader.sizeMax))
+            return (sealed, try storage.readAll(sealed.path, into: buffer, limit: SegmentHeader.sizeMax, mode))
         }
     }
 
@@ -72,26 +93,29 @@ struct SegmentListing {
         return SegmentCatalog.Entry(header: header, path: path)
     }
 
-    private func checkFirst(_ entry: SegmentCatalog.Entry) throws(LogError) {
-        guard entry.header.number == 1, entry.header.base == LogPosition(1) else {
-            throw LogError(
-                .corrupt,
+    /// What is wrong with a segment that comes after another one, or is the first.
+    func problem(with entry: SegmentCatalog.Entry, after last: SegmentCatalog.Entry?) -> String? {
+        guard let last else {
+            if entry.header.number == 1, entry.header.base == LogPosition(1) { return nil }
+            return
                 "segments 1 to \(entry.header.number - 1) are missing, positions 1 to \(entry.header.base.rawValue - 1); "
-                    + "restore them from a backup"
-            )
+                + "restore them from a backup"
         }
+        if entry.header.number != last.header.number + 1 {
+            return "segments \(last.header.number + 1) to \(entry.header.number - 1) are missing, positions from "
+                + "\(last.header.base) on; restore them from a backup"
+        }
+        if entry.header.logID == last.header.logID, entry.header.base >= last.header.base { return nil }
+        return "segment \(entry.header.number) does not continue segment \(last.header.number)"
     }
 
-    private func check(_ entry: SegmentCatalog.Entry, follows last: SegmentCatalog.Entry) throws(LogError) {
-        guard entry.header.number == last.header.number + 1 else {
-            throw LogError(
-                .corrupt,
-                "segments \(last.header.number + 1) to \(entry.header.number - 1) are missing, positions from "
-                    + "\(last.header.base) on; restore them from a backup"
-            )
-        }
-        guard entry.header.logID == last.header.logID, entry.header.base >= last.header.base else {
-            throw LogError(.corrupt, "segment \(entry.header.number) does not continue segment \(last.header.number)")
-        }
+    /// What is wrong with a segment when no other one follows: that it was ever sealed proves that one did.
+    func problem(withNewest entry: SegmentCatalog.Entry) throws(LogError) -> String? {
+        let sealedName = LogPath.segment(entry.header.number, sealed: true)
+        let names = try storage.list(directory)
+        guard entry.header.isSealed || names.contains(sealedName) else { return nil }
+        return
+            "segments after \(entry.header.number) are missing, for only a segment that another one followed is sealed; "
+            + "restore them from a backup"
     }
 }

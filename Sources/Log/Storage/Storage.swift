@@ -17,6 +17,9 @@ package protocol Storage: Sendable {
 
 package enum StorageMode: Sendable {
     case read
+    /// As `read`, but from the medium and not from the cache of pages, where the file system knows how. Reads begin at
+    /// multiples of 4096, into memory that is aligned and as large.
+    case readUncached
     case readWrite
     /// Creates the file, which must not exist, readable by its owner only.
     case create
@@ -60,15 +63,20 @@ extension Storage {
     }
 
     /// The bytes of a whole file, valid until `buffer` is used again or goes; the caller keeps it.
-    func readAll(_ path: String, into buffer: ReusedBuffer, limit: Int) throws(LogError) -> UnsafeRawBufferPointer {
-        let file = try open(path, .read)
+    func readAll(
+        _ path: String,
+        into buffer: ReusedBuffer,
+        limit: Int,
+        _ mode: StorageMode = .read
+    ) throws(LogError) -> UnsafeRawBufferPointer {
+        let file = try open(path, mode)
         let size = try file.size
         guard size <= limit else {
             throw LogError(.inputOutput, "\(path) has \(size) bytes, more than the \(limit) that can be right")
         }
-        let memory = buffer.reserve(size)
+        let memory = buffer.reserve((size + Block.size - 1) & ~(Block.size - 1))
         let count = try file.read(into: memory, at: 0)
-        return UnsafeRawBufferPointer(rebasing: memory[..<count])
+        return UnsafeRawBufferPointer(rebasing: memory[..<min(count, size)])
     }
 
     /// Replaces a small file so that a crash leaves the old or the new content, never a mixture.

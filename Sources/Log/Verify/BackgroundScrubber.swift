@@ -37,20 +37,23 @@ final class BackgroundScrubber: Sendable {
         // Somewhere in the log, so that a process that restarts often does not read its beginning again and again.
         var index = Int.random(in: 0..<max(1, catalog.entries.count))
         while !isEnding() {
-            let entries = catalog.entries
-            _ = bell.wait(timeout: interval / max(1, entries.count))
+            _ = bell.wait(timeout: interval / max(1, catalog.entries.count))
             if isEnding() { return }
+            // In this order: what is durable now lies in the segments that are listed after it.
+            let durable = durable()
+            let entries = catalog.entries
             index = index < entries.count ? index : 0
-            scrub(entries[index], next: index + 1 < entries.count ? entries[index + 1] : nil)
+            scrub(entries[index], next: index + 1 < entries.count ? entries[index + 1] : nil, durable)
             index += 1
         }
     }
 
-    private func scrub(_ entry: SegmentCatalog.Entry, next: SegmentCatalog.Entry?) {
-        // A newest segment grows while it is read; what is durable before that does not change.
-        let limit = next == nil ? durable() : nil
+    /// One alarm tells of a segment, however much is wrong with it; `verify` names the rest.
+    private func scrub(_ entry: SegmentCatalog.Entry, next: SegmentCatalog.Entry?, _ durable: LogPosition) {
         do {
-            for finding in try findings(entry, next, limit) { alarm(BackgroundScrubber.error(finding)) }
+            // A newest segment grows while it is read; what is durable before that does not change.
+            let findings = try findings(entry, next, next == nil ? durable : nil)
+            if let first = findings.first { alarm(BackgroundScrubber.error(first)) }
         } catch {
             alarm(error)
         }
@@ -61,14 +64,15 @@ final class BackgroundScrubber: Sendable {
         _ next: SegmentCatalog.Entry?,
         _ limit: LogPosition?
     ) throws(LogError) -> [LogVerifier.Finding] {
-        // What the medium holds is of interest, not what the cache remembers.
-        try? listing.storage.open(entry.path, .read).releaseCache()
         let buffer = ReusedBuffer()
         defer { withExtendedLifetime(buffer) {} }
-        let (read, bytes) = try listing.read(entry, into: buffer)
+        // What the medium holds is of interest, not what the cache remembers.
+        let (read, bytes) = try listing.read(entry, into: buffer, .readUncached)
+        // Sealed since it was listed as the newest; its time comes when the one behind it is listed too.
+        if next == nil, read.header.isSealed { return [] }
         var state = VerifierState(from: read.header)
         if SegmentHeader(bytes) != read.header { state.find(read.header, 0, nil, "the header is damaged") }
-        state.check(read.header, next: next?.header, limit: limit, bytes)
+        state.check(read.header, next: next?.header, isNewest: next == nil, limit: limit, bytes)
         if let next { state.begin(next.header) }
         return state.report.findings
     }

@@ -53,17 +53,49 @@ package struct LogVerifier {
     ) throws(LogError) -> Report {
         var state = VerifierState(checkpoints, visit)
         let listing = SegmentListing(storage: storage, directory: directory)
-        let entries = try listing.load()
+        var segments = try listing.survey()
         let buffer = ReusedBuffer()
         defer { withExtendedLifetime(buffer) {} }
-        for (index, entry) in entries.enumerated() {
-            progress(index, entries.count)
-            let next = index + 1 < entries.count ? entries[index + 1].header : nil
-            if let next, next.base == entry.header.base, !entry.header.isSealed { continue }
-            let (read, bytes) = try listing.read(entry, into: buffer)
-            state.begin(read.header)
-            state.check(read.header, next: next, limit: limit, bytes)
+        var last: SegmentCatalog.Entry?
+        var index = 0
+        while index < segments.count {
+            progress(index, segments.count)
+            switch segments[index].header {
+            case .failure(let error): state.missHeader(segments[index], error)
+            case .success(let entry):
+                let (read, bytes) = try listing.read(entry, into: buffer)
+                let isNewest = index + 1 == segments.count
+                if isNewest, read.header.isSealed, !entry.header.isSealed {
+                    // A writer went on to another segment and sealed this one meanwhile: look again for what follows.
+                    segments = try listing.survey()
+                    continue
+                }
+                // Behind a header that cannot be read nobody knows what ought to come.
+                let isBehindDamage = index > 0 && last?.header.number != segments[index - 1].number
+                let problem = isBehindDamage ? nil : listing.problem(with: read, after: last)
+                if let problem { state.find(read.header, 0, nil, problem) }
+                if isNewest, let problem = try listing.problem(withNewest: read) {
+                    state.find(read.header, 0, nil, problem)
+                }
+                let next = isNewest ? nil : try? segments[index + 1].header.get().header
+                let follows = next?.number == read.header.number + 1
+                check(read, bytes, next: follows ? next : nil, isNewest: isNewest, &state)
+                last = read
+            }
+            index += 1
         }
-        return state.finish(entries.last?.header)
+        return state.finish(last?.header)
+    }
+
+    private func check(
+        _ entry: SegmentCatalog.Entry,
+        _ bytes: UnsafeRawBufferPointer,
+        next: SegmentHeader?,
+        isNewest: Bool,
+        _ state: inout VerifierState
+    ) {
+        if let next, next.base == entry.header.base, !entry.header.isSealed { return }
+        state.begin(entry.header)
+        state.check(entry.header, next: next, isNewest: isNewest, limit: isNewest ? limit : nil, bytes)
     }
 }

@@ -2,8 +2,8 @@
 struct SealedCheck {
     private let header: SegmentHeader
     private let next: SegmentHeader?
-    /// The last position this segment must hold; nothing is sealed that no other segment follows.
-    private let owed: LogPosition
+    /// The last position this segment must hold: the next one says it, or, where that cannot be read, the footer.
+    private var owed: LogPosition
 
     /// The position that must come next.
     private var expected: LogPosition
@@ -11,6 +11,8 @@ struct SealedCheck {
     private var link: Digest?
     private var lastTime: UInt64 = 0
     private var packs: [PackEntry] = []
+    /// How many lines of the table lie behind `offset` no more.
+    private var passed = 0
     /// Where a pack begins that cannot be read; then the end of the file cannot be compared with its packs.
     private var damagedAt: Int?
     private let buffer = ReusedBuffer()
@@ -28,6 +30,7 @@ struct SealedCheck {
             state.find(header, bytes.count, nil, "the file is not \(header.size) bytes long")
         }
         let footer = SealedFooter(bytes)
+        if next == nil { owed = max(owed, footer?.last ?? .zero) }
         if footer == nil {
             state.find(header, max(0, bytes.count - SealedFooter.size), nil, "footer or table are damaged")
         }
@@ -58,10 +61,25 @@ struct SealedCheck {
                 continue
             }
             damagedAt = offset
-            guard let further = footer?.packOffset(after: offset, bytes) else { return offset }
+            guard let footer, let further = packOffset(after: offset, bytes, footer) else { return offset }
             offset = further
         }
         return offset
+    }
+
+    /// Where the table says that the next pack behind `offset` lies. Goes through the table once, whatever stands in it.
+    private mutating func packOffset(
+        after offset: Int,
+        _ bytes: UnsafeRawBufferPointer,
+        _ footer: SealedFooter
+    ) -> Int? {
+        let table = UnsafeRawBufferPointer(rebasing: bytes[footer.table])
+        while passed < footer.packCount {
+            let further = PackEntry(table, passed).offset
+            if further > offset { return further < footer.tableOffset ? further : nil }
+            passed += 1
+        }
+        return nil
     }
 
     private mutating func check(_ pack: PackHeader, _ bytes: UnsafeRawBufferPointer, _ state: inout VerifierState) {
@@ -97,6 +115,9 @@ struct SealedCheck {
         _ state: inout VerifierState
     ) {
         let range = group.first.rawValue...group.last.rawValue
+        if group.first == pack.first, group.firstTime != pack.firstTime {
+            state.find(header, pack.offset, range, "the pack names another time for its first group")
+        }
         if group.logID != header.logID { state.find(header, pack.offset, range, "the group belongs to another log") }
         if let link, group.link != link {
             state.find(header, pack.offset, range, "the group does not link to the one before")
@@ -156,13 +177,4 @@ private struct GroupBody {
     }
 
     var isWhole: Bool { count == group.bodyCount && checksum == group.bodyChecksum }
-}
-
-extension SealedFooter {
-    /// Where the table says that the next pack behind `offset` lies.
-    fileprivate func packOffset(after offset: Int, _ bytes: UnsafeRawBufferPointer) -> Int? {
-        let table = UnsafeRawBufferPointer(rebasing: bytes[self.table])
-        let further = (0..<packCount).lazy.map { PackEntry(table, $0).offset }.first { $0 > offset }
-        return further.flatMap { $0 < tableOffset ? $0 : nil }
-    }
 }

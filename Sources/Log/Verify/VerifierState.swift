@@ -7,6 +7,9 @@ struct VerifierState {
     /// Whether records are missing, so that the tree says nothing until the next segment names it anew.
     private var isTreeBroken = false
     private let visit: (RecordView) -> Void
+    private var foundIn: (segment: UInt64, count: Int) = (0, 0)
+    /// Findings that are listed of one segment.
+    private static let findingsMax = 1000
 
     init(_ checkpoints: [Checkpoint], _ visit: @escaping (RecordView) -> Void) {
         past = PastRoots(checkpoints)
@@ -24,10 +27,12 @@ struct VerifierState {
     ///
     /// - Parameters:
     ///   - next: the header of the segment that follows, if one does.
+    ///   - isNewest: whether it is the last one; else `next` is nil only because the next header is damaged.
     ///   - limit: check no further than this position, because a writer is at work beyond it.
     mutating func check(
         _ header: SegmentHeader,
         next: SegmentHeader?,
+        isNewest: Bool,
         limit: LogPosition?,
         _ bytes: UnsafeRawBufferPointer
     ) {
@@ -35,7 +40,7 @@ struct VerifierState {
             var check = SealedCheck(header, next: next)
             check.run(bytes, into: &self)
         } else {
-            WrittenCheck(header, next: next, limit: limit).run(bytes, into: &self)
+            WrittenCheck(header, next: next, isNewest: isNewest, limit: limit).run(bytes, into: &self)
         }
         report.segments += 1
         report.bytes += bytes.count
@@ -75,6 +80,20 @@ struct VerifierState {
         return nil
     }
 
+    /// A segment whose header cannot be read.
+    mutating func missHeader(_ found: SegmentListing.Found, _ error: LogError) {
+        report.findings.append(
+            LogVerifier.Finding(
+                segment: found.number,
+                file: found.file,
+                offset: 0,
+                positions: nil,
+                problem: error.message
+            )
+        )
+        isTreeBroken = true
+    }
+
     /// Records that had been acknowledged are not there.
     mutating func miss(_ header: SegmentHeader, _ offset: Int, _ from: LogPosition, _ to: LogPosition, _ reason: String)
     {
@@ -84,6 +103,11 @@ struct VerifierState {
     }
 
     mutating func find(_ header: SegmentHeader, _ offset: Int, _ positions: ClosedRange<UInt64>?, _ problem: String) {
+        // A file can have more wrong with it than memory should hold.
+        if foundIn.segment != header.number { foundIn = (header.number, 0) }
+        foundIn.count += 1
+        if foundIn.count > VerifierState.findingsMax { return }
+        let problem = foundIn.count == VerifierState.findingsMax ? "there is more, which is not listed" : problem
         report.findings.append(
             LogVerifier.Finding(
                 segment: header.number,
