@@ -10,7 +10,7 @@ let settings: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
 ]
 
-/// libFuzzer brings its own `main`, so its target exists only for who asks (`Tests/Fuzz`).
+/// libFuzzer's run-time is linked in only for who asks (`scripts/fuzz`).
 let fuzzing: [Target] =
     Context.environment["WAYBILL_FUZZ"] == nil
     ? []
@@ -19,8 +19,8 @@ let fuzzing: [Target] =
             name: "fuzz",
             dependencies: ["Log", "Projections", "TestSupport"],
             path: "Tests/Fuzz",
-            swiftSettings: settings + [.unsafeFlags(["-parse-as-library"])],
-            linkerSettings: [.unsafeFlags(["-sanitize=fuzzer"])]
+            swiftSettings: settings,
+            linkerSettings: [.unsafeFlags(["-sanitize=fuzzer", "-use-ld=lld"])]
         )
     ]
 

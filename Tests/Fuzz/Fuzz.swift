@@ -1,19 +1,35 @@
+import Glibc
 import Log
 import Projections
 import TestSupport
 
-/// libFuzzer's entry. The first byte chooses a decoder, the rest is what somebody hostile hands it. Whatever comes, no
-/// decoder may crash, hang, or accept what it then reads wrongly.
+/// libFuzzer over every decoder of the log and of events. The first byte of an input chooses a decoder, the rest is what
+/// somebody hostile hands it. Whatever comes, no decoder may crash, hang, or accept what it then reads wrongly.
 ///
-/// Run by `scripts/test --long`; alone: `WAYBILL_FUZZ=1 swift run -c release --scratch-path .build-fuzz fuzz -max_total_time=60`.
-@_cdecl("LLVMFuzzerTestOneInput")
-public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-    guard count > 1, let start else { return 0 }
-    let bytes = UnsafeRawBufferPointer(start: start + 1, count: count - 1)
-    let target = targets[Int(start[0]) % targets.count]
-    target(bytes)
-    return 0
+/// Run by `scripts/test --long`; alone: `scripts/fuzz SECONDS`.
+@main
+struct Fuzz {
+    static func main() {
+        var count = CommandLine.argc
+        var arguments = CommandLine.unsafeArgv
+        exit(
+            runDriver(&count, &arguments) { start, count in
+                guard count > 1, let start else { return 0 }
+                let bytes = UnsafeRawBufferPointer(start: start + 1, count: count - 1)
+                targets[Int(start[0]) % targets.count](bytes)
+                return 0
+            }
+        )
+    }
 }
+
+/// libFuzzer's own loop, for programs that keep their `main` (FuzzerInterface.h).
+@_silgen_name("LLVMFuzzerRunDriver")
+private func runDriver(
+    _ count: UnsafeMutablePointer<CInt>,
+    _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>>,
+    _ test: @convention(c) (UnsafePointer<UInt8>?, Int) -> CInt
+) -> CInt
 
 private let targets: [@Sendable (UnsafeRawBufferPointer) -> Void] = [
     segmentHeader, block, group, record, sealedSection, notes, tilePath, eventPayloads, identifiers, damagedLog,
