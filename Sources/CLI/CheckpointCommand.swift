@@ -13,6 +13,8 @@ struct CheckpointCommand: ParsableCommand {
     var data: String
     @Flag(help: "Print the key that verifies it instead, as the history names it.")
     var vkey = false
+    @Flag(help: "Print one JSON object.")
+    var json = false
 
     func run() throws {
         if vkey {
@@ -21,9 +23,21 @@ struct CheckpointCommand: ParsableCommand {
             guard let key = keys.texts.last else {
                 throw LogError(.notFound, "the history names no key; waybill serve makes one")
             }
-            return Output.line(key)
+            return Output.line(json ? Output.object { $0.string("vkey", key) } : key)
         }
-        Output.write(try CheckpointCommand.stored(in: data), to: 1)
+        let note = try CheckpointCommand.stored(in: data)
+        guard json else { return Output.write(note, to: 1) }
+        guard let checkpoint = SignedNote(note).flatMap({ Checkpoint(text: $0.text) }) else {
+            throw LogError(.unknownFormat, "the checkpoint in \(data) is not one; waybill serve makes it anew")
+        }
+        Output.line(
+            Output.object { json in
+                json.string("origin", checkpoint.origin)
+                json.number("size", checkpoint.size)
+                json.string("root", Hex.encode(checkpoint.root.bytes))
+                json.string("note", note)
+            }
+        )
     }
 
     /// The latest checkpoint, as it was signed.

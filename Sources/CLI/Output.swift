@@ -19,6 +19,10 @@ enum Output {
         }
     }
 
+    static func object(_ body: (inout JSONWriter) -> Void) -> String {
+        String(decoding: JSONWriter.object(body), as: UTF8.self)
+    }
+
     static var showsProgress: Bool { isatty(STDERR_FILENO) == 1 }
 
     static func progress(_ text: String) {

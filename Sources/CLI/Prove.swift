@@ -1,5 +1,6 @@
 import ArgumentParser
 import Log
+import Projections
 
 struct Prove: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -10,6 +11,8 @@ struct Prove: ParsableCommand {
     var data: String
     @Option(help: "The record's position.")
     var position: UInt64
+    @Flag(help: "Print one JSON object.")
+    var json = false
 
     func run() throws {
         // The checkpoint first: whatever it covers is in the log by now.
@@ -22,6 +25,15 @@ struct Prove: ParsableCommand {
             log.reader,
             TileStore(log.reader, file: file)
         )
-        Output.write(proof.encoded, to: 1)
+        guard json else { return Output.write(proof.encoded, to: 1) }
+        Output.line(
+            Output.object { json in
+                json.number("index", proof.index)
+                json.array("hashes") { json in
+                    for hash in proof.hashes { json.element { $0.string(Hex.encode(hash.bytes)) } }
+                }
+                json.string("checkpoint", proof.checkpoint)
+            }
+        )
     }
 }

@@ -6,7 +6,7 @@ import Projections
 struct Replay: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print the history as JSON lines.",
-        discussion: "Works beside a running gateway, up to what is durable, and on a damaged log, up to the damage."
+        discussion: "Works beside a running gateway, up to what is durable, and on a damaged log, around the damage."
     )
 
     @Option(help: "The data directory.")
@@ -27,7 +27,7 @@ struct Replay: AsyncParsableCommand {
     var keyRoot: String?
 
     func run() async throws {
-        let log = try ReadOnlyLog(directory: data)
+        let log = try ReadOnlyLog(directory: data, isSalvage: true)
         guard log.end >= LogPosition(1) else { return }
         let ids = OpaqueID(key: try Replay.idKey(log))
         let keys = bodies ? try openKeys() : nil
@@ -40,13 +40,21 @@ struct Replay: AsyncParsableCommand {
             Output.write(String(decoding: text, as: UTF8.self), to: 1)
             text.removeAll(keepingCapacity: true)
         }
+        var gaps = 0
         defer { flush() }
-        try log.reader.scan(from: first, through: last) { record in
+        try log.reader.salvage(from: first, through: last) { record in
             guard filter.matches(record) else { return }
             text += try printer.line(record)
             text.append(10)
             if text.count > 1 << 16 { flush() }
+        } gap: { positions, error in
+            gaps += 1
+            Output.write(
+                "waybill: no record can be shown from \(positions.lowerBound) to \(positions.upperBound): \(error)\n",
+                to: 2
+            )
         }
+        if gaps > 0 { throw ExitCode(1) }
     }
 
     /// Seeds on disk are replaced atomically, so reading them beside a writer is safe.

@@ -226,6 +226,32 @@ struct LedgerTests {
         await reopened.close(reason: "test")
     }
 
+    /// What recovery discards is on record, once, with the place where it is kept.
+    @Test func aDiscardedTailBecomesAnEvent() async throws {
+        let directory = TemporaryDirectory()
+        _ = try await before(directory) { ledger, client in try await receive(ledger, inbound(client, 1)) }
+        let data = directory.path + "/data"
+        let names = try FileManager.default.contentsOfDirectory(atPath: data).filter { $0.hasSuffix(".wal") }
+        let path = data + "/" + (try #require(names.max()))
+        let bytes = try PosixStorage().readAll(path)
+        let used = try #require(bytes.lastIndex { $0 != 0 })
+        let torn = (used / 4096 + 1) * 4096
+        try PosixStorage().open(path, .readWrite).writeAll([UInt8](repeating: 0xEE, count: 100), at: torn)
+        for _ in 0..<2 {
+            let reopened = try await GatewayProbe.openLedger(directory)
+            var tails: [TailDiscarded] = []
+            try reopened.log.reader.scan(from: LogPosition(1)) { record in
+                if case .tailDiscarded(let event) = try EventRecord(record).event { tails.append(event) }
+            }
+            #expect(tails.count == 1)
+            #expect(tails.first?.offset == UInt64(torn))
+            #expect(tails.first?.bytes == 100)
+            await reopened.close(reason: "test")
+        }
+        let kept = try FileManager.default.contentsOfDirectory(atPath: data + "/quarantine")
+        #expect(kept.count == 1 && kept.first?.hasSuffix(".tail") == true)
+    }
+
     @Test func bodiesOpenAfterReopening() async throws {
         let directory = TemporaryDirectory()
         let (first, last) = try await before(directory) { ledger, client in

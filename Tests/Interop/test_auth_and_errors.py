@@ -337,6 +337,8 @@ PUT /v1/webhook
 POST /v1/webhook/test
 POST /v1/webhook/secret/rotate
 POST /v1/api-key/rotate
+GET /audit/v1/checkpoint
+GET /audit/v1/tile/{}
 GET /v1/deliveries
 GET /v1/deliveries/{}
 GET /v1/dead-letters

@@ -306,6 +306,35 @@ import Testing
         #expect(!findings.contains { paths[0].hasSuffix($0.file) || paths[2].hasSuffix($0.file) })
     }
 
+    /// What is whole is shown, whatever is damaged around it, and every gap is named.
+    @Test(arguments: ["body", "group header", "segment header", "missing segment"])
+    func salvageReadsAroundDamage(_ kind: String) async throws {
+        let sample = try await Self.severalSegments()
+        let path = try sample.segments[1]
+        let blocks = try sample.blocks(in: path).filter { $0.frame > 0 }
+        switch kind {
+        case "body": sample.flip(path, at: blocks[1].offset + 64 + 96 + 200)
+        case "group header": sample.flip(path, at: blocks[1].offset + 64 + 20)
+        case "segment header": sample.flip(path, at: 50)
+        default: try sample.storage.remove(path)
+        }
+        let log = try ReadOnlyLog(directory: "/log", isSalvage: true, storage: sample.storage)
+        var seen: [UInt64] = []
+        var gaps: [ClosedRange<UInt64>] = []
+        try log.reader.salvage(from: LogPosition(1), through: log.end) { record in
+            #expect(record.computedDigest == sample.ledger.digests[Int(record.position.rawValue) - 1])
+            seen.append(record.position.rawValue)
+        } gap: { positions, error in
+            #expect(error.code == .corrupt)
+            gaps.append(positions)
+        }
+        let all = UInt64(sample.ledger.digests.count)
+        #expect(seen.count > Int(all) / 2 && seen.last == all)
+        #expect((seen + gaps.flatMap { Array($0) }).sorted() == Array(1...all))
+        #expect(gaps.count == 1)
+        if kind == "body" { #expect(gaps.first?.count == 2, "only the damaged group is lost") }
+    }
+
     @Test func aForeignSegmentIsRefused() async throws {
         let sample = try await Self.severalSegments()
         let other = try await Self.severalSegments()

@@ -1,6 +1,6 @@
 /// Reads durable records through maps of the segment files. Many may read at once; none blocks the writer.
 package struct LogReader: Sendable {
-    private let catalog: SegmentCatalog
+    let catalog: SegmentCatalog
     private let endOfLog: @Sendable () -> LogPosition
     private let alarm: @Sendable (LogError) -> Void
 
@@ -228,7 +228,7 @@ package struct LogReader: Sendable {
     }
 
     /// Nil unless a block starts at `offset` and all of it lies in the file, which somebody may have cut.
-    private func wholeBlock(_ segment: WrittenSegment, at offset: Int) -> (Block, UnsafeRawBufferPointer)? {
+    func wholeBlock(_ segment: WrittenSegment, at offset: Int) -> (Block, UnsafeRawBufferPointer)? {
         let bytes = segment.region.bytes
         guard let block = Block(bytes, at: offset, nonce: segment.header.nonce),
             block.alignedSize <= bytes.count - offset

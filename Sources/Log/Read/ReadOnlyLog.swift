@@ -6,12 +6,18 @@ package struct ReadOnlyLog: Sendable {
     /// Whether a writer holds the directory now.
     package let hasWriter: Bool
 
+    /// - Parameter isSalvage: take what can be read although segments are missing or their headers damaged.
     /// - Throws: `notFound` when there is no log, `corrupt` when segment headers are damaged.
-    package init(directory: String, storage: any Storage = PosixStorage()) throws(LogError) {
+    package init(
+        directory: String,
+        isSalvage: Bool = false,
+        storage: any Storage = PosixStorage()
+    ) throws(LogError) {
         // The status page first: whatever it says is durable lies in a segment that exists by now.
         hasWriter = DirectoryLock.isHeld(path: directory + "/" + LogPath.lock)
         let published = hasWriter ? StatusPage.read(directory + "/" + LogPath.status) : nil
-        let entries = try SegmentListing(storage: storage, directory: directory).load()
+        let listing = SegmentListing(storage: storage, directory: directory)
+        let entries = isSalvage ? try listing.loadReadable() : try listing.load()
         guard let newest = entries.last else {
             throw LogError(.notFound, "there is no log in \(directory); check --data")
         }

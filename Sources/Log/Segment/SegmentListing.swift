@@ -17,6 +17,11 @@ struct SegmentListing {
         return entries
     }
 
+    /// Every segment whose header can be read, whatever is wrong with the others.
+    func loadReadable() throws(LogError) -> [SegmentCatalog.Entry] {
+        try survey().compactMap { try? $0.header.get() }
+    }
+
     struct Found {
         let number: UInt64
         /// The name of the file.

@@ -1,0 +1,48 @@
+extension LogReader {
+    /// As `scan`, but goes on behind damage, with the next group, pack or segment that can be found.
+    ///
+    /// - Parameter gap: told of every run of positions that cannot be read, and why, in order.
+    package func salvage(
+        from first: LogPosition,
+        through last: LogPosition,
+        _ body: (RecordView) throws -> Void,
+        gap: (ClosedRange<UInt64>, LogError) -> Void
+    ) throws {
+        let last = min(last, end)
+        var position = max(first, LogPosition(1))
+        while position <= last {
+            var next = position
+            do {
+                return try scan(from: position, through: last) { record in
+                    try body(record)
+                    next = record.position.next
+                }
+            } catch let error as LogError where error.code == .corrupt {
+                position = min(readable(after: next), last.next)
+                gap(next.rawValue...(position.rawValue - 1), error)
+            }
+        }
+    }
+
+    /// The first position behind the group, pack or segment of a damaged one, and at least one further.
+    private func readable(after position: LogPosition) -> LogPosition {
+        let segment = try? catalog.segment(holding: position)?.segment
+        switch segment {
+        case .written(let segment):
+            if let last = lastOfGroup(holding: position, in: segment) { return last.next }
+        case .sealed(let segment):
+            if let pack = segment.pack(of: position), pack + 1 < segment.packCount { return segment.first(pack + 1) }
+        case nil: break
+        }
+        let later = catalog.entries.first { $0.header.base > position }
+        return later?.header.base ?? max(end, position).next
+    }
+
+    /// Nil when not even the header of the group makes sense.
+    private func lastOfGroup(holding position: LogPosition, in segment: WrittenSegment) -> LogPosition? {
+        guard let offset = segment.blockOffset(of: position), let (_, frame) = wholeBlock(segment, at: offset),
+            let group = GroupHeader(frame), group.last >= position
+        else { return nil }
+        return group.last
+    }
+}
