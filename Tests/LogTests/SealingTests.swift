@@ -289,6 +289,58 @@ import Testing
         #expect(throws: LogError(.corrupt, "")) { try sample.openSealing().close() }
     }
 
+    /// Files of any name may lie in a directory.
+    @Test(arguments: [UInt64.max, 1 << 62, 5000])
+    func aSegmentWithANumberFarOffIsRefusedAtOnce(_ number: UInt64) async throws {
+        let sample = try await SealingSample.make(seed: 23, groups: 12)
+        let digits = String(number)
+        let name = String(repeating: "0", count: 20 - digits.count) + digits + ".wal"
+        try sample.storage.open("/log/" + name, .create).writeAll([1, 2, 3], at: 0)
+        #expect(throws: LogError(.corrupt, "")) { try sample.openSealing().close() }
+        #expect(try LogVerifier(directory: "/log", storage: sample.storage).run().findings.map(\.file) == [name])
+    }
+
+    /// What is sealed is shown although the header of the newest segment cannot be read.
+    @Test func salvageReadsSealedSegmentsBeforeADamagedOne() async throws {
+        let sample = try await SealingSample.make(seed: 24)
+        let log = try sample.openSealing()
+        try sample.waitUntilSealed()
+        log.close()
+        let newest = try #require(try sample.storage.segments(in: "/log").last)
+        sample.storage.damage(newest, at: 20) { $0[0] ^= 1 }
+        let salvaged = try ReadOnlyLog(directory: "/log", isSalvage: true, storage: sample.storage)
+        var digests: [Digest] = []
+        try salvaged.reader.salvage(from: LogPosition(1), through: salvaged.end) {
+            digests.append($0.computedDigest)
+        } gap: { positions, _ in
+            Issue.record("\(positions) cannot be read")
+        }
+        #expect(digests == sample.ledger.digests)
+    }
+
+    /// Positions and tables that cannot be: an error with a name, and an end.
+    @Test(arguments: ["last pack", "last of all", "order"])
+    func impossibleNumbersAreRefused(_ part: String) async throws {
+        let sample = try await SealingSample.make(seed: 25, groups: 80)
+        let log = try sample.openSealing()
+        try sample.waitUntilSealed()
+        log.close()
+        let path = "/log/00000000000000000001.sealed"
+        var bytes = try sample.storage.bytes(of: path)
+        SealedForgery(part).apply(to: &bytes)
+        sample.storage.damage(path, at: 0) { $0.copyBytes(from: bytes) }
+        #expect(try !LogVerifier(directory: "/log", storage: sample.storage).run().findings.isEmpty)
+        let reader = try ReadOnlyLog(directory: "/log", storage: sample.storage).reader
+        var (seen, gaps) = (0, 0)
+        try reader.salvage(from: LogPosition(1), through: reader.end) { _ in
+            seen += 1
+        } gap: { positions, error in
+            #expect(error.code == .corrupt)
+            gaps += positions.count
+        }
+        #expect(gaps > 0 && seen + gaps == sample.ledger.digests.count)
+    }
+
     /// A check that takes its time while the writer goes on and seals what was the newest segment.
     @Test func verifyingBesideAWriterThatSeals() async throws {
         let sample = try await SealingSample.make(seed: 22)
@@ -331,6 +383,9 @@ private struct SealedForgery {
         case "time":
             bytes[pack + 32] ^= 1
             bytes[table + 8] ^= 1
+        case "last pack": for index in 0..<8 { bytes[pack + 24 + index] = 0xFF }
+        case "last of all": for index in 0..<8 { bytes[footer + 24 + index] = 0xFF }
+        case "order": for index in 0..<8 { bytes[table + 24 + index] = index == 0 ? 1 : 0 }
         default: bytes[footer + 32] ^= 1
         }
         set(&bytes, at: pack + 52, over: envelopes..<sections)

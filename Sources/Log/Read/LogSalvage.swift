@@ -18,13 +18,14 @@ extension LogReader {
                     next = record.position.next
                 }
             } catch let error as LogError where error.code == .corrupt {
-                position = min(readable(after: next), last.next)
+                // Whatever a damaged file says comes next, it must be further on.
+                position = min(max(readable(after: next), next.next), last.next)
                 gap(next.rawValue...(position.rawValue - 1), error)
             }
         }
     }
 
-    /// The first position behind the group, pack or segment of a damaged one, and at least one further.
+    /// Where the file or the next one says that the group, pack or segment of a damaged position ends.
     private func readable(after position: LogPosition) -> LogPosition {
         let segment = try? catalog.segment(holding: position)?.segment
         switch segment {

@@ -26,6 +26,10 @@ package struct ReadOnlyLog: Sendable {
         if let published {
             end = published
             catalog = SegmentCatalog(entries, storage: storage, directory: directory)
+        } else if newest.header.isSealed {
+            // Only where the header of a later one cannot be read.
+            catalog = SegmentCatalog(entries, storage: storage, directory: directory)
+            end = try ReadOnlyLog.end(of: newest, storage: storage)
         } else {
             let loaded = try ReadOnlyLog.load(newest, storage: storage)
             end = loaded.end
@@ -34,6 +38,12 @@ package struct ReadOnlyLog: Sendable {
         self.end = end
         id = newest.header.logID
         reader = LogReader(catalog: catalog, end: { end })
+    }
+
+    private static func end(of sealed: SegmentCatalog.Entry, storage: any Storage) throws(LogError) -> LogPosition {
+        let bytes = try storage.readAll(sealed.path, limit: SegmentHeader.sizeMax)
+        // Without its end the file is of no use here, but the ones before it are.
+        return bytes.withUnsafeBytes { SealedFooter($0)?.last } ?? LogPosition(sealed.header.base.rawValue - 1)
     }
 
     /// Without a writer the valid prefix is what there is; the next writer decides about the rest, and cuts the file. So

@@ -82,7 +82,8 @@ struct PackHeader: Equatable, Sendable {
         sealedCount = Int(header.integer(48, as: UInt32.self))
         storedChecksum = header.integer(52, as: UInt32.self)
         sealedChecksum = header.integer(56, as: UInt32.self)
-        guard first.rawValue >= 1, last >= first, firstTime < RecordFormat.timeEnd, wholeCount <= end - offset,
+        guard first.rawValue >= 1, last >= first, last.rawValue < .max, firstTime < RecordFormat.timeEnd,
+            wholeCount <= end - offset,
             storedCount <= envelopeCount,
             envelopeCount <= SealedFormat.packMax, envelopeCount <= storedCount * LZ4.ratioMax
         else { return nil }
@@ -198,7 +199,7 @@ struct SealedFooter: Equatable, Sendable {
         last = LogPosition(footer.integer(24, as: UInt64.self))
         lastTime = footer.integer(32, as: UInt64.self)
         tableChecksum = footer.integer(40, as: UInt32.self)
-        guard lastTime < RecordFormat.timeEnd, tableOffset >= Block.size, tableOffset <= end,
+        guard last.rawValue < .max, lastTime < RecordFormat.timeEnd, tableOffset >= Block.size, tableOffset <= end,
             packCount * PackEntry.size <= end - tableOffset,
             Checksum.crc32c(file, table) == tableChecksum
         else { return nil }

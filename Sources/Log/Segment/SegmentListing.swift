@@ -39,7 +39,7 @@ struct SegmentListing {
             isSealed[file.number] = file.isSealed && isSealed[file.number] != false
         }
         // A listing that takes several calls can miss a file that is renamed meanwhile; asked by its name, it is there.
-        for number in 1..<(isSealed.keys.max() ?? 1) where isSealed[number] == nil && isSealed.count < 1 << 20 {
+        for number in SegmentListing.gaps(in: isSealed.keys.sorted()) {
             let found = try? SegmentListing.load(number, false, directory, storage)
             if let found { isSealed[number] = found.header.isSealed }
         }
@@ -48,6 +48,13 @@ struct SegmentListing {
                 try SegmentListing.load(number, isSealed, directory, storage)
             }
             return Found(number: number, file: LogPath.segment(number, sealed: isSealed), header: header)
+        }
+    }
+
+    /// The numbers missing between others, where they are few: a file with a number far off is not a sign of a rename.
+    private static func gaps(in numbers: [UInt64]) -> [UInt64] {
+        zip(numbers, numbers.dropFirst()).flatMap { before, after in
+            after - before <= 16 ? Array((before + 1)..<after) : []
         }
     }
 
