@@ -26,13 +26,10 @@ struct Verify: ParsableCommand {
         let limit = (open?.hasWriter ?? false) ? open?.end : nil
         let verifier = LogVerifier(directory: data, limit: limit, checkpoints: past.checkpoints)
         var keys = SigningKeys()
-        let result = Result { () throws(LogError) -> LogVerifier.Report in
-            try verifier.run(
-                progress: { done, all in Output.progress("segment \(done + 1) of \(all)") },
-                visit: { keys.note($0) }
-            )
-        }
-        let report = try result.get()
+        let report = try verifier.run(
+            progress: { done, all in Output.progress("segment \(done + 1) of \(all)") },
+            visit: { keys.note($0) }
+        )
         Output.progress("")
         if report.segments == 0, report.findings.isEmpty {
             throw LogError(.notFound, "there is no log in \(data); check --data")
@@ -81,7 +78,7 @@ struct Verify: ParsableCommand {
     }
 
     private static func describe(_ report: LogVerifier.Report, _ problems: [Problem]) -> String {
-        let bytes = JSONWriter.object { json in
+        Output.object { json in
             json.bool("ok", report.findings.isEmpty && problems.isEmpty)
             json.number("records", report.records)
             json.number("segments", report.segments)
@@ -111,7 +108,6 @@ struct Verify: ParsableCommand {
                 }
             }
         }
-        return String(decoding: bytes, as: UTF8.self)
     }
 }
 

@@ -25,15 +25,15 @@ package struct ReadOnlyLog: Sendable {
         let end: LogPosition
         if let published {
             end = published
-            catalog = SegmentCatalog(entries, storage: storage, directory: directory)
+            catalog = SegmentCatalog(entries, listing)
         } else if newest.header.isSealed {
             // Only where the header of a later one cannot be read.
-            catalog = SegmentCatalog(entries, storage: storage, directory: directory)
+            catalog = SegmentCatalog(entries, listing)
             end = try ReadOnlyLog.end(of: newest, storage: storage)
         } else {
             let loaded = try ReadOnlyLog.load(newest, storage: storage)
             end = loaded.end
-            catalog = SegmentCatalog(entries, storage: storage, directory: directory, loaded: loaded.segment)
+            catalog = SegmentCatalog(entries, listing, loaded: loaded.segment)
         }
         self.end = end
         id = newest.header.logID

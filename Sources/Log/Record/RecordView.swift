@@ -84,10 +84,12 @@ private struct RecordSize {
             T(littleEndian: buffer.loadUnaligned(fromByteOffset: offset + field, as: type))
         }
         whole = Int(load(0, as: UInt32.self))
-        envelope = RecordFormat.headerSize + Int(load(56, as: UInt32.self))
+        let payload = Int(load(56, as: UInt32.self))
         sealed = Int(load(60, as: UInt32.self))
+        envelope = RecordFormat.headerSize + payload
         let flags = load(7, as: UInt8.self)
-        guard whole <= LogConfiguration.recordBytesMax, (envelope + sealed + 7) & ~7 == whole,
+        guard whole <= LogConfiguration.recordBytesMax,
+            RecordFormat.recordSize(payload: payload, sealed: sealed) == whole,
             flags <= RecordFormat.sealedFlag, (sealed > 0) == (flags & RecordFormat.sealedFlag != 0),
             load(16, as: UInt64.self) < RecordFormat.timeEnd
         else { return nil }

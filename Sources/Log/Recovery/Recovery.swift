@@ -227,7 +227,7 @@ struct Recovery {
         }
         let path = try SegmentWriter.name(segment, header, storage: storage, directory: directory)
         let entry = SegmentCatalog.Entry(header: header, path: path)
-        let catalog = SegmentCatalog(entries + [entry], storage: storage, directory: directory)
+        let catalog = SegmentCatalog(entries + [entry], SegmentListing(storage: storage, directory: directory))
         let writer = SegmentWriter(
             segment: segment,
             number: start.number,

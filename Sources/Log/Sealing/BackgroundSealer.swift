@@ -1,5 +1,3 @@
-import Synchronization
-
 /// Seals whatever segment another one has followed, on a thread of its own, for as long as the log is open.
 final class BackgroundSealer: Sendable {
     private let storage: any Storage

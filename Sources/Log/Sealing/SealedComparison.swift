@@ -36,8 +36,7 @@ struct SealedComparison {
             if let different { return problem ?? "the record at position \(different) is not the same" }
             if !whole { return "the group at position \(group.first) is not the records it claims" }
         }
-        let rest = UnsafeRawBufferPointer(rebasing: file[footer.table.upperBound..<(file.count - SealedFooter.size)])
-        if !rest.isZero { return "bytes behind the table are not zero" }
+        if !footer.padding(of: file).isZero { return "bytes behind the table are not zero" }
         if case .end = next() { return footer.lastTime == lastTime ? nil : "the footer names another last time" }
         return problem ?? "it holds more than the original"
     }
@@ -67,9 +66,7 @@ struct SealedComparison {
     }
 
     private mutating func unpack(_ index: Int) -> UnpackedPack? {
-        let entry = PackEntry(UnsafeRawBufferPointer(rebasing: file[footer.table]), index)
-        guard let header = PackHeader(file, at: entry.offset, before: footer.tableOffset), PackEntry(header) == entry
-        else { return nil }
+        guard let header = footer.pack(footer.entry(index, of: file), of: file) else { return nil }
         let (pack, reason) = UnpackedPack.unpack(header, of: file, into: buffer)
         if pack == nil { problem = reason }
         return pack

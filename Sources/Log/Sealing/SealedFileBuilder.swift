@@ -70,7 +70,7 @@ struct SealedFileBuilder {
         closePack()
         let tableOffset = offset
         let start = pending.count
-        let size = (tableOffset + table.count * PackEntry.size + SealedFooter.size + Block.size - 1) & ~(Block.size - 1)
+        let size = Block.roundUp(tableOffset + table.count * PackEntry.size + SealedFooter.size)
         pending.append(contentsOf: repeatElement(0, count: size - tableOffset))
         for (index, entry) in table.enumerated() {
             encode(at: start + index * PackEntry.size, PackEntry.size, entry.encode)

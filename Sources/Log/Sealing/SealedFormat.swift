@@ -65,6 +65,9 @@ struct PackHeader: Equatable, Sendable {
         writer.write(Checksum.crc32c(UnsafeRawBufferPointer(bytes), 8..<PackHeader.size), at: 4)
     }
 
+}
+
+extension PackHeader {
     /// Nil unless a pack written for this place starts at `offset` and ends before `end`.
     init?(_ file: UnsafeRawBufferPointer, at offset: Int, before end: Int) {
         guard offset >= Block.size, end <= file.count, end - offset >= PackHeader.size else { return nil }
@@ -87,28 +90,6 @@ struct PackHeader: Equatable, Sendable {
             storedCount <= envelopeCount,
             envelopeCount <= SealedFormat.packMax, envelopeCount <= storedCount * LZ4.ratioMax
         else { return nil }
-    }
-
-    init(
-        offset: Int,
-        first: LogPosition,
-        last: LogPosition,
-        firstTime: UInt64,
-        storedCount: Int,
-        envelopeCount: Int,
-        sealedCount: Int,
-        storedChecksum: UInt32,
-        sealedChecksum: UInt32
-    ) {
-        self.offset = offset
-        self.first = first
-        self.last = last
-        self.firstTime = firstTime
-        self.storedCount = storedCount
-        self.envelopeCount = envelopeCount
-        self.sealedCount = sealedCount
-        self.storedChecksum = storedChecksum
-        self.sealedChecksum = sealedChecksum
     }
 }
 
@@ -185,6 +166,23 @@ struct SealedFooter: Equatable, Sendable {
         writer.write(Checksum.crc32c(UnsafeRawBufferPointer(bytes), 12..<SealedFooter.size), at: 8)
     }
 
+    /// A line of the table.
+    func entry(_ index: Int, of file: UnsafeRawBufferPointer) -> PackEntry {
+        PackEntry(UnsafeRawBufferPointer(rebasing: file[table]), index)
+    }
+
+    /// The header of the pack that a line of the table names; nil when it does not stand there.
+    func pack(_ entry: PackEntry, of file: UnsafeRawBufferPointer) -> PackHeader? {
+        PackHeader(file, at: entry.offset, before: tableOffset).flatMap { PackEntry($0) == entry ? $0 : nil }
+    }
+
+    /// The zeros between the table and the footer.
+    func padding(of file: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: file[table.upperBound..<(file.count - SealedFooter.size)])
+    }
+}
+
+extension SealedFooter {
     /// Nil unless the file ends in a footer whose table lies in the file and matches its checksum.
     init?(_ file: UnsafeRawBufferPointer) {
         guard file.count >= 2 * Block.size else { return nil }
@@ -203,13 +201,5 @@ struct SealedFooter: Equatable, Sendable {
             packCount * PackEntry.size <= end - tableOffset,
             Checksum.crc32c(file, table) == tableChecksum
         else { return nil }
-    }
-
-    init(packCount: Int, tableOffset: Int, last: LogPosition, lastTime: UInt64, tableChecksum: UInt32) {
-        self.packCount = packCount
-        self.tableOffset = tableOffset
-        self.last = last
-        self.lastTime = lastTime
-        self.tableChecksum = tableChecksum
     }
 }

@@ -21,7 +21,7 @@ final class SealedSegment: Sendable {
 
     var packCount: Int { footer.packCount }
 
-    private var table: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: region.bytes[footer.table]) }
+    private func entry(_ index: Int) -> PackEntry { footer.entry(index, of: region.bytes) }
 
     /// The pack that holds `position`, if the segment does.
     func pack(of position: LogPosition) -> Int? {
@@ -33,14 +33,13 @@ final class SealedSegment: Sendable {
     func pack(before time: UInt64) -> Int? { lastPack { $0.firstTime < time } }
 
     /// The time of the first record.
-    var firstTime: UInt64? { footer.packCount > 0 ? PackEntry(table, 0).firstTime : nil }
+    var firstTime: UInt64? { footer.packCount > 0 ? entry(0).firstTime : nil }
 
     /// The first position of a pack.
-    func first(_ index: Int) -> LogPosition { PackEntry(table, index).first }
+    func first(_ index: Int) -> LogPosition { entry(index).first }
 
     private func lastPack(where isBefore: (PackEntry) -> Bool) -> Int? {
-        let table = self.table
-        let after = partitionPoint(footer.packCount) { isBefore(PackEntry(table, $0)) }
+        let after = partitionPoint(footer.packCount) { isBefore(entry($0)) }
         return after > 0 ? after - 1 : nil
     }
 
@@ -50,10 +49,10 @@ final class SealedSegment: Sendable {
         into buffer: ReusedBuffer,
         checkSealed: Bool = true
     ) throws(LogError) -> UnpackedPack {
-        let entry = PackEntry(table, index)
-        guard let header = PackHeader(region.bytes, at: entry.offset, before: footer.tableOffset),
-            PackEntry(header) == entry
-        else { throw damaged(entry, "the header of a pack is damaged") }
+        let entry = entry(index)
+        guard let header = footer.pack(entry, of: region.bytes) else {
+            throw damaged(entry, "the header of a pack is damaged")
+        }
         let (pack, reason) = UnpackedPack.unpack(header, of: region.bytes, into: buffer, checkSealed: checkSealed)
         guard let pack else { throw damaged(entry, reason) }
         return pack

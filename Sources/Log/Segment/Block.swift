@@ -25,9 +25,10 @@ package struct Block: Equatable, Sendable {
     /// Bytes the block takes in the file.
     package var alignedSize: Int { Block.alignedSize(frame: frameCount) }
 
-    static func alignedSize(frame: Int) -> Int {
-        (headerSize + frame + size - 1) & ~(size - 1)
-    }
+    static func alignedSize(frame: Int) -> Int { roundUp(headerSize + frame) }
+
+    /// The smallest multiple of the alignment that is not below `count`.
+    static func roundUp(_ count: Int) -> Int { (count + size - 1) & ~(size - 1) }
 
     package func encode(into bytes: UnsafeMutableRawBufferPointer) {
         var writer = LittleEndianWriter(bytes)

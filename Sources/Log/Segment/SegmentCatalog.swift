@@ -18,14 +18,12 @@ final class SegmentCatalog: Sendable {
         var open: [UInt64: ReadableSegment] = [:]
     }
 
-    private let storage: any Storage
-    private let directory: String
+    private let listing: SegmentListing
     private let state: Mutex<State>
 
     /// - Parameter loaded: a segment that is read from memory, because its file may be cut at any time.
-    init(_ entries: [Entry], storage: any Storage, directory: String, loaded: WrittenSegment? = nil) {
-        self.storage = storage
-        self.directory = directory
+    init(_ entries: [Entry], _ listing: SegmentListing, loaded: WrittenSegment? = nil) {
+        self.listing = listing
         var state = State(entries: entries)
         if let loaded { state.open[loaded.header.number] = .written(loaded) }
         self.state = Mutex(state)
@@ -72,7 +70,7 @@ final class SegmentCatalog: Sendable {
 
     func open(_ entry: Entry) throws(LogError) -> ReadableSegment {
         if let segment = state.withLock({ $0.open[entry.header.number] }) { return segment }
-        let segment = try load(entry)
+        let segment = try listing.withPresentName(entry, load)
         return state.withLock { state in
             // Two readers may have mapped it at once; one map is kept.
             if let first = state.open[entry.header.number] { return first }
@@ -84,15 +82,7 @@ final class SegmentCatalog: Sendable {
     }
 
     private func load(_ entry: Entry) throws(LogError) -> ReadableSegment {
-        let file: any StorageFile
-        do {
-            file = try storage.open(entry.path, .read)
-        } catch {
-            if entry.header.isSealed { throw error }
-            let sealed = try SegmentListing.load(entry.header.number, false, directory, storage)
-            guard sealed.header.isSealed else { throw error }
-            return try load(sealed)
-        }
+        let file = try listing.storage.open(entry.path, .read)
         let size = try file.size
         guard size <= entry.header.size else {
             throw LogError(.corrupt, "\(entry.path) has \(size) bytes instead of \(entry.header.size)")

@@ -40,12 +40,12 @@ struct SegmentListing {
         }
         // A listing that takes several calls can miss a file that is renamed meanwhile; asked by its name, it is there.
         for number in SegmentListing.gaps(in: isSealed.keys.sorted()) {
-            let found = try? SegmentListing.load(number, false, directory, storage)
+            let found = try? load(number, isSealed: false)
             if let found { isSealed[number] = found.header.isSealed }
         }
         return isSealed.sorted { $0.key < $1.key }.map { number, isSealed in
             let header = Result { () throws(LogError) -> SegmentCatalog.Entry in
-                try SegmentListing.load(number, isSealed, directory, storage)
+                try load(number, isSealed: isSealed)
             }
             return Found(number: number, file: LogPath.segment(number, sealed: isSealed), header: header)
         }
@@ -65,22 +65,27 @@ struct SegmentListing {
         into buffer: ReusedBuffer,
         _ mode: StorageMode = .read
     ) throws(LogError) -> (entry: SegmentCatalog.Entry, bytes: UnsafeRawBufferPointer) {
+        try withPresentName(entry) { (entry) throws(LogError) in
+            (entry, try storage.readAll(entry.path, into: buffer, limit: SegmentHeader.sizeMax, mode))
+        }
+    }
+
+    /// Calls `body`, and when it fails and the segment has been sealed since it was listed, calls it with the sealed file.
+    func withPresentName<T>(
+        _ entry: SegmentCatalog.Entry,
+        _ body: (SegmentCatalog.Entry) throws(LogError) -> T
+    ) throws(LogError) -> T {
         do {
-            return (entry, try storage.readAll(entry.path, into: buffer, limit: SegmentHeader.sizeMax, mode))
+            return try body(entry)
         } catch {
-            let sealed = try SegmentListing.load(entry.header.number, entry.header.isSealed, directory, storage)
-            if sealed.path == entry.path { throw error }
-            return (sealed, try storage.readAll(sealed.path, into: buffer, limit: SegmentHeader.sizeMax, mode))
+            let present = try load(entry.header.number, isSealed: entry.header.isSealed)
+            if present.path == entry.path { throw error }
+            return try body(present)
         }
     }
 
     /// The header of one segment. One that was there as written may meanwhile have been sealed by a writer elsewhere.
-    static func load(
-        _ number: UInt64,
-        _ isSealed: Bool,
-        _ directory: String,
-        _ storage: any Storage
-    ) throws(LogError) -> SegmentCatalog.Entry {
+    private func load(_ number: UInt64, isSealed: Bool) throws(LogError) -> SegmentCatalog.Entry {
         let path = directory + "/" + LogPath.segment(number, sealed: isSealed)
         let file: any StorageFile
         do {
@@ -89,7 +94,7 @@ struct SegmentListing {
             guard !isSealed, try storage.list(directory).contains(LogPath.segment(number, sealed: true)) else {
                 throw error
             }
-            return try load(number, true, directory, storage)
+            return try load(number, isSealed: true)
         }
         let page = UnsafeMutableRawBufferPointer.allocate(byteCount: Block.size, alignment: 8)
         defer { page.deallocate() }

@@ -74,7 +74,7 @@ extension Storage {
         guard size <= limit else {
             throw LogError(.inputOutput, "\(path) has \(size) bytes, more than the \(limit) that can be right")
         }
-        let memory = buffer.reserve((size + Block.size - 1) & ~(Block.size - 1))
+        let memory = buffer.reserve(Block.roundUp(size))
         let count = try file.read(into: memory, at: 0)
         return UnsafeRawBufferPointer(rebasing: memory[..<min(count, size)])
     }

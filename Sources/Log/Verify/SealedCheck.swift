@@ -11,7 +11,7 @@ struct SealedCheck {
     private var link: Digest?
     private var lastTime: UInt64 = 0
     private var packs: [PackEntry] = []
-    /// How many lines of the table lie behind `offset` no more.
+    /// Lines of the table, from its beginning, that are known to name places already passed.
     private var passed = 0
     /// Where a pack begins that cannot be read; then the end of the file cannot be compared with its packs.
     private var damagedAt: Int?
@@ -73,9 +73,8 @@ struct SealedCheck {
         _ bytes: UnsafeRawBufferPointer,
         _ footer: SealedFooter
     ) -> Int? {
-        let table = UnsafeRawBufferPointer(rebasing: bytes[footer.table])
         while passed < footer.packCount {
-            let further = PackEntry(table, passed).offset
+            let further = footer.entry(passed, of: bytes).offset
             if further > offset { return further < footer.tableOffset ? further : nil }
             passed += 1
         }
@@ -149,15 +148,15 @@ struct SealedCheck {
         _ end: Int,
         _ state: inout VerifierState
     ) {
-        let table = UnsafeRawBufferPointer(rebasing: bytes[footer.table])
-        if footer.packCount != packs.count || packs.enumerated().contains(where: { PackEntry(table, $0) != $1 }) {
+        if footer.packCount != packs.count
+            || packs.enumerated().contains(where: { footer.entry($0, of: bytes) != $1 })
+        {
             state.find(header, footer.tableOffset, nil, "the table does not name the packs of the file")
         }
         if footer.tableOffset != end || footer.last != owed || (link != nil && footer.lastTime != lastTime) {
             state.find(header, bytes.count - SealedFooter.size, nil, "the footer does not name where the records end")
         }
-        let rest = bytes[footer.table.upperBound..<(bytes.count - SealedFooter.size)]
-        if !UnsafeRawBufferPointer(rebasing: rest).isZero {
+        if !footer.padding(of: bytes).isZero {
             state.find(header, footer.table.upperBound, nil, "bytes behind the table are not zero")
         }
     }

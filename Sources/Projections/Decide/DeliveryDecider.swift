@@ -29,7 +29,6 @@ package struct DeliveryResult: Sendable {
         durationMilliseconds = 0
         httpStatus = 0
         self.error = error
-
         secret = .zero
         excerpt = []
     }
