@@ -27,7 +27,7 @@ final class LogSink: Sink {
         log = try EventLog.open(directory: directory + "/log")
         keys = try KeyStore.open(
             directory: directory + "/log",
-            root: KeyFile.root(path: directory + "/root.key"),
+            root: RootKeyFile(path: directory + "/root.key"),
             logIsEmpty: true,
             storage: PosixStorage()
         )
@@ -50,7 +50,7 @@ final class LogSink: Sink {
         var drafts: [RecordDraft] = []
         drafts.reserveCapacity(count)
         for index in 0..<UInt64(count) {
-            let (reference, leaf) = keys.issue(client: LogPosition(1), .message)
+            let (reference, leaf) = try keys.issue(client: LogPosition(1), .message)
             let sealed = SealedSection.seal(
                 [(.content, body)],
                 reference: reference,

@@ -34,7 +34,7 @@ package struct GatewayApplication: Service {
         let alarm = LogAlarm(metrics: metrics, logger: logger)
         let ledger = try await Ledger.open(
             directory: configuration.data,
-            root: KeyFile.root(path: configuration.keyRoot),
+            root: RootKeyFile(path: configuration.keyRoot),
             configuration: configuration.log,
             version: configuration.version,
             isSandbox: configuration.isSandbox,

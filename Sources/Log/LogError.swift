@@ -26,6 +26,8 @@ public struct LogError: Error, Sendable, Equatable, CustomStringConvertible {
         case closed = "log_closed"
         /// The root key is missing, unreadable or not the one this log was written with.
         case keyUnavailable = "key_unavailable"
+        /// The key was destroyed by a purge.
+        case keyDestroyed = "key_destroyed"
     }
 
     public let code: Code

@@ -26,7 +26,7 @@ struct GatewayProbe: Sendable {
         log.segmentBytes = 1 << 20
         return try await Ledger.open(
             directory: directory.path + "/data",
-            root: KeyFile.root(path: directory.path + "/root.key"),
+            root: RootKeyFile(path: directory.path + "/root.key"),
             configuration: log,
             version: "test",
             isSandbox: false

@@ -55,7 +55,7 @@ import Testing
         let directory = try restore()
         let keys = try KeyStore.openForReading(
             directory: directory.path,
-            root: KeyFile.root(path: directory.path + "/root.key"),
+            root: RootKeyFile(path: directory.path + "/root.key"),
             storage: PosixStorage()
         )
         let record = try ReadOnlyLog(directory: directory.path).reader.record(at: LogPosition(11))

@@ -52,10 +52,15 @@ package enum Crypto {
     /// Bytes from OpenSSL's seeded generator. A machine without entropy cannot keep a secret, so this traps.
     package static func randomBytes(_ count: Int) -> [UInt8] {
         [UInt8](unsafeUninitializedCapacity: count) { output, initialized in
-            let filled = RAND_bytes(output.baseAddress, Int32(count))
-            precondition(filled == 1, "the system's random number generator failed; refusing to make weak keys")
+            fillRandom(UnsafeMutableRawBufferPointer(output))
             initialized = count
         }
+    }
+
+    /// As `randomBytes`, into memory of the caller.
+    static func fillRandom(_ output: UnsafeMutableRawBufferPointer) {
+        let filled = RAND_bytes(output.baseAddress?.assumingMemoryBound(to: UInt8.self), Int32(output.count))
+        precondition(filled == 1, "the system's random number generator failed; refusing to make weak keys")
     }
 
     /// Random bytes that nobody keeps secret: nonces and ids. They come from the same generator, some thousand at a time,

@@ -45,4 +45,11 @@ package struct Digest: Equatable, Hashable, Sendable {
     }
 
     package var bytes: [UInt8] { withUnsafeBytes(of: self) { [UInt8]($0) } }
+
+    /// A new secret of this size.
+    static func random() -> Digest {
+        var digest = Digest.zero
+        withUnsafeMutableBytes(of: &digest) { Crypto.fillRandom($0) }
+        return digest
+    }
 }

@@ -54,30 +54,43 @@ package struct KeyReference: Hashable, Sendable {
         writer.write(UInt32(keyClass.rawValue), at: 20)
     }
 
-    /// The path from the epoch's seed to the leaf, most significant bit first: client, class, leaf.
-    package var path: KeyPath { KeyPath(client: client, keyClass: keyClass, leaf: leaf) }
+    /// The path from the epoch's seed to the leaf.
+    package var path: KeyPrefix {
+        KeyPrefix(bits: UInt128(client) << 64 | UInt128(keyClass.rawValue) << 60 | UInt128(leaf) << 28)
+    }
 }
 
-/// 100 bits of path: 64 of client, 4 of class, 32 of leaf.
-package struct KeyPath: Equatable, Sendable {
+/// The first `depth` branches of a path, most significant bit first: 64 of client, 4 of class, 32 of leaf.
+package struct KeyPrefix: Hashable, Sendable {
     package static let clientBits = 64
-    package static let classBits = 4
-    static let leafBits = 32
-    package static let depth = clientBits + classBits + leafBits
+    package static let leafBits = 32
+    /// Where the leaves lie.
+    package static let leafDepth = 100
 
-    let client: UInt64
-    let keyClass: KeyClass
-    let leaf: UInt64
+    /// Left-aligned; what lies below `depth` is zero.
+    let bits: UInt128
+    let depth: Int
+
+    init(bits: UInt128, depth: Int = KeyPrefix.leafDepth) {
+        self.bits = bits
+        self.depth = depth
+    }
+
+    static let root = KeyPrefix(bits: 0, depth: 0)
+
+    /// All keys of one client.
+    package static func client(_ client: UInt64) -> KeyPrefix {
+        KeyPrefix(bits: UInt128(client) << 64, depth: clientBits)
+    }
+
+    func child(_ bit: UInt8) -> KeyPrefix {
+        KeyPrefix(bits: bits | UInt128(bit) << UInt128(127 - depth), depth: depth + 1)
+    }
+
+    func covers(_ other: KeyPrefix) -> Bool {
+        depth <= other.depth && (depth == 0 || (bits ^ other.bits) >> UInt128(128 - depth) == 0)
+    }
 
     /// The branch taken at `level`, counted from the root.
-    func bit(_ level: Int) -> UInt8 {
-        switch level {
-        case ..<KeyPath.clientBits:
-            UInt8(client >> UInt64(KeyPath.clientBits - 1 - level) & 1)
-        case ..<(KeyPath.clientBits + KeyPath.classBits):
-            keyClass.rawValue >> UInt8(KeyPath.clientBits + KeyPath.classBits - 1 - level) & 1
-        default:
-            UInt8(leaf >> UInt64(KeyPath.depth - 1 - level) & 1)
-        }
-    }
+    func bit(_ level: Int) -> UInt8 { UInt8(truncatingIfNeeded: bits >> UInt128(127 - level)) & 1 }
 }

@@ -1,29 +1,54 @@
 import Synchronization
 
-/// Issues and finds leaf keys.
+/// Issues, finds and destroys leaf keys.
 ///
-/// The state on disk is the list of epochs with their seeds, sealed under the root key, in one small file that is replaced
-/// atomically. Every open starts a new epoch and makes its seed durable before a key of it is issued; leaf numbers are
-/// only counted in memory, because a number can never come up again in an epoch that no later process continues.
+/// Leaf numbers are only counted in memory: every open begins a new epoch, whose seed is durable before a key of it is issued,
+/// so a number can never come up again in an epoch that no later process continues. An epoch also ends when it is full, so
+/// that what a purge has to write stays bounded.
+///
+/// Lock order: `durable`, then `state`. Nothing waits for a disk while it holds `state`.
 package final class KeyStore: Sendable {
-    private struct Subtree: Hashable {
+    /// How many leaves an epoch has. Half of them times 32 bytes is the most that its page can take.
+    package static let leavesPerEpoch = 65_536
+    /// How many nodes of punctured trees are kept in memory.
+    fileprivate static let cachedNodesMax = 1 << 19
+
+    /// How many places in trees are remembered: about 3 KiB each.
+    fileprivate static let cursorsMax = 1024
+
+    fileprivate struct Subtree: Hashable {
         let client: UInt64
         let keyClass: KeyClass
     }
 
-    private struct State: Sendable {
+    fileprivate struct State: Sendable {
+        var directory: EpochDirectory
+        var file: any StorageFile
+        /// Counts changes, so that a page that was read before one is not kept after it.
+        var version: UInt64 = 0
+        var trees: [UInt32: PuncturedTree] = [:]
+        /// The epoch that new keys belong to, and what was issued of it.
+        var current: UInt32
+        var issued = 0
         var nextLeaf: [Subtree: UInt64] = [:]
         var cursors: [Subtree: LeafCursor] = [:]
     }
 
-    private let trees: [UInt32: KeyTree]
-    private let current: KeyTree
-    private let state = Mutex(State())
+    private let durable: Mutex<KeyState>
+    private let state: Mutex<State>
 
-    private init(trees: [UInt32: KeyTree], current: KeyTree) {
-        self.trees = trees
-        self.current = current
+    private init(_ durable: consuming KeyState) {
+        state = Mutex(
+            State(
+                directory: durable.directory,
+                file: durable.pages.file,
+                current: durable.directory.newest
+            )
+        )
+        self.durable = Mutex(durable)
     }
+
+    // MARK: Open
 
     /// Opens the key state in `directory` and begins a new epoch.
     ///
@@ -35,125 +60,266 @@ package final class KeyStore: Sendable {
         logIsEmpty: Bool,
         storage: any Storage
     ) throws(LogError) -> KeyStore {
-        let rootKey = try loadRoot(root, logIsEmpty: logIsEmpty)
-        let path = directory + "/epochs.key"
-        var epochs: [KeyTree.Epoch] = []
-        if try storage.list(directory).contains("epochs.key") {
-            epochs = try EpochFile.open(try storage.readAll(path), root: rootKey)
-        } else if !logIsEmpty {
-            throw LogError(.keyUnavailable, "the key state \(path) is missing; restore it from a backup")
+        var durable: KeyState
+        let hasState = try !KeyPages.numbers(storage, directory).isEmpty
+        if logIsEmpty {
+            durable = try KeyState.create(storage, directory, root: root)
+        } else {
+            try requireRoot(root)
+            guard hasState else {
+                throw LogError(.keyUnavailable, "the key state is missing in \(directory); restore it from a backup")
+            }
+            durable = try KeyState.load(storage, directory, root: root, .readWrite)
+            try durable.removeLeftovers()
         }
-        let newest = KeyTree.Epoch(number: (epochs.last?.number ?? 0) + 1, seed: Crypto.randomBytes(32))
-        epochs.append(newest)
-        try storage.replaceFile(path, with: EpochFile.seal(epochs, root: rootKey))
-        return try make(epochs)
+        try durable.beginEpoch()
+        return KeyStore(durable)
     }
 
-    /// Opens the key state beside a running writer: existing keys can be found, none can be issued.
+    /// Opens the key state beside a running writer: existing keys can be found, none can be issued or destroyed.
     package static func openForReading(
         directory: String,
         root: any RootKeyHolder,
         storage: any Storage
     ) throws(LogError) -> KeyStore {
-        let rootKey = try loadRoot(root, logIsEmpty: false)
-        return try make(try EpochFile.open(try storage.readAll(directory + "/epochs.key"), root: rootKey))
+        try requireRoot(root)
+        return KeyStore(try KeyState.load(storage, directory, root: root, .read))
     }
 
-    private static func loadRoot(_ root: any RootKeyHolder, logIsEmpty: Bool) throws(LogError) -> [UInt8] {
-        if let key = try root.load() { return key }
-        guard logIsEmpty else {
-            throw LogError(
-                .keyUnavailable,
-                "the root key is missing; without it no body can be read. Point --key-root at it"
-            )
-        }
-        return try root.create()
-    }
-
-    private static func make(_ epochs: [KeyTree.Epoch]) throws(LogError) -> KeyStore {
-        var trees: [UInt32: KeyTree] = [:]
-        for epoch in epochs {
-            guard let seed = Digest(epoch.seed) else { throw EpochFile.damaged }
-            trees[epoch.number] = KeyTree(epoch: epoch.number, seed: seed)
-        }
-        guard let last = epochs.last, let current = trees[last.number] else { throw EpochFile.damaged }
-        return KeyStore(trees: trees, current: current)
-    }
-
-    /// The number of the epoch that new keys belong to.
-    package var epoch: UInt32 { current.epoch }
-
-    /// A key that was never issued before, and its address.
-    package func issue(client: LogPosition, _ keyClass: KeyClass) -> (reference: KeyReference, key: LeafKey) {
-        let subtree = Subtree(client: client.rawValue, keyClass: keyClass)
-        return state.withLock { state in
-            let leaf = state.nextLeaf[subtree, default: 0]
-            precondition(
-                leaf >> UInt64(KeyPath.leafBits) == 0,
-                "an epoch's leaves are used up; restart to begin a new one"
-            )
-            state.nextLeaf[subtree] = leaf + 1
-            let reference = KeyReference(
-                client: subtree.client,
-                leaf: leaf,
-                epoch: current.epoch,
-                keyClass: keyClass
-            )
-            let start = KeyPath.clientBits + KeyPath.classBits
-            var cursor =
-                state.cursors.removeValue(forKey: subtree)
-                ?? LeafCursor(subtree: current.node(reference.path, depth: start))
-            let key = cursor.key(leaf: leaf)
-            state.cursors[subtree] = cursor
-            return (reference, key)
-        }
-    }
-
-    /// The key at an address, or nil when its epoch is unknown.
-    package func find(_ reference: KeyReference) -> LeafKey? {
-        trees[reference.epoch].map { LeafKey($0.node(reference.path, depth: KeyPath.depth)) }
-    }
-}
-
-extension KeyTree {
-    struct Epoch: Sendable, Equatable {
-        let number: UInt32
-        let seed: [UInt8]
-    }
-}
-
-/// The file of epoch seeds: magic "WAYBKEY1", then one `AEAD` box under the root key, authenticated with the magic.
-/// Plaintext: per epoch its number (4, little-endian) and seed (32).
-enum EpochFile {
-    private static let magic = [UInt8]("WAYBKEY1".utf8)
-    private static let entrySize = 36
-
-    static var damaged: LogError {
-        LogError(
+    private static func requireRoot(_ root: any RootKeyHolder) throws(LogError) {
+        guard try root.generations().isEmpty else { return }
+        throw LogError(
             .keyUnavailable,
-            "the key state does not open under this root key; check --key-root or restore a backup"
+            "the root key is missing; without it no body can be read. Point --key-root at it"
         )
     }
 
-    static func seal(_ epochs: [KeyTree.Epoch], root: [UInt8]) -> [UInt8] {
-        var plaintext: [UInt8] = []
-        for epoch in epochs {
-            withUnsafeBytes(of: epoch.number.littleEndian) { plaintext.append(contentsOf: $0) }
-            plaintext += epoch.seed
+    /// The number of the epoch that new keys belong to.
+    package var epoch: UInt32 { state.withLock { $0.current } }
+
+    /// The generation of the root key.
+    package var generation: UInt64 { durable.withLock { $0.generation } }
+
+    // MARK: Issue and find
+
+    /// A key that was never issued before, and its address.
+    package func issue(
+        client: LogPosition,
+        _ keyClass: KeyClass
+    ) throws(LogError) -> (reference: KeyReference, key: LeafKey) {
+        while true {
+            let subtree = Subtree(client: client.rawValue, keyClass: keyClass)
+            switch state.withLock({ $0.issue(subtree) }) {
+            case .issued(let reference, let key): return (reference, key)
+            case .full: try beginEpoch()
+            case .destroyed:
+                throw LogError(.keyDestroyed, "the keys of client \(client) are destroyed; it can have no new ones")
+            }
         }
-        defer { Crypto.erase(&plaintext) }
-        return magic + AEAD.seal(plaintext, key: root, authenticated: magic)
     }
 
-    static func open(_ bytes: [UInt8], root: [UInt8]) throws(LogError) -> [KeyTree.Epoch] {
-        guard bytes.starts(with: magic),
-            var plaintext = AEAD.open(Array(bytes.dropFirst(magic.count)), key: root, authenticated: magic),
-            plaintext.count % entrySize == 0
-        else { throw damaged }
-        defer { Crypto.erase(&plaintext) }
-        return stride(from: 0, to: plaintext.count, by: entrySize).map { start in
-            let number = plaintext[start..<(start + 4)].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
-            return KeyTree.Epoch(number: number, seed: Array(plaintext[(start + 4)..<(start + entrySize)]))
+    fileprivate enum Issue {
+        case issued(KeyReference, LeafKey)
+        /// The epoch is used up.
+        case full
+        case destroyed
+    }
+
+    private func beginEpoch() throws(LogError) {
+        try change { durable throws(LogError) in
+            // Another caller may have been first.
+            guard state.withLock({ $0.isFull }) else { return [] }
+            return try durable.beginEpoch()
         }
+    }
+
+    /// The key at an address, or nil when it is destroyed or its epoch is unknown.
+    package func find(_ reference: KeyReference) throws(LogError) -> LeafKey? {
+        let (known, lookup) = state.withLock { $0.find(reference) }
+        if let known { return known.leaf(reference.path) }
+        guard let lookup else { return nil }
+        let tree = try KeyStore.read(lookup)
+        state.withLock { $0.keep(tree, of: reference.epoch, lookup.version) }
+        return tree.node(above: reference.path)?.leaf(reference.path)
+    }
+
+    /// A page to be read without holding a lock.
+    fileprivate struct Lookup: Sendable {
+        let file: any StorageFile
+        let place: PagePlace
+        let key: Digest
+        let version: UInt64
+    }
+
+    private static func read(_ lookup: Lookup) throws(LogError) -> PuncturedTree {
+        var bytes = try KeyPages.open(lookup.file, lookup.place, key: lookup.key)
+        defer { Crypto.erase(&bytes) }
+        guard let tree = PuncturedTree(bytes) else { throw KeyPages.damaged }
+        return tree
+    }
+
+    // MARK: Destroy
+
+    /// What can be destroyed.
+    package enum Target: Sendable, Hashable {
+        case leaf(KeyReference)
+        /// Every key that a client has or ever had.
+        case client(LogPosition)
+    }
+
+    /// Destroys keys and seals what is left under a new root key. Destroying what is destroyed already is no error, so a
+    /// caller that does not know whether it was done may do it again.
+    ///
+    /// - Returns: the generations of the root key before and after.
+    /// - Throws: after a failed write nothing is destroyed any more before a restart, which completes what was begun.
+    package func destroy(_ targets: [Target]) throws(LogError) -> (before: UInt64, after: UInt64) {
+        var generations: (before: UInt64, after: UInt64) = (0, 0)
+        try change { durable throws(LogError) in
+            generations.before = durable.generation
+            let changes = try changes(destroying: targets, durable.directory)
+            try durable.commit(changes, underNewRoot: true)
+            generations.after = durable.generation
+            return changes
+        }
+        return generations
+    }
+
+    private func changes(
+        destroying targets: [Target],
+        _ directory: EpochDirectory
+    ) throws(LogError) -> [KeyState.Change] {
+        var changes: [KeyState.Change] = []
+        let clients = targets.compactMap { if case .client(let client) = $0 { KeyPrefix.client(client.rawValue) } else { nil } }
+        var prefixes: [UInt32: [KeyPrefix]] = [:]
+        for case .leaf(let reference) in targets { prefixes[reference.epoch, default: []].append(reference.path) }
+        let numbers = clients.isEmpty ? prefixes.keys.sorted() : directory.entries.map(\.number)
+        for number in numbers {
+            guard let tree = try tree(of: number),
+                let left = tree.puncturing(prefixes[number, default: []] + clients)
+            else { continue }
+            changes.append(KeyState.Change(number: number, content: .tree(left)))
+        }
+        return changes
+    }
+
+    /// What is left of an epoch, or nil when nothing is.
+    private func tree(of number: UInt32) throws(LogError) -> PuncturedTree? {
+        let (seed, known, lookup) = state.withLock { state -> (Digest?, PuncturedTree?, Lookup?) in
+            guard let index = state.directory.index(of: number) else { return (nil, nil, nil) }
+            switch state.directory.entries[index].kind {
+            case .dead: return (nil, nil, nil)
+            case .seed: return (state.directory.secret(index), nil, nil)
+            case .page: return (nil, state.trees[number], state.lookup(index))
+            }
+        }
+        if let seed { return PuncturedTree(seed: seed) }
+        if let known { return known }
+        guard let lookup else { return nil }
+        return try KeyStore.read(lookup)
+    }
+
+    /// Changes what is durable, then what is in memory.
+    private func change(_ body: (inout KeyState) throws(LogError) -> [KeyState.Change]) throws(LogError) {
+        let result = durable.withLock { durable in
+            Result { () throws(LogError) -> Void in
+                let changes = try body(&durable)
+                state.withLock { $0.follow(durable, changes) }
+            }
+        }
+        try result.get()
+    }
+}
+
+extension KeyState {
+    /// Adds an epoch with a new seed, durable when this returns.
+    @discardableResult
+    fileprivate mutating func beginEpoch() throws(LogError) -> [Change] {
+        let changes = [Change(number: directory.newest + 1, content: .seed(.random()))]
+        try commit(changes, underNewRoot: false)
+        return changes
+    }
+}
+
+extension KeyStore.State {
+    fileprivate var isFull: Bool { issued >= KeyStore.leavesPerEpoch }
+
+    fileprivate mutating func issue(_ subtree: KeyStore.Subtree) -> KeyStore.Issue {
+        if isFull { return .full }
+        let leaf = nextLeaf[subtree, default: 0]
+        let reference = KeyReference(
+            client: subtree.client,
+            leaf: leaf,
+            epoch: current,
+            keyClass: subtree.keyClass
+        )
+        guard var cursor = cursor(subtree, above: reference.path) else { return .destroyed }
+        let key = cursor.key(reference.path)
+        cursors[subtree] = cursor
+        nextLeaf[subtree] = leaf + 1
+        issued += 1
+        return .issued(reference, key)
+    }
+
+    private mutating func cursor(_ subtree: KeyStore.Subtree, above path: KeyPrefix) -> LeafCursor? {
+        // Taken out, so that changing it copies nothing.
+        if let known = cursors.removeValue(forKey: subtree), known.covers(path) { return known }
+        if cursors.count >= KeyStore.cursorsMax { cursors.removeAll() }
+        return node(above: path).map { LeafCursor(below: $0) }
+    }
+
+    /// The living node above a path of the current epoch, whose tree is kept in memory.
+    private func node(above path: KeyPrefix) -> KeyNode? {
+        guard let index = directory.index(of: current) else { return nil }
+        switch directory.entries[index].kind {
+        case .seed: return .seed(directory.secret(index))
+        case .page: return trees[current]?.node(above: path)
+        case .dead: return nil
+        }
+    }
+
+    /// The living node above a leaf, or where to read about it; neither when it is destroyed.
+    fileprivate func find(_ reference: KeyReference) -> (KeyNode?, KeyStore.Lookup?) {
+        guard let index = directory.index(of: reference.epoch) else { return (nil, nil) }
+        switch directory.entries[index].kind {
+        case .seed: return (.seed(directory.secret(index)), nil)
+        case .page:
+            guard let tree = trees[reference.epoch] else { return (nil, lookup(index)) }
+            return (tree.node(above: reference.path), nil)
+        case .dead: return (nil, nil)
+        }
+    }
+
+    fileprivate func lookup(_ index: Int) -> KeyStore.Lookup {
+        KeyStore.Lookup(
+            file: file,
+            place: directory.entries[index].page,
+            key: directory.secret(index),
+            version: version
+        )
+    }
+
+    /// Keeps a tree that was read, unless it has changed since.
+    fileprivate mutating func keep(_ tree: PuncturedTree, of number: UInt32, _ version: UInt64) {
+        guard version == self.version else { return }
+        // What was used last is not worth telling apart: whatever is needed is read again.
+        if trees.values.reduce(tree.count, { $0 + $1.count }) > KeyStore.cachedNodesMax {
+            trees = trees.filter { $0.key == current }
+        }
+        trees[number] = tree
+    }
+
+    /// Takes over a change. Whatever was derived from what is destroyed now goes.
+    fileprivate mutating func follow(_ durable: KeyState, _ changes: [KeyState.Change]) {
+        version += 1
+        directory = durable.directory
+        file = durable.pages.file
+        cursors.removeAll()
+        for change in changes {
+            if case .tree(let tree) = change.content { trees[change.number] = tree } else { trees[change.number] = nil }
+        }
+        guard current != directory.newest else { return }
+        current = directory.newest
+        issued = 0
+        nextLeaf.removeAll()
     }
 }

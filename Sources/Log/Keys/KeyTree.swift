@@ -1,22 +1,9 @@
-/// One epoch's tree of keys: a GGM construction (Goldreich, Goldwasser, Micali, "How to construct random functions", 1986).
+/// The tree of keys: a GGM construction (Goldreich, Goldwasser, Micali, "How to construct random functions", 1986).
 ///
 /// Every node is 32 bytes; its children are `SHA-256("waybill ggm v1" ‖ bit ‖ node)`. A leaf costs no storage: it is derived
 /// from the epoch's seed along its path. Because a node tells nothing about its ancestors or siblings, one leaf can be
-/// destroyed by replacing the seed with the siblings along that leaf's path.
-package struct KeyTree: Sendable {
-    let epoch: UInt32
-    private let seed: Digest
-
-    package init(epoch: UInt32, seed: Digest) {
-        self.epoch = epoch
-        self.seed = seed
-    }
-
-    /// The node at the end of the first `depth` branches of `path`.
-    package func node(_ path: KeyPath, depth: Int) -> Digest {
-        (0..<depth).reduce(seed) { node, level in KeyTree.child(of: node, bit: path.bit(level)) }
-    }
-
+/// destroyed by replacing the seed with the siblings along that leaf's path (`PuncturedTree`).
+package enum KeyTree {
     static func child(of node: Digest, bit: UInt8) -> Digest {
         let label: StaticString = "waybill ggm v1"
         let count = label.utf8CodeUnitCount
@@ -26,26 +13,52 @@ package struct KeyTree: Sendable {
             message.storeBytes(of: node, toByteOffset: count + 1, as: Digest.self)
         }
     }
+
+    /// The node at the end of `path`, from the `node` at its first `depth` branches.
+    package static func descend(from node: Digest, depth: Int = 0, to path: KeyPrefix) -> Digest {
+        (depth..<path.depth).reduce(node) { node, level in child(of: node, bit: path.bit(level)) }
+    }
 }
 
-/// Derives leaves of one (client, class) subtree in order, remembering the path of the last one.
+/// Derives leaves below one node in order, remembering the path of the last one.
 ///
 /// Neighbouring leaves share all but their last branches, so a run of new keys costs about two hashes each instead of 100.
 package struct LeafCursor: Sendable {
-    private let base: Digest
-    private var leaf: UInt64 = .max
+    private let base: KeyNode
+    private var last = UInt128(0)
+    /// From the child of `base` down to the last leaf.
     private var nodes: [Digest] = []
 
-    package init(subtree: Digest) { base = subtree }
+    package init(below base: KeyNode) { self.base = base }
 
-    package mutating func key(leaf wanted: UInt64) -> LeafKey {
-        let shared = nodes.isEmpty ? 0 : (leaf ^ wanted).leadingZeroBitCount - (64 - KeyPath.leafBits)
+    func covers(_ path: KeyPrefix) -> Bool { base.prefix.covers(path) }
+
+    package mutating func key(_ path: KeyPrefix) -> LeafKey {
+        let shared = nodes.isEmpty ? 0 : (last ^ path.bits).leadingZeroBitCount - base.prefix.depth
         nodes.removeLast(nodes.count - min(max(shared, 0), nodes.count))
-        for level in nodes.count..<KeyPath.leafBits {
-            let bit = UInt8(wanted >> UInt64(KeyPath.leafBits - 1 - level) & 1)
-            nodes.append(KeyTree.child(of: nodes.last ?? base, bit: bit))
+        for level in (base.prefix.depth + nodes.count)..<path.depth {
+            nodes.append(KeyTree.child(of: nodes.last ?? base.key, bit: path.bit(level)))
         }
-        leaf = wanted
-        return LeafKey(nodes[KeyPath.leafBits - 1])
+        last = path.bits
+        return LeafKey(nodes.last ?? base.key)
+    }
+}
+
+/// A living node of a tree: whoever has it can derive everything below `prefix`.
+package struct KeyNode: Sendable {
+    package let prefix: KeyPrefix
+    package let key: Digest
+
+    package init(prefix: KeyPrefix, key: Digest) {
+        self.prefix = prefix
+        self.key = key
+    }
+
+    /// The seed of a whole epoch.
+    package static func seed(_ key: Digest) -> KeyNode { KeyNode(prefix: .root, key: key) }
+
+    /// The key of a leaf below this node.
+    func leaf(_ path: KeyPrefix) -> LeafKey {
+        LeafKey(KeyTree.descend(from: key, depth: prefix.depth, to: path))
     }
 }

@@ -1,0 +1,211 @@
+/// The durable side of the keys: pages, root page, and the generations of the root key. One thread at a time changes it.
+///
+/// A change is made in this order, and each step is durable before the next:
+///
+/// 1. a new root key, when something is to be destroyed;
+/// 2. the pages that changed, each under a new key, and the index pages above them;
+/// 3. the root page, under the new root key, in the slot that does not hold;
+/// 4. the old root key is destroyed. From here on nobody can open the old pages.
+///
+/// A crash before 3 leaves the old state, and one behind it the new one: of the slots whose root key exists the one with the
+/// highest sequence holds. Opening removes what the crash left over: the other root keys and files.
+struct KeyState {
+    let root: any RootKeyHolder
+    private(set) var pages: KeyPages
+    /// The generation of the root key that the state is sealed under.
+    private(set) var generation: UInt64
+    private var sequence: UInt64
+    private(set) var directory: EpochDirectory
+    /// Set by a failed step: nobody knows then what is on disk.
+    private var failure: LogError?
+
+    /// One epoch as it is to be.
+    struct Change {
+        let number: UInt32
+        let content: Content
+
+        enum Content {
+            case seed(Digest)
+            case tree(PuncturedTree)
+        }
+    }
+
+    // MARK: Open
+
+    /// A state without epochs, in a fresh directory.
+    static func create(
+        _ storage: any Storage,
+        _ directory: String,
+        root: any RootKeyHolder
+    ) throws(LogError) -> KeyState {
+        // A crash while the first state was made may have left these; the log is empty, so nothing depends on them.
+        for number in try KeyPages.numbers(storage, directory) {
+            try KeyPages.remove(storage, directory, number: number)
+        }
+        let generations = try root.generations()
+        if generations.isEmpty { try root.create(1) }
+        let pages = try KeyPages.create(storage, directory, number: 1)
+        return KeyState(
+            root: root,
+            pages: pages,
+            generation: generations.last ?? 1,
+            sequence: 0,
+            directory: EpochDirectory()
+        )
+    }
+
+    /// The state that holds, as it is on disk.
+    static func load(
+        _ storage: any Storage,
+        _ directory: String,
+        root: any RootKeyHolder,
+        _ mode: StorageMode
+    ) throws(LogError) -> KeyState {
+        let generations = try root.generations()
+        var found: [(pages: KeyPages, slot: RootSlot)] = []
+        for number in try KeyPages.numbers(storage, directory) {
+            let pages = try KeyPages.open(storage, directory, number: number, mode)
+            for slot in try pages.slots() where generations.contains(slot.generation) { found.append((pages, slot)) }
+        }
+        for (pages, slot) in found.sorted(by: { $0.slot.sequence > $1.slot.sequence }) {
+            let authenticated = RootSlot.authenticated(generation: slot.generation, sequence: slot.sequence)
+            guard
+                var bytes = try root.open(slot.box, generation: slot.generation, authenticated: authenticated)
+            else { continue }
+            defer { Crypto.erase(&bytes) }
+            guard let page = RootPage(bytes) else { continue }
+            return KeyState(
+                root: root,
+                pages: pages,
+                generation: slot.generation,
+                sequence: slot.sequence,
+                directory: try read(page, pages)
+            )
+        }
+        throw KeyPages.damaged
+    }
+
+    private static func read(_ root: RootPage, _ pages: KeyPages) throws(LogError) -> EpochDirectory {
+        var directory = EpochDirectory()
+        for (place, key) in root.pages {
+            var bytes = try KeyPages.open(pages.file, place, key: key)
+            defer { Crypto.erase(&bytes) }
+            guard directory.read(page: bytes, at: place, key: key) else { throw KeyPages.damaged }
+        }
+        return directory
+    }
+
+    /// Completes what a crash interrupted: root keys and files that do not belong to the state that holds.
+    func removeLeftovers() throws(LogError) {
+        for number in try KeyPages.numbers(pages.storage, pages.directory) where number != pages.number {
+            try KeyPages.remove(pages.storage, pages.directory, number: number)
+        }
+        for other in try root.generations() where other != generation { try root.destroy(other) }
+    }
+
+    // MARK: Change
+
+    /// Makes changes durable.
+    ///
+    /// - Parameter underNewRoot: true to destroy what the changes leave out, by destroying the root key.
+    /// - Throws: after a failed step every later change fails too; a restart finds out what is on disk.
+    mutating func commit(_ changes: [Change], underNewRoot: Bool) throws(LogError) {
+        if let failure { throw failure }
+        let before = self
+        do throws(LogError) {
+            if underNewRoot { try root.create(generation + 1) }
+            let retired = try write(changes, generation: underNewRoot ? generation + 1 : generation)
+            if underNewRoot { try root.destroy(before.generation) }
+            if let retired { try KeyPages.remove(retired.storage, retired.directory, number: retired.number) }
+        } catch {
+            try recover(before, error, underNewRoot: underNewRoot)
+        }
+    }
+
+    /// A full disk is met while pages are added, before the root page changes: everything is as it was. Of any other failure
+    /// nobody knows what it left on disk.
+    private mutating func recover(_ before: KeyState, _ error: LogError, underNewRoot: Bool) throws(LogError) {
+        if error.code == .diskFull, sequence == before.sequence {
+            self = before
+            if underNewRoot { try? root.destroy(before.generation + 1) }
+            throw error
+        }
+        let failure = LogError(
+            .keyUnavailable,
+            "writing the key state failed; restart to go on. \(error.message)",
+            errno: error.errno
+        )
+        self.failure = failure
+        throw failure
+    }
+
+    /// Writes pages and root page. The value is the file that was replaced, when it was written anew.
+    private mutating func write(_ changes: [Change], generation: UInt64) throws(LogError) -> KeyPages? {
+        let retired = pages.isWasteful(directory.pageBytes) ? pages : nil
+        if let retired {
+            pages = try KeyPages.create(retired.storage, retired.directory, number: retired.number + 1)
+        }
+        var entries: [EpochDirectory.Change] = []
+        for change in changes { entries.append(try write(change)) }
+        if let retired { entries += try move(from: retired, except: Set(entries.map(\.index))) }
+        let isTouched = Set(entries.map { $0.index / EpochDirectory.perPage })
+        directory.apply(entries)
+        for page in 0..<directory.indexPageCount where retired != nil || isTouched.contains(page) {
+            let key = Digest.random()
+            var plaintext = directory.encoded(page: page)
+            directory.place(page, try pages.append(KeyPages.seal(&plaintext, key: key)), key: key)
+        }
+        try pages.endBatch()
+        try writeRoot(generation)
+        return retired
+    }
+
+    private mutating func write(_ change: Change) throws(LogError) -> EpochDirectory.Change {
+        let index = directory.index(of: change.number) ?? directory.entries.count
+        var entry = EpochDirectory.Entry(number: change.number, kind: .seed)
+        switch change.content {
+        case .seed(let seed): return EpochDirectory.Change(index: index, entry: entry, secret: seed)
+        case .tree(let tree) where tree.count == 0:
+            entry.kind = .dead
+            return EpochDirectory.Change(index: index, entry: entry, secret: .zero)
+        case .tree(let tree):
+            let key = Digest.random()
+            var plaintext = tree.encoded
+            entry.kind = .page
+            entry.page = try pages.append(KeyPages.seal(&plaintext, key: key))
+            return EpochDirectory.Change(index: index, entry: entry, secret: key)
+        }
+    }
+
+    /// Copies the sealed pages that stay as they are into a new file.
+    private mutating func move(
+        from old: KeyPages,
+        except changed: Set<Int>
+    ) throws(LogError) -> [EpochDirectory.Change] {
+        var moved: [EpochDirectory.Change] = []
+        for (index, entry) in directory.entries.enumerated() where entry.kind == .page && !changed.contains(index) {
+            var entry = entry
+            entry.page = try pages.append(try KeyPages.read(old.file, entry.page))
+            moved.append(EpochDirectory.Change(index: index, entry: entry, secret: directory.secret(index)))
+        }
+        return moved
+    }
+
+    private mutating func writeRoot(_ generation: UInt64) throws(LogError) {
+        var plaintext = directory.rootPage.encoded
+        defer { Crypto.erase(&plaintext) }
+        let next = sequence + 1
+        let box = try root.seal(
+            plaintext,
+            generation: generation,
+            authenticated: RootSlot.authenticated(generation: generation, sequence: next)
+        )
+        let slot = RootSlot(generation: generation, sequence: next, box: box)
+        try pages.write(slot, asCopy: false)
+        try pages.file.sync()
+        self.generation = generation
+        sequence = next
+        // A second copy, in case a sector goes bad. It is durable with whatever is written next, which is soon enough.
+        try pages.write(slot, asCopy: true)
+    }
+}
