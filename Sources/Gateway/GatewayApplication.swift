@@ -101,7 +101,7 @@ package struct GatewayApplication: Service {
                 metrics: metrics,
                 logger: logger
             ),
-            controlServer(ledger),
+            PurgeService(ledger: ledger, metrics: metrics, logger: logger), controlServer(ledger),
         ]
         let ready = announce
         services.append(

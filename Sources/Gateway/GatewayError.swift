@@ -59,14 +59,17 @@ package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible
             switch refusal.code {
             case .planRequired, .channelNotConnected, .smsNotEnabled: 403
             case .unknownRecipient, .notFound: 404
-            case .recipientOptedOut, .conversationErased: 410
+            case .recipientOptedOut, .conversationErased, .bodyPurged: 410
             case .smsQuotaExceeded, .queueFull: 429
             case .idempotencyMismatch: 422
-            case .notCancelable, .notADeadLetter, .endpointDisabled, .trialUsed: 409
+            case .notCancelable, .notADeadLetter, .endpointDisabled, .trialUsed, .purgeRequiresWebhook: 409
             case .unsupportedChannel: 400
             }
         retryAfter = status == 429 ? (refusal.code == .queueFull ? 10 : 3600) : nil
     }
+
+    /// The body was read too late.
+    package static let purged = GatewayError(.bodyPurged, "the body is purged: its key is destroyed")
 
     package static func == (a: GatewayError, b: GatewayError) -> Bool { a.code == b.code }
 

@@ -31,6 +31,8 @@ package struct GatewayRouter: Sendable {
         let client = router.group("v1").add(middleware: ClientAuthentication(ledger: ledger))
         SendRoutes(ledger: ledger, configuration: configuration).add(to: client)
         MessageRoutes(ledger: ledger).add(to: client)
+        PurgeRoutes(ledger: ledger).add(to: client)
+        SettingsRoutes(ledger: ledger).add(to: client)
         WebhookRoutes(ledger: ledger, configuration: configuration).add(to: client)
         DeliveryRoutes(ledger: ledger).add(to: client)
         EventRoutes(ledger: ledger).add(to: client)

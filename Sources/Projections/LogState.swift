@@ -18,6 +18,7 @@ package struct LogState: Sendable {
     package private(set) var deduplication = DeduplicationIndex()
     package private(set) var optOuts = OptOutRegister()
     package private(set) var usage = UsageCounters()
+    package var purges = PurgeBook()
     package var deliveries = DeliveryBook()
     package var sends = SendQueue()
 
@@ -28,6 +29,7 @@ package struct LogState: Sendable {
         time = record.time
         if case .logCreated(let event) = record.event { idKey = event.idKey.bytes }
         if case .logKeyRotated(let event) = record.event { verifierKey = event.verifierKeyAfter }
+        purges.apply(record, client: clients[record.client], delivery: deliveries.rows[record.subject])
         tokens.apply(record)
         clients.apply(record)
         inbox.apply(record)
@@ -50,7 +52,7 @@ package struct LogState: Sendable {
         position == other.position && time == other.time && idKey == other.idKey && verifierKey == other.verifierKey
             && tokens == other.tokens
             && clients == other.clients && inbox == other.inbox && idempotency == other.idempotency
-            && deduplication == other.deduplication && optOuts == other.optOuts && usage == other.usage
+            && deduplication == other.deduplication && optOuts == other.optOuts && usage == other.usage && purges == other.purges
             && deliveries.rows == other.deliveries.rows && sends.rows == other.sends.rows
     }
 }

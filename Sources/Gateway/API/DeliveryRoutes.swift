@@ -30,7 +30,7 @@ struct DeliveryRoutes: Sendable {
         let paging = try Paging(request, .delivery, ledger.ids)
         let (page, rows) = try await ledger.read { state in
             let all = state.deliveries.byClient[client.id] ?? []
-            let page = paging.newestFirst(all) { id in !dead || state.deliveries.rows[id]?.state == .dead }
+            let page = paging.newestFirst(all) { id in !dead || state.deliveries.rows[id]?.isDeadLetter == true }
             return (page, page.map { state.deliveries.rows[$0] })
         }
         var views: [LogPosition: DeliveryView] = [:]
@@ -43,18 +43,20 @@ struct DeliveryRoutes: Sendable {
         let client = try context.requireClient()
         let id = try id(context)
         let row = try await ledger.read { $0.deliveries.rows[id] }
-        guard let row, row.client == client.id, !dead || row.state == .dead else {
+        guard let row, row.client == client.id, !dead || row.isDeadLetter else {
             throw GatewayError(.notFound, "there is no such \(dead ? "dead letter" : "delivery")")
         }
         let view = try DeliveryView(id, row, ledger)
         let attempts = try AttemptView.all(row, ledger)
-        let body = dead ? try ledger.body(at: row.event, .rendering) : nil
+        // A purged one shows that there was something, and no more.
+        let body = dead && row.state == .dead ? try ledger.body(at: row.event, .rendering) : nil
         return Answer.json { json in
             view.write(&json, ledger)
             json.array("attempts") { json in
                 for attempt in attempts { json.element { json in json.object { attempt.write(&$0, ledger) } } }
             }
             if let body { json.raw("event", body) }
+            json.bool("purged", row.isPurged)
         }
     }
 

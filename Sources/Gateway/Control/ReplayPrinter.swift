@@ -55,7 +55,7 @@ package struct ReplayPrinter: Sendable {
         guard let keys, let section = SealedSection(view.sealed), section.reference.keyClass != .secret else {
             return (nil, false)
         }
-        guard let key = keys.find(section.reference) else { return (nil, true) }
+        guard let key = try keys.find(section.reference) else { return (nil, true) }
         let parts = section.boxes.map { ($0.purpose, section.open($0.purpose, leaf: key, position: view.position)) }
         let json = JSONWriter.object { json in
             for case (let purpose, let plaintext?) in parts {

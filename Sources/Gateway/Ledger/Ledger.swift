@@ -27,6 +27,7 @@ package final class Ledger: Sendable {
     enum Planner: Hashable, CaseIterable {
         case deliveries
         case sends
+        case purges
     }
 
     /// The part of the state that says who is who.
@@ -163,13 +164,11 @@ package final class Ledger: Sendable {
     ) throws -> (KeyReference, LeafKey) {
         let reference: KeyReference?
         switch event.seal {
-        case .newKey(let keyClass): return keys.issue(client: event.client, keyClass)
+        case .newKey(let keyClass): return try keys.issue(client: event.client, keyClass)
         case .sameAs(let known): reference = known
         case .sameAsBatch(let back): reference = references[index - back]
         }
-        guard let reference, let key = keys.find(reference) else {
-            throw GatewayError(.bodyPurged, "the key of this message is destroyed")
-        }
+        guard let reference, let key = try keys.find(reference) else { throw GatewayError.purged }
         return (reference, key)
     }
 
@@ -207,6 +206,7 @@ package final class Ledger: Sendable {
     private func wakePlanners(_ state: inout LogState) {
         if state.deliveries.schedule.takeNeedsPlanning() { wake(.deliveries) }
         if state.sends.schedule.takeNeedsPlanning() { wake(.sends) }
+        if state.purges.takeNeedsPlanning() { wake(.purges) }
     }
 
     func stopPlanners() {

@@ -7,6 +7,10 @@ final class SecretCache: Sendable {
     private static let countMax = 4096
     private let secrets = Mutex<[LogPosition: [UInt8]]>([:])
 
+    func remove(_ position: LogPosition) { secrets.withLock { $0[position] = nil } }
+
+    func removeAll() { secrets.withLock { $0.removeAll() } }
+
     func get(_ position: LogPosition, _ open: () throws -> [UInt8]) rethrows -> [UInt8] {
         if let secret = secrets.withLock({ $0[position] }) { return secret }
         let secret = try open()
@@ -25,6 +29,13 @@ extension Ledger {
     /// - Throws: `bodyPurged` when the key is destroyed.
     package func body(at position: LogPosition, _ purpose: SealedPurpose) throws -> [UInt8]? {
         let record = try log.reader.record(at: position)
+        let place = record.withView { ($0.client, $0.conversation, $0.message) }
+        let isBarred = plan { state in
+            // A conversation and a message are named by their own first records, which do not name themselves.
+            state.purges.bars(client: place.0, conversation: place.1, message: place.2)
+                || state.purges.bars(client: position, conversation: position, message: position)
+        }
+        if isBarred { throw GatewayError.purged }
         return try LedgerBody.open(record, purpose, keys)
     }
 
@@ -93,9 +104,9 @@ package enum LedgerBody {
             guard let section = SealedSection(view.sealed),
                 section.boxes.contains(where: { $0.purpose == purpose })
             else { return nil }
-            guard let key = keys.find(section.reference),
+            guard let key = try keys.find(section.reference),
                 let plaintext = section.open(purpose, leaf: key, position: view.position)
-            else { throw GatewayError(.bodyPurged, "the key of this body is destroyed") }
+            else { throw GatewayError.purged }
             return plaintext
         }
     }

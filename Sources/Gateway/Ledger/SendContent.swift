@@ -20,7 +20,11 @@ struct SendContent: Sendable {
 extension Ledger {
     /// What events about a sent message need of it.
     func sentBody(_ message: LogPosition) throws -> SentBody {
-        SentBody(seal: try keyReference(at: message), metadata: try sendContent(message).metadata)
+        do {
+            return SentBody(seal: .sameAs(try keyReference(at: message)), metadata: try sendContent(message).metadata)
+        } catch let error as GatewayError where error == .purged {
+            return SentBody(seal: .newKey(.message), metadata: [])
+        }
     }
 
     func sendContent(_ message: LogPosition) throws -> SendContent {

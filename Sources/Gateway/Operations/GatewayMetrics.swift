@@ -6,7 +6,7 @@ package final class GatewayMetrics: Sendable {
 
     package init() {}
 
-    package func count(_ name: String) { table.withLock { $0[name, default: 0] += 1 } }
+    package func count(_ name: String, by step: Int = 1) { table.withLock { $0[name, default: 0] += UInt64(step) } }
 
     func countAnswer(_ status: Int) { count(GatewayMetrics.answerNames[min(max(status / 100, 1), 5)]) }
 

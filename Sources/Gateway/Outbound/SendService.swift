@@ -116,7 +116,8 @@ package struct SendService: Service {
     private func attempt(_ message: LogPosition, _ startedAt: Timestamp) async {
         do {
             let content = try ledger.sendContent(message)
-            let body = SentBody(seal: try ledger.keyReference(at: message), metadata: content.metadata)
+            let seal = NewEvent.Seal.sameAs(try ledger.keyReference(at: message))
+            let body = SentBody(seal: seal, metadata: content.metadata)
             let result = try await call(message, content, startedAt)
             metrics.count("waybill_send_attempts_total{outcome=\"\(result.outcome.name)\"}")
             try await ledger.commitOutcome { [ids = ledger.ids] state, context in

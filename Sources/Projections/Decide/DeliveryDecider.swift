@@ -77,7 +77,7 @@ extension LogState {
         event.previous = row.trail
         plan(&event, result, row, context.now)
         let bodies: [(purpose: SealedPurpose, plaintext: [UInt8])] =
-            result.excerpt.isEmpty ? [] : [(.responseExcerpt, result.excerpt)]
+            result.excerpt.isEmpty || row.isPurged ? [] : [(.responseExcerpt, result.excerpt)]
         let finished = NewEvent(
             .deliveryFinished(event),
             client: row.client,
@@ -95,6 +95,11 @@ extension LogState {
         _ row: DeliveryBook.Row,
         _ now: Timestamp
     ) {
+        // A body that is gone, or that has just had its one attempt, is not tried again.
+        if result.verdict != .succeeded, row.isPurged || purges.watches[row.message] != nil {
+            event.final = "body_purged"
+            return
+        }
         let schedule = clients[row.client]?.endpoint?.retrySchedule ?? RetrySchedule.standard
         switch result.verdict {
         case .succeeded: return
@@ -121,13 +126,20 @@ extension LogState {
     /// Delivers a dead letter again, as a new delivery of the same event.
     package func decideReplay(_ delivery: LogPosition, client: LogPosition) throws(Refusal) -> [NewEvent] {
         let row = try deadLetter(delivery, client: client)
+        if row.state == .purged { throw Refusal(.bodyPurged, "the body of this dead letter is purged") }
         guard clients[client]?.endpoint?.enabled == true else {
             throw Refusal(.endpointDisabled, "the webhook is disabled; enable it with PUT /v1/webhook before replaying")
         }
         var event = DeliveryReplayed()
         event.replaces = delivery
         return [
-            NewEvent(.deliveryReplayed(event), client: client, conversation: row.conversation, subject: row.event)
+            NewEvent(
+                .deliveryReplayed(event),
+                client: client,
+                conversation: row.conversation,
+                message: row.message,
+                subject: row.event
+            )
         ]
     }
 
@@ -147,7 +159,7 @@ extension LogState {
         guard let row = deliveries.rows[delivery], row.client == client else {
             throw Refusal(.notFound, "there is no such dead letter")
         }
-        guard row.state == .dead else {
+        guard row.isDeadLetter else {
             throw Refusal(.notADeadLetter, "the delivery is \(row.state.name)")
         }
         return row

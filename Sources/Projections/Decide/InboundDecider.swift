@@ -68,7 +68,7 @@ extension LogState {
         let conversation = existing?.id ?? context.next
         if existing == nil { events.append(NewEvent.opening(inbound)) }
         let message = context.next.advanced(by: events.count)
-        events.append(received(inbound, conversation: conversation))
+        events.append(received(inbound, conversation: conversation, client, context.now))
         if let consent = consentEvent(inbound, conversation) { events.append(consent) }
         if client.mayReceive(inbound.platform, at: context.now) {
             let publisher = Publisher(state: self, ids: ids, context: context)
@@ -87,6 +87,7 @@ extension LogState {
                     conversation: conversation,
                     row: existing,
                     message: message,
+                    repliesExternally: client.settings.repliesExternally(inbound.platform),
                     at: context.now
                 )
             }
@@ -95,19 +96,26 @@ extension LogState {
         return events
     }
 
-    private func received(_ inbound: InboundMessage, conversation: LogPosition) -> NewEvent {
+    private func received(
+        _ inbound: InboundMessage,
+        conversation: LogPosition,
+        _ client: ClientRow,
+        _ now: Timestamp
+    ) -> NewEvent {
+        let purges = client.settings.purgePlatforms.contains(inbound.platform)
         var event = MessageReceived()
         event.platform = inbound.platform
         event.kind = inbound.kind
         event.duplicateKey = inbound.duplicateKey
         event.encoding = inbound.encoding
         event.segments = inbound.segments
+        if purges { event.purgeBy = now.advanced(bySeconds: LogState.purgeDeadline) }
         return NewEvent(
             .messageReceived(event),
             client: inbound.client,
             conversation: conversation,
             bodies: [(.content, inbound.content), (.providerBytes, inbound.providerBytes)],
-            seal: .newKey(.message)
+            seal: .newKey(purges ? .purgeModeMessage : .message)
         )
     }
 
@@ -176,6 +184,7 @@ extension WebhookBody {
         conversation id: LogPosition,
         row: Inbox.ConversationRow?,
         message: LogPosition,
+        repliesExternally: Bool,
         at now: Timestamp
     ) {
         json.string("platform", inbound.platform.name)
@@ -185,7 +194,8 @@ extension WebhookBody {
             id: id,
             status: row?.status ?? .open,
             ticketRef: row?.ticketRef ?? "",
-            windowExpiresAt: inbound.platform == .sms ? nil : now.advanced(bySeconds: 86_400)
+            windowExpiresAt: inbound.platform == .sms ? nil : now.advanced(bySeconds: 86_400),
+            repliesExternally: repliesExternally
         )
         customer(&json, inbound.identifiers)
         json.object("message") { json in

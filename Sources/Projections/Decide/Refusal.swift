@@ -16,6 +16,8 @@ package struct Refusal: Error, Sendable, Equatable {
         case notCancelable = "not_cancelable"
         case notADeadLetter = "not_a_dead_letter"
         case endpointDisabled = "webhook_disabled"
+        case bodyPurged = "body_purged"
+        case purgeRequiresWebhook = "purge_requires_webhook"
         case trialUsed = "trial_used"
         case unsupportedChannel = "unsupported_channel"
     }

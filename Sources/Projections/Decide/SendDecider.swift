@@ -90,12 +90,13 @@ extension LogState {
             event.segments = request.segments
             event.usageMonth = request.usageMonth
             event.opens = opening != nil
+            event.purges = client.settings.purgePlatforms.contains(request.platform)
             let accepted = NewEvent(
                 .sendAccepted(event),
                 client: request.client,
                 conversation: conversation,
                 bodies: [(.content, request.content)],
-                seal: .newKey(.message)
+                seal: .newKey(event.purges ? .purgeModeMessage : .message)
             )
             return .accepted((opening.map { [$0] } ?? []) + [accepted], conversation: conversation)
         } catch {

@@ -29,12 +29,12 @@ package struct SendResult: Sendable {
 
 /// What deciding about a sent message needs of its sealed body.
 package struct SentBody: Sendable {
-    /// Whose key renderings about the message share.
-    package let seal: KeyReference
+    /// Whose key renderings about the message share; a key of their own once the message is purged.
+    package let seal: NewEvent.Seal
     /// The metadata of the send, as JSON, to be returned in events; empty for none.
     package let metadata: [UInt8]
 
-    package init(seal: KeyReference, metadata: [UInt8]) {
+    package init(seal: NewEvent.Seal, metadata: [UInt8]) {
         self.seal = seal
         self.metadata = metadata
     }
@@ -184,6 +184,11 @@ extension LogState {
         event.providerKey = result.providerKey
         event.previous = trail
         event.outcome = settledOutcome(result, row, inbox.messages[message]?.status ?? .queued)
+        if !event.outcome.isFinal, isPurged(message) {
+            // There is nothing left that could be sent again.
+            event.outcome = .rejected
+            event.code = "body_purged"
+        }
         if event.outcome == .retryLater {
             if row.attempts >= LogState.sendAttemptsMax {
                 event.outcome = .rejected
@@ -201,7 +206,7 @@ extension LogState {
                 client: row.client,
                 message: message,
                 status: status,
-                code: result.code,
+                code: event.code,
                 platformMessageID: result.providerMessageID
             )
             events += statusEvent(report, row.conversation, row.platform, body, ids, context, offset: events.count)
@@ -223,18 +228,19 @@ extension LogState {
         _ result: SendResult,
         _ row: SendQueue.Row,
         _ message: LogPosition,
-        _ seal: KeyReference
+        _ seal: NewEvent.Seal
     ) -> NewEvent {
         var bodies: [(purpose: SealedPurpose, plaintext: [UInt8])] = []
-        if !result.providerMessageID.isEmpty { bodies.append((.content, [UInt8](result.providerMessageID.utf8))) }
-        if !result.excerpt.isEmpty { bodies.append((.responseExcerpt, result.excerpt)) }
+        let isPurged = isPurged(message)
+        if !isPurged, !result.providerMessageID.isEmpty { bodies.append((.content, [UInt8](result.providerMessageID.utf8))) }
+        if !isPurged, !result.excerpt.isEmpty { bodies.append((.responseExcerpt, result.excerpt)) }
         return NewEvent(
             .sendFinished(event),
             client: row.client,
             conversation: row.conversation,
             message: message,
             bodies: bodies,
-            seal: .sameAs(seal)
+            seal: seal
         )
     }
 
@@ -272,7 +278,7 @@ extension LogState {
     }
 
     /// Every status is an event of the client's sequence; `message.status` is delivered by subscription only.
-    private func statusEvent(
+    func statusEvent(
         _ report: ProviderStatus,
         _ conversation: LogPosition,
         _ platform: Platform,
@@ -283,6 +289,8 @@ extension LogState {
     ) -> [NewEvent] {
         let type = "message.status"
         guard let client = clients[report.client], client.mayReceive(platform, at: context.now) else { return [] }
+        // A purged message has no key any more. What is told of it then holds nothing of its body.
+        let isPurged = isPurged(report.message)
         let row = inbox.conversations[conversation]
         let publisher = Publisher(state: self, ids: ids, context: context)
         return [
@@ -293,7 +301,7 @@ extension LogState {
                 conversation: conversation,
                 message: report.message,
                 offset: offset,
-                seal: .sameAs(body.seal)
+                seal: isPurged ? .newKey(.message) : body.seal
             ) { writer, json in
                 json.string("platform", platform.name)
                 writer.conversation(
@@ -301,18 +309,19 @@ extension LogState {
                     id: conversation,
                     status: row?.status ?? .open,
                     ticketRef: row?.ticketRef ?? "",
-                    windowExpiresAt: nil
+                    windowExpiresAt: nil,
+                    repliesExternally: client.settings.repliesExternally(platform)
                 )
                 json.object("message") { json in
                     json.string("id", ids.encode(.message, report.message))
-                    if !report.platformMessageID.isEmpty {
+                    if !isPurged, !report.platformMessageID.isEmpty {
                         json.string("platform_message_id", report.platformMessageID)
                     }
                     json.string("direction", Direction.outbound.name)
                     json.string("status", report.status.name)
                     json.time("status_at", context.now)
                     if !report.code.isEmpty { json.object("error") { $0.string("code", report.code) } }
-                    if !body.metadata.isEmpty { json.raw("metadata", body.metadata) }
+                    if !isPurged, !body.metadata.isEmpty { json.raw("metadata", body.metadata) }
                 }
             }
         ]

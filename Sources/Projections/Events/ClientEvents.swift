@@ -81,7 +81,7 @@ package struct WebhookSecretExpires: EventPayload {
     }
 }
 
-/// Sealed content: AI prompt and escalation phrases.
+/// The client's settings as they are now. Sealed content: AI prompt and escalation phrases.
 package struct SettingsChanged: EventPayload {
     package var replyGlobal = false
     package var replyPlatforms = ListField<UInt64>()

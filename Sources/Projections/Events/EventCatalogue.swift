@@ -21,7 +21,7 @@ package enum EventCatalogue {
         case .apiKeyExpires: "An older key ends at this time. subject: the record that created the key."
         case .webhookSecretCreated: "Sealed content: the 32 bytes of the secret."
         case .webhookSecretExpires: "An older secret ends at this time. subject: the record that created it."
-        case .settingsChanged: "Sealed content: AI prompt and escalation phrases."
+        case .settingsChanged: "The client's settings as they are now. Sealed content: AI prompt and escalation phrases."
         case .channelConnected:
             "Sealed content: account ids, numbers and credentials as JSON. `account` is the keyed hash by which inbound traffic finds it."
         case .channelDisconnected: "The channel is gone; its credential is not used any more."
@@ -44,7 +44,7 @@ package enum EventCatalogue {
         case .customerOptedIn: "The customer asked for messages again."
         case .leadCaptured: "Drawn from a message. Sealed content: e-mail, phone, name."
         case .messageReceived:
-            "Sealed content: text and structure; sealed provider bytes. `duplicate_key` is the keyed hash of the provider's id."
+            "Sealed content: text and structure; sealed provider bytes. `duplicate_key` is the keyed hash of the provider's id. `purge_by`: the body is purged after its one delivery, at the latest then."
         case .messageEdited: "message: the edited one. Sealed content: the new text."
         case .messageUnsent: "The customer withdrew it; it is purged. message: the withdrawn one."
         case .messageReacted: "message: the one reacted to. Sealed content: the emoji."
@@ -56,7 +56,7 @@ package enum EventCatalogue {
         case .messageStatusChanged:
             "The provider reported a status. message: the one sent. `previous`: the message's status record before this."
         case .sendAccepted:
-            "Its position is the message. Sealed content: the request. `key`: keyed hash of the idempotency key; `fingerprint`: of the request."
+            "Its position is the message. Sealed content: the request. `key`: keyed hash of the idempotency key; `fingerprint`: of the request. `purges`: the body is purged once its outcome is settled."
         case .sendRefused: "Refused on policy. No body is kept."
         case .sendCanceled: "Canceled while queued. message: the canceled one."
         case .sendExpired: "`expires_at` passed before the provider was called."
@@ -73,8 +73,8 @@ package enum EventCatalogue {
         case .deliveryReplayed:
             "A dead letter is delivered again under a delivery id of its own, which is this position. subject: the event."
         case .deliveryDiscarded: "A dead letter was discarded by hand. subject: the delivery."
-        case .purgeRequested: "From here on nobody reads the body. message: the purged one."
-        case .purgeCompleted: "The keys are destroyed. One record for several messages."
+        case .purgeRequested: "From here on nobody reads the body. message: the purged one. `cancels`: it was queued and is not sent any more. `previous`: the message's status record before this."
+        case .purgeCompleted: "The keys are destroyed. One record for several messages, conversations, clients, and records that hold a secret."
         case .aiReplied: "Waybill's own assistant answered. message: the reply."
         }
     }

@@ -3,6 +3,7 @@ package import Log
 // What comes in from providers.
 
 /// Sealed content: text and structure; sealed provider bytes. `duplicate_key` is the keyed hash of the provider's id.
+/// `purge_by`: the body is purged after its one delivery, at the latest then.
 package struct MessageReceived: EventPayload {
     package var platform = Platform.sms
     package var kind = ""
@@ -10,6 +11,7 @@ package struct MessageReceived: EventPayload {
     package var providerTime = Timestamp(0)
     package var encoding = ""
     package var segments = UInt64(0)
+    package var purgeBy = Timestamp(0)
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "platform", &platform)
@@ -18,6 +20,7 @@ package struct MessageReceived: EventPayload {
         visitor.field(4, "provider_time", &providerTime)
         visitor.field(5, "encoding", &encoding)
         visitor.field(6, "segments", &segments)
+        visitor.field(7, "purge_by", &purgeBy)
     }
 }
 

@@ -3,6 +3,7 @@ package import Log
 // What goes out to customers.
 
 /// Its position is the message. Sealed content: the request. `key`: keyed hash of the idempotency key; `fingerprint`: of the request.
+/// `purges`: the body is purged once its outcome is settled.
 package struct SendAccepted: EventPayload {
     package var platform = Platform.sms
     package var kind = ""
@@ -13,6 +14,7 @@ package struct SendAccepted: EventPayload {
     package var segments = UInt64(0)
     package var usageMonth = UInt64(0)
     package var opens = false
+    package var purges = false
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "platform", &platform)
@@ -24,6 +26,7 @@ package struct SendAccepted: EventPayload {
         visitor.field(7, "segments", &segments)
         visitor.field(8, "usage_month", &usageMonth)
         visitor.field(9, "opens", &opens)
+        visitor.field(10, "purges", &purges)
     }
 }
 

@@ -55,14 +55,15 @@ package struct WebhookBody: Sendable {
         id: LogPosition,
         status: ConversationStatus,
         ticketRef: String,
-        windowExpiresAt: Timestamp?
+        windowExpiresAt: Timestamp?,
+        repliesExternally: Bool
     ) {
         json.object("conversation") { json in
             json.string("id", ids.encode(.conversation, id))
             json.string("status", status.name)
             json.string("ticket_ref", ticketRef.isEmpty ? nil : ticketRef)
             if let windowExpiresAt { json.time("window_expires_at", windowExpiresAt) }
-            json.bool("external_reply_mode", true)
+            json.bool("external_reply_mode", repliesExternally)
         }
     }
 

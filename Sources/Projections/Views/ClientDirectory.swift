@@ -84,6 +84,32 @@ package struct EndpointRow: Sendable, Equatable {
     }
 }
 
+/// What a client has set for itself; before that, that it answers everything itself.
+package struct SettingsRow: Sendable, Equatable {
+    /// The record that holds the sealed part; zero when nothing was ever set.
+    package var position = LogPosition.zero
+    package var repliesGlobally = true
+    /// Where the client answers itself, if it does at all.
+    package var replyPlatforms = Set(Platform.allCases)
+    package var purgePlatforms: Set<Platform> = []
+
+    package init() {}
+
+    init(_ position: LogPosition, _ event: SettingsChanged) {
+        self.position = position
+        repliesGlobally = event.replyGlobal
+        replyPlatforms = SettingsRow.platforms(event.replyPlatforms)
+        purgePlatforms = SettingsRow.platforms(event.purgePlatforms)
+    }
+
+    private static func platforms(_ list: ListField<UInt64>) -> Set<Platform> {
+        Set(list.values.compactMap { UInt8(exactly: $0).flatMap(Platform.init(rawValue:)) })
+    }
+
+    /// Whether the client's own backend answers.
+    package func repliesExternally(_ platform: Platform) -> Bool { repliesGlobally && replyPlatforms.contains(platform) }
+}
+
 /// One client as of some position.
 package struct ClientRow: Sendable, Equatable {
     package let id: LogPosition
@@ -100,6 +126,7 @@ package struct ClientRow: Sendable, Equatable {
     package private(set) var secrets: [SecretRow] = []
     package private(set) var channels: [Platform: ChannelRow] = [:]
     package private(set) var endpoint: EndpointRow?
+    package private(set) var settings = SettingsRow()
     /// The number of the client's last event.
     package private(set) var sequence: UInt64 = 0
     /// The last sequence number that the endpoint's subscription wanted.
@@ -135,6 +162,9 @@ package struct ClientRow: Sendable, Equatable {
     fileprivate mutating func apply(_ record: EventRecord) {
         switch record.event {
         case .clientUpdated(let event): update(event, at: record.position)
+        case .settingsChanged(let event):
+            settings = SettingsRow(record.position, event)
+            timeZone = event.timeZone
         case .apiKeyExpires(let event):
             for index in apiKeys.indices where apiKeys[index].position == record.subject {
                 apiKeys[index].expiresAt = min(apiKeys[index].expiresAt, event.at)

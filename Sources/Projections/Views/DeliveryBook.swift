@@ -8,6 +8,8 @@ package struct DeliveryBook: Sendable {
         package let event: LogPosition
         package let client: LogPosition
         package let conversation: LogPosition
+        /// What the event is about; zero for a test.
+        package let message: LogPosition
         package var state = DeliveryState.scheduled
         /// Attempts so far, in flight included.
         package var attempts: UInt64 = 0
@@ -20,11 +22,18 @@ package struct DeliveryBook: Sendable {
         package var deadReason = ""
         /// A test event: tried once, never a dead letter.
         package var isTest = false
+        /// The body is gone, or about to go: no further attempt.
+        package var isPurged = false
+
+        /// A failed delivery that can be looked at.
+        package var isDeadLetter: Bool { state == .dead || state == .purged }
     }
 
     package private(set) var rows: [LogPosition: Row] = [:]
     package private(set) var byClient: [LogPosition: [LogPosition]] = [:]
     package private(set) var inFlightByClient: [LogPosition: Int] = [:]
+    /// Deliveries of each conversation that have not arrived: what an erasure or a purge ends.
+    private var undelivered: [LogPosition: Set<LogPosition>] = [:]
     package var schedule = LaneScheduler<LogPosition>()
 
     package init() {}
@@ -46,6 +55,9 @@ package struct DeliveryBook: Sendable {
         case .deliveryFinished(let event): finish(event, record, strict: strict)
         case .endpointConfigured: schedule.capacityChanged()
         case .deliveryDiscarded: settle(record.subject, .discarded)
+        case .purgeRequested: purge(in: record.conversation) { $0.message == record.message }
+        case .eraseRequested: purge(in: record.conversation) { _ in true }
+        case .clientDeleted: purge(byClient[record.client] ?? [])
         default: break
         }
     }
@@ -55,15 +67,36 @@ package struct DeliveryBook: Sendable {
         record.conversation == .zero ? record.position : record.conversation
     }
 
+    private mutating func purge(in conversation: LogPosition, where isMeant: (Row) -> Bool) {
+        purge((undelivered[conversation] ?? []).sorted().filter { rows[$0].map(isMeant) ?? false })
+    }
+
+    /// Ends what has no body any more. What is under way keeps its outcome, and ends after it.
+    private mutating func purge(_ deliveries: [LogPosition]) {
+        for delivery in deliveries {
+            guard let row = rows[delivery] else { continue }
+            rows[delivery]?.isPurged = true
+            guard row.state == .scheduled || row.state == .dead else { continue }
+            rows[delivery]?.deadReason = "body_purged"
+            settle(delivery, .purged)
+        }
+    }
+
     private mutating func add(
         _ delivery: LogPosition,
         event: LogPosition,
         _ record: EventRecord,
         lane: LogPosition
     ) {
-        var row = Row(event: event, client: record.client, conversation: record.conversation)
+        var row = Row(
+            event: event,
+            client: record.client,
+            conversation: record.conversation,
+            message: record.message
+        )
         row.nextAttemptAt = record.time
         rows[delivery] = row
+        undelivered[record.conversation, default: []].insert(delivery)
         byClient[record.client, default: []].append(delivery)
         schedule.enqueue(delivery, lane: lane, group: record.client)
     }
@@ -87,7 +120,7 @@ package struct DeliveryBook: Sendable {
         row.trail = record.position
         row.retry = event.retry
         row.startedAt = nil
-        if !event.succeeded, event.final.isEmpty {
+        if !event.succeeded, event.final.isEmpty, !row.isPurged {
             row.state = .scheduled
             row.nextAttemptAt = event.nextAttemptAt
             rows[delivery] = row
@@ -95,14 +128,17 @@ package struct DeliveryBook: Sendable {
             if !strict { schedule.release(delivery) }
             return
         }
-        row.deadReason = event.final
+        row.deadReason = row.isPurged && !event.succeeded ? "body_purged" : event.final
         rows[delivery] = row
-        settle(delivery, event.succeeded ? .delivered : row.isTest ? .discarded : .dead)
+        settle(delivery, event.succeeded ? .delivered : row.isTest ? .discarded : row.isPurged ? .purged : .dead)
     }
 
     private mutating func settle(_ delivery: LogPosition, _ state: DeliveryState) {
         rows[delivery]?.state = state
         rows[delivery]?.nextAttemptAt = nil
         schedule.remove(delivery)
+        guard state != .dead, let conversation = rows[delivery]?.conversation else { return }
+        undelivered[conversation]?.remove(delivery)
+        if undelivered[conversation]?.isEmpty == true { undelivered[conversation] = nil }
     }
 }

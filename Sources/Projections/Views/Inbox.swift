@@ -57,8 +57,19 @@ package struct Inbox: Sendable, Equatable {
         case .sendExpired: raise(record.message, to: .failed, at: record.position)
         case .sendReconciled(let event): raise(record.message, to: event.status, at: record.position)
         case .messageStatusChanged(let event): raise(record.message, to: event.status, at: record.position)
+        case .purgeRequested(let event) where event.cancels: raise(record.message, to: .failed, at: record.position)
+        case .eraseRequested: erase(record.conversation)
+        case .clientDeleted: for id in conversationsByClient[record.client] ?? [] { erase(id) }
         default: break
         }
+    }
+
+    /// The same person is somebody new from here on.
+    private mutating func erase(_ id: LogPosition) {
+        guard let row = conversations[id] else { return }
+        conversations[id]?.status = .erased
+        let key = CustomerKey(client: row.client, platform: row.platform, customer: row.customer)
+        if byCustomer[key] == id { byCustomer[key] = nil }
     }
 
     private mutating func open(_ event: ConversationOpened, _ record: EventRecord) {

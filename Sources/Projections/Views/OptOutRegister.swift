@@ -61,6 +61,7 @@ package struct UsageCounters: Sendable, Equatable {
             if event.outcome == .accepted { settle(record.message, counts: true) }
             if event.outcome == .rejected { settle(record.message, counts: false) }
         case .sendCanceled, .sendExpired: settle(record.message, counts: false)
+        case .purgeRequested(let event) where event.cancels: settle(record.message, counts: false)
         case .sendReconciled, .messageStatusChanged: settle(record.message, counts: true)
         default: break
         }

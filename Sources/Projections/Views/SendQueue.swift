@@ -50,6 +50,7 @@ package struct SendQueue: Sendable {
         case .sendStarted(let event): for message in event.messages.values { start(message, record.time) }
         case .sendFinished(let event): finish(event, record.message)
         case .sendCanceled, .sendExpired: settle(record.message)
+        case .purgeRequested(let event) where event.cancels: settle(record.message)
         case .messageStatusChanged(let event): reported(event.status, record.message)
         case .sendReconciled(let event): reported(event.status, record.message)
         case .channelDisconnected(let event):
@@ -60,6 +61,11 @@ package struct SendQueue: Sendable {
         case .channelResumed(let event): resume(Sender(client: record.client, platform: event.platform), record.time)
         default: break
         }
+    }
+
+    /// Messages of a conversation that are not with the provider, the oldest first.
+    package func waiting(in conversation: LogPosition) -> [LogPosition] {
+        rows.filter { $0.value.conversation == conversation && !$0.value.isInFlight }.keys.sorted()
     }
 
     private mutating func add(_ event: SendAccepted, _ record: EventRecord) {

@@ -21,6 +21,8 @@ CHANGES = ("write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,syncfs,sync_f
            "symlink,symlinkat,unlink,unlinkat,truncate,ftruncate,fallocate,mkdir,mkdirat,rmdir,copy_file_range,sendfile,splice")
 COUNTING = ("-e", f"trace={CHANGES}")
 KILLED = -signal.SIGKILL
+# What the threads of a running gateway do. All but three serve requests and plan work.
+REQUESTS, WRITER, PREPARER, SEALER = "requests", "writer", "preparer", "sealer"
 
 
 class Fault(NamedTuple):
@@ -66,10 +68,13 @@ class Strace:
         return any("(INJECTED)" in line for line in self.lines())
 
     def calls(self):
-        """By thread and call, how often it changed a file of the gateway; what it prints does not count."""
+        """How often the gateway's files were changed by each call: the most that any one thread made."""
         lines = [line for line in self.lines() if str(self.gateway.directory) in line and str(self.gateway.log) not in line]
-        found = [re.match(r"(\d+) +(\w+)\(", line) for line in lines]
-        return Counter((int(one[1]), one[2]) for one in found if one)
+        made = [re.match(r"(?:(\d+) +)?(\w+)\(", line) for line in lines]
+        most = Counter()
+        for (_, name), times in Counter(one.groups() for one in made if one).items():
+            most[name] = max(most[name], times)
+        return most
 
 
 class FollowedStart:
@@ -104,13 +109,6 @@ class FollowedStart:
         for pid in open(path).read().split() if os.path.exists(path) else []:
             os.kill(int(pid), number)
 
-    def count(self):
-        """By call, the most that one thread made."""
-        counts = Counter()
-        for (_, name), times in self.strace.calls().items():
-            counts[name] = max(counts[name], times)
-        return counts
-
 
 class FollowedThreads:
     """A gateway that has started and come to rest, with strace on those of its threads that have a role."""
@@ -119,7 +117,7 @@ class FollowedThreads:
         gateway.start()
         self.gateway, self.process = gateway, gateway.process
         chosen = wait_until(lambda: threads_at_rest(self.process.pid), 10, "the threads of the log at rest")[role]
-        self.strace = Strace(gateway, *options, *(argument for thread in chosen for argument in ("-p", str(thread))))
+        self.strace = Strace(gateway, *options, *(word for thread in chosen for word in ("-p", str(thread))))
         wait_until(lambda: all(self._is_traced(thread) for thread in chosen), 10, "strace to attach")
 
     def _is_traced(self, thread):
@@ -133,3 +131,29 @@ class FollowedThreads:
             return self.gateway.stop()
         finally:
             self.strace.process.wait(10)
+
+
+def threads_at_rest(pid, segment_bytes=1 << 20):
+    """Thread ids by role; None before the start's work is done: a segment prepared, another one sealed, a durable mark written.
+
+    The log starts writer, preparer and sealer in one go, and a segment of zeros is all that the preparer ever wrote by then.
+    """
+    every = [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+    written = [_written(pid, thread) for thread in every]
+    if written.count((1, segment_bytes)) != 1:
+        return None
+    number = written.index((1, segment_bytes))
+    writer, preparer, sealer = every[number - 1:number + 2]
+    if written[number - 1][0] < 1 or written[number + 1][0] < 2:
+        return None
+    rest = [thread for thread in every if thread not in (writer, preparer, sealer)]
+    return {REQUESTS: rest, WRITER: [writer], PREPARER: [preparer], SEALER: [sealer]}
+
+
+def _written(pid, thread):
+    """Number of writes and bytes written; a thread may end meanwhile."""
+    try:
+        counters = dict(line.split(": ") for line in open(f"/proc/{pid}/task/{thread}/io").read().splitlines())
+    except OSError:
+        return 0, 0
+    return int(counters["syscw"]), int(counters["wchar"])

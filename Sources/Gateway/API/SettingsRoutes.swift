@@ -1,0 +1,201 @@
+import HTTPTypes
+import Hummingbird
+import Log
+import Projections
+
+/// What a client sets for itself: who answers, what is purged at once, its time zone.
+struct SettingsRoutes: Sendable {
+    let ledger: Ledger
+
+    func add(to group: RouterGroup<GatewayContext>) {
+        group.get("settings") { try await get($0, $1) }
+        group.patch("settings") { try await update($0, $1) }
+    }
+
+    private func get(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        try await ledger.reach(request)
+        let client = try context.requireClient()
+        return try await show(client.id, position: nil)
+    }
+
+    private func show(_ client: LogPosition, position: LogPosition?) async throws -> Response {
+        guard let row = try await ledger.read({ $0.clients[client] }) else {
+            throw GatewayError(.notFound, "the client is gone")
+        }
+        let texts = try ledger.settingsTexts(row.settings)
+        return Answer.json(position: position) { ClientSettings(row, texts).write(&$0) }
+    }
+
+    private func update(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let client = try context.requireClient()
+        let change = try SettingsForm(try await request.fields())
+        while true {
+            // The texts of the present record are sealed anew with the rest. Should another change come first, once more.
+            let seen = try await ledger.read { $0.clients[client.id]?.settings } ?? SettingsRow()
+            let texts = try ledger.settingsTexts(seen)
+            if let position = try await commit(change, seen, texts, client.id) {
+                return try await show(client.id, position: position)
+            }
+        }
+    }
+
+    /// Nil when the settings are not those that were seen any more.
+    private func commit(
+        _ change: SettingsForm,
+        _ seen: SettingsRow,
+        _ texts: SettingsTexts,
+        _ client: LogPosition
+    ) async throws -> LogPosition? {
+        let committed = try await ledger.commit { state, _ in
+            guard let row = state.clients[client] else { throw GatewayError(.notFound, "the client is gone") }
+            guard row.settings == seen else { return ([], false) }
+            var settings = ClientSettings(row, texts)
+            change.apply(to: &settings)
+            let isNew = settings.purges.subtracting(row.settings.purgePlatforms)
+            if !isNew.isEmpty, row.endpoint?.enabled != true {
+                throw Refusal(
+                    .purgeRequiresWebhook,
+                    "a body that is purged at once must have somewhere to go; set and enable the webhook first"
+                )
+            }
+            let new = NewEvent(
+                .settingsChanged(settings.event),
+                client: client,
+                bodies: [(.content, settings.texts.json)],
+                seal: .newKey(.secret)
+            )
+            return ([new], true)
+        }
+        return committed.value ? committed.position : nil
+    }
+}
+
+/// What settings hold in words of the client; sealed.
+struct SettingsTexts: Sendable {
+    var prompt = ""
+    var phrases: [String] = []
+
+    init() {}
+
+    init(_ bytes: [UInt8]) throws {
+        let fields = try JSONFields(bytes)
+        prompt = try fields.string("prompt") ?? ""
+        phrases = try fields.strings("phrases") ?? []
+    }
+
+    var json: [UInt8] {
+        JSONWriter.object { json in
+            json.string("prompt", prompt)
+            json.array("phrases") { json in for phrase in phrases { json.element { $0.string(phrase) } } }
+        }
+    }
+}
+
+/// All settings of a client as they are.
+struct ClientSettings {
+    var replies: SettingsRow
+    var purges: Set<Platform>
+    var timeZone: String
+    var texts: SettingsTexts
+
+    init(_ row: ClientRow, _ texts: SettingsTexts) {
+        replies = row.settings
+        purges = row.settings.purgePlatforms
+        timeZone = row.timeZone
+        self.texts = texts
+    }
+
+    var event: SettingsChanged {
+        var event = SettingsChanged()
+        event.replyGlobal = replies.repliesGlobally
+        event.replyPlatforms = ListField(replies.replyPlatforms.map { UInt64($0.rawValue) }.sorted())
+        event.purgePlatforms = ListField(purges.map { UInt64($0.rawValue) }.sorted())
+        event.timeZone = timeZone
+        return event
+    }
+
+    func write(_ json: inout JSONWriter) {
+        json.object("external_reply_mode") { json in
+            json.bool("global", replies.repliesGlobally)
+            for platform in Platform.allCases {
+                json.key(dynamic: platform.name)
+                json.bool(replies.replyPlatforms.contains(platform))
+            }
+        }
+        json.object("inbound_body_purge") { json in
+            for platform in SettingsForm.purgeable {
+                json.key(dynamic: platform.name)
+                json.bool(purges.contains(platform))
+            }
+        }
+        json.object("ai") { $0.string("prompt", texts.prompt) }
+        json.object("escalation") { json in
+            json.array("phrases") { json in for phrase in texts.phrases { json.element { $0.string(phrase) } } }
+        }
+        json.string("time_zone", timeZone)
+    }
+}
+
+/// A change of settings as a client sends it.
+struct SettingsForm: Sendable {
+    static let purgeable: [Platform] = [.sms, .whatsapp]
+    private let replies: [Platform: Bool]
+    private let repliesGlobally: Bool?
+    private let purges: [Platform: Bool]
+    private let timeZone: String?
+    private let prompt: String?
+    private let phrases: [String]?
+
+    init(_ fields: JSONFields) throws {
+        try fields.allow(["external_reply_mode", "inbound_body_purge", "ai", "escalation", "time_zone"])
+        let reply = try fields.object("external_reply_mode")
+        try reply?.allow(Set(["global"] + Platform.allCases.map(\.name)))
+        repliesGlobally = try reply?.bool("global")
+        replies = try SettingsForm.switches(reply, Platform.allCases)
+        let purge = try fields.object("inbound_body_purge")
+        try purge?.allow(Set(SettingsForm.purgeable.map(\.name)))
+        purges = try SettingsForm.switches(purge, SettingsForm.purgeable)
+        timeZone = try fields.string("time_zone")
+        if let timeZone, !UsageMonth.isZone(timeZone) {
+            throw fields.wrong("time_zone", "a zone like Europe/Berlin")
+        }
+        let ai = try fields.object("ai")
+        try ai?.allow(["prompt"])
+        prompt = try ai?.string("prompt")
+        if let prompt, prompt.utf8.count > 16_384 { throw fields.wrong("ai.prompt", "at most 16384 bytes long") }
+        let escalation = try fields.object("escalation")
+        try escalation?.allow(["phrases"])
+        phrases = try escalation?.strings("phrases")
+        if let phrases, phrases.count > 64 || phrases.contains(where: { $0.isEmpty || $0.utf8.count > 200 }) {
+            throw fields.wrong("escalation.phrases", "at most 64 phrases of 1 to 200 bytes")
+        }
+    }
+
+    private static func switches(_ fields: JSONFields?, _ platforms: [Platform]) throws -> [Platform: Bool] {
+        var switches: [Platform: Bool] = [:]
+        for platform in platforms { switches[platform] = try fields?.bool(platform.name) }
+        return switches
+    }
+
+    func apply(to settings: inout ClientSettings) {
+        settings.replies.repliesGlobally = repliesGlobally ?? settings.replies.repliesGlobally
+        for (platform, isOn) in replies { settings.replies.replyPlatforms.set(platform, isOn) }
+        for (platform, isOn) in purges { settings.purges.set(platform, isOn) }
+        settings.timeZone = timeZone ?? settings.timeZone
+        settings.texts.prompt = prompt ?? settings.texts.prompt
+        settings.texts.phrases = phrases ?? settings.texts.phrases
+    }
+}
+
+extension Set {
+    fileprivate mutating func set(_ element: Element, _ isIn: Bool) {
+        if isIn { insert(element) } else { remove(element) }
+    }
+}
+
+extension Ledger {
+    /// The sealed part of a client's settings.
+    func settingsTexts(_ row: SettingsRow) throws -> SettingsTexts {
+        row.position == .zero ? SettingsTexts() : try SettingsTexts(try secret(row.position))
+    }
+}

@@ -1,0 +1,176 @@
+package import Log
+
+/// What is to be destroyed, what is destroyed, and what nobody may read any more.
+///
+/// A purge is requested and completed by two records. From the first on readers refuse; a request without its completion is
+/// what a restart finds to do.
+package struct PurgeBook: Sendable, Equatable {
+    /// What a purge is about.
+    package enum Subject: Hashable, Sendable {
+        case message(LogPosition)
+        /// Identifiers and every message.
+        case conversation(LogPosition)
+        /// Everything that has a key.
+        case client(LogPosition)
+        /// A record with a secret that is not used any more.
+        case secret(LogPosition)
+    }
+
+    /// The two records of a purge.
+    package struct Entry: Sendable, Equatable {
+        /// The record that asked for it: a request, an erasure, a deletion, or the end of a secret.
+        package let requested: LogPosition
+        package var completed = LogPosition.zero
+    }
+
+    /// A message that is to be purged after its one attempt, or after its time.
+    struct Watch: Sendable, Equatable {
+        let client: LogPosition
+        let conversation: LogPosition
+        let deadline: Timestamp
+        /// Deliveries that have not had their attempt.
+        var deliveries: Set<LogPosition> = []
+    }
+
+    package private(set) var entries: [Subject: Entry] = [:]
+    /// Requested and not completed, and when it is due.
+    package private(set) var pending: [Subject: Timestamp] = [:]
+    /// Messages whose purge is yet to be requested.
+    private(set) var watches: [LogPosition: Watch] = [:]
+    private var needsPlanning = false
+
+    package init() {}
+
+    package static func == (a: PurgeBook, b: PurgeBook) -> Bool {
+        a.entries == b.entries && a.pending == b.pending && a.watches == b.watches
+    }
+
+    /// Whether there may be something new to do; asking takes the answer.
+    package mutating func takeNeedsPlanning() -> Bool {
+        defer { needsPlanning = false }
+        return needsPlanning
+    }
+
+    /// What is due at `now`, at most `limit`.
+    package func due(_ now: Timestamp, limit: Int) -> [Subject] {
+        Array(pending.lazy.filter { $0.value <= now }.map(\.key).prefix(limit))
+    }
+
+    /// Messages whose purge is to be requested by now.
+    package func overdue(_ now: Timestamp, limit: Int) -> [LogPosition] {
+        Array(watches.lazy.filter { $0.value.deliveries.isEmpty || $0.value.deadline <= now }.map(\.key).prefix(limit))
+    }
+
+    /// Whether anything is due, by itself or because time has passed.
+    package func isDue(_ now: Timestamp) -> Bool { !due(now, limit: 1).isEmpty || !overdue(now, limit: 1).isEmpty }
+
+    /// Whether nobody may read what belongs to these any more; `zero` belongs to nothing.
+    package func bars(client: LogPosition, conversation: LogPosition, message: LogPosition) -> Bool {
+        entries[.message(message)] != nil || entries[.conversation(conversation)] != nil || entries[.client(client)] != nil
+    }
+
+    /// The purge that covers a message, the narrowest first.
+    package func entry(client: LogPosition, conversation: LogPosition, message: LogPosition) -> Entry? {
+        entries[.message(message)] ?? entries[.conversation(conversation)] ?? entries[.client(client)]
+    }
+
+    // MARK: Fold
+
+    /// - Parameter client: the client as it was before this record.
+    mutating func apply(_ record: EventRecord, client: ClientRow?, delivery: DeliveryBook.Row?) {
+        switch record.event {
+        case .purgeRequested:
+            watches[record.message] = nil
+            request(.message(record.message), record)
+        case .eraseRequested:
+            watches = watches.filter { $0.value.conversation != record.conversation }
+            request(.conversation(record.conversation), record)
+        case .clientDeleted:
+            watches = watches.filter { $0.value.client != record.client }
+            request(.client(record.client), record)
+        case .purgeCompleted(let event): complete(event, record.position)
+        default:
+            applySecrets(record, client)
+            applyWatches(record, delivery)
+        }
+    }
+
+    private mutating func request(_ subject: Subject, _ record: EventRecord, at due: Timestamp? = nil) {
+        if let entry = entries[subject], entry.completed != .zero { return }
+        if entries[subject] == nil { entries[subject] = Entry(requested: record.position) }
+        pending[subject] = min(pending[subject] ?? Timestamp(.max), due ?? record.time)
+        needsPlanning = true
+    }
+
+    private mutating func complete(_ event: PurgeCompleted, _ position: LogPosition) {
+        let subjects =
+            event.messages.values.map { Subject.message($0) } + event.conversations.values.map { Subject.conversation($0) }
+            + event.clients.values.map { Subject.client($0) } + event.secrets.values.map { Subject.secret($0) }
+        for subject in subjects {
+            entries[subject]?.completed = position
+            pending[subject] = nil
+        }
+    }
+
+    /// A secret ends when another takes its place.
+    private mutating func applySecrets(_ record: EventRecord, _ client: ClientRow?) {
+        let replaced: LogPosition?
+        switch record.event {
+        case .webhookSecretExpires(let event): return request(.secret(record.subject), record, at: event.at)
+        case .channelConnected(let event): replaced = client?.channels[event.platform]?.position
+        case .channelDisconnected(let event): replaced = client?.channels[event.platform]?.position
+        case .endpointConfigured: replaced = client?.endpoint?.position
+        case .settingsChanged: replaced = client?.settings.position
+        case .clientUpdated(let event):
+            // The first name lies with the look-up key, which is needed as long as there is the client.
+            replaced = event.renamed && client?.namePosition != record.client ? client?.namePosition : nil
+        default: replaced = nil
+        }
+        if let replaced, replaced != .zero { request(.secret(replaced), record) }
+    }
+
+    private mutating func applyWatches(_ record: EventRecord, _ delivery: DeliveryBook.Row?) {
+        switch record.event {
+        case .messageReceived(let event) where event.purgeBy.nanoseconds > 0: watch(record, until: event.purgeBy)
+        case .sendAccepted(let event) where event.purges:
+            // Nothing but its outcome ends it.
+            watch(record, until: Timestamp(.max))
+            watches[record.position]?.deliveries = [record.position]
+        case .eventPublished(let event) where event.wanted: watches[record.message]?.deliveries.insert(record.position)
+        case .deliveryFinished: attempted(record.subject, delivery?.message ?? .zero)
+        case .endpointDisabled: endpointLost(record.client)
+        case .endpointConfigured(let event) where !event.enabled: endpointLost(record.client)
+        case .sendCanceled, .sendExpired: attempted(record.message, record.message)
+        case .sendFinished(let event) where event.outcome.isFinal: attempted(record.message, record.message)
+        default: break
+        }
+    }
+
+    private mutating func watch(_ record: EventRecord, until deadline: Timestamp) {
+        watches[record.position] = Watch(
+            client: record.client,
+            conversation: record.conversation,
+            deadline: deadline
+        )
+        needsPlanning = true
+    }
+
+    /// An attempt is over, whatever came of it.
+    private mutating func attempted(_ delivery: LogPosition, _ message: LogPosition) {
+        guard watches[message]?.deliveries.remove(delivery) != nil else { return }
+        needsPlanning = true
+    }
+
+    /// A disabled endpoint counts as the attempt. A send's own outcome is waited for all the same.
+    private mutating func endpointLost(_ client: LogPosition) {
+        for (message, watch) in watches where watch.client == client {
+            watches[message]?.deliveries = watch.deliveries.filter { $0 == message }
+        }
+        needsPlanning = true
+    }
+}
+
+extension SendOutcome {
+    /// Whether the message goes to the provider no more.
+    package var isFinal: Bool { self == .accepted || self == .rejected || self == .unknown }
+}
