@@ -46,8 +46,10 @@ let package = Package(
         .systemLibrary(name: "CLZ4"),
         .systemLibrary(name: "COpenSSL"),
         .systemLibrary(name: "CCurl"),
+        .target(name: "CPKCS11"),
         .target(name: "CWaybill"),
-        .target(name: "Log", dependencies: ["CLZ4", "COpenSSL", "CWaybill"], swiftSettings: settings),
+        .target(name: "CZeroing"),
+        .target(name: "Log", dependencies: ["CLZ4", "COpenSSL", "CPKCS11", "CWaybill"], swiftSettings: settings),
         .target(
             name: "Projections",
             dependencies: [
@@ -78,7 +80,7 @@ let package = Package(
         .executableTarget(
             name: "CLI",
             dependencies: [
-                "Gateway", "Projections", "Log",
+                "Gateway", "Projections", "Log", "CZeroing",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -96,6 +98,12 @@ let package = Package(
             name: "BenchmarkLog",
             dependencies: ["Log"],
             path: "Benchmarks/Log",
+            swiftSettings: settings
+        ),
+        .executableTarget(
+            name: "BenchmarkKeys",
+            dependencies: ["Log"],
+            path: "Benchmarks/Keys",
             swiftSettings: settings
         ),
         .executableTarget(

@@ -61,7 +61,7 @@ struct Replay: AsyncParsableCommand {
     private func openKeys() throws -> KeyStore {
         try KeyStore.openForReading(
             directory: data,
-            root: RootKeyFile(path: keyRoot ?? data + "/root.key"),
+            root: try RootKeys.holder(keyRoot ?? data + "/root.key"),
             storage: PosixStorage()
         )
     }

@@ -72,7 +72,7 @@ struct Token: AsyncParsableCommand {
             do {
                 let ledger = try await Ledger.open(
                     directory: data,
-                    root: RootKeyFile(path: keyRoot ?? data + "/root.key"),
+                    root: try RootKeys.holder(keyRoot ?? data + "/root.key"),
                     configuration: LogConfiguration(),
                     version: WaybillVersion.current,
                     isSandbox: false

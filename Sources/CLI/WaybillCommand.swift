@@ -1,5 +1,6 @@
 import ArgumentParser
 import Gateway
+import Log
 
 /// The one binary. Exit codes: 0 success, 1 finding or failure, 2 bad usage.
 @main
@@ -9,12 +10,15 @@ struct WaybillCommand: AsyncParsableCommand {
         abstract: "One bidirectional messaging API on an append-only log.",
         version: WaybillVersion.current,
         subcommands: [
-            Serve.self, Verify.self, Replay.self, CheckpointCommand.self, Prove.self, Token.self, Schema.self,
+            Serve.self, Verify.self, Replay.self, CheckpointCommand.self, Prove.self,
+            PurgeReceiptCommand.self, KeyCommand.self, Token.self, Schema.self,
         ]
     )
 
     /// ArgumentParser's own code for bad usage is 64; the contract says 2.
     static func main() async {
+        // Any command may come to hold keys and bodies.
+        Crypto.forbidDumps()
         do {
             var command = try parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {

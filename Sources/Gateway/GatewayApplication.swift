@@ -34,7 +34,7 @@ package struct GatewayApplication: Service {
         let alarm = LogAlarm(metrics: metrics, logger: logger)
         let ledger = try await Ledger.open(
             directory: configuration.data,
-            root: RootKeyFile(path: configuration.keyRoot),
+            root: try RootKeys.holder(configuration.keyRoot),
             configuration: configuration.log,
             version: configuration.version,
             isSandbox: configuration.isSandbox,
@@ -101,7 +101,7 @@ package struct GatewayApplication: Service {
                 metrics: metrics,
                 logger: logger
             ),
-            PurgeService(ledger: ledger, metrics: metrics, logger: logger), controlServer(ledger),
+            PurgeService(ledger: ledger, metrics: metrics, logger: logger), controlServer(ledger, checkpointer),
         ]
         let ready = announce
         services.append(
@@ -170,10 +170,10 @@ package struct GatewayApplication: Service {
 
     private var socketPath: String { configuration.data + "/" + ControlRoutes.socketName }
 
-    private func controlServer(_ ledger: Ledger) -> any Service {
+    private func controlServer(_ ledger: Ledger, _ checkpointer: Checkpointer) -> any Service {
         removeSocket()
         return Application(
-            router: ControlRoutes(ledger: ledger).router(),
+            router: ControlRoutes(ledger: ledger, checkpointer: checkpointer).router(),
             configuration: ApplicationConfiguration(address: .unixDomainSocket(path: socketPath)),
             onServerRunning: { [socketPath] _ in chmod(socketPath, 0o600) },
             logger: quiet

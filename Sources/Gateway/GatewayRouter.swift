@@ -43,7 +43,7 @@ package struct GatewayRouter: Sendable {
         if !configuration.publicTiles {
             audit.add(middleware: TokenAuthentication(ledger: ledger, roles: [.operator, .auditor]))
         }
-        AuditRoutes(checkpointer: checkpointer, isPublic: configuration.publicTiles).add(to: audit)
+        AuditRoutes(ledger: ledger, checkpointer: checkpointer, isPublic: configuration.publicTiles).add(to: audit)
         return router
     }
 }

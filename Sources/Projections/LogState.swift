@@ -11,6 +11,8 @@ package struct LogState: Sendable {
     package private(set) var idKey: [UInt8] = []
     /// The key that checkpoints are signed with from here on, as a C2SP verifier key.
     package private(set) var verifierKey = ""
+    /// The generation of the root key that the key state is sealed under.
+    package private(set) var rootGeneration = UInt64(0)
     package private(set) var tokens = TokenRegistry()
     package private(set) var clients = ClientDirectory()
     package private(set) var inbox = Inbox()
@@ -29,6 +31,8 @@ package struct LogState: Sendable {
         time = record.time
         if case .logCreated(let event) = record.event { idKey = event.idKey.bytes }
         if case .logKeyRotated(let event) = record.event { verifierKey = event.verifierKeyAfter }
+        if case .rootKeyRotated(let event) = record.event { rootGeneration = event.generationAfter }
+        if case .purgeCompleted(let event) = record.event { rootGeneration = event.rootGenerationAfter }
         purges.apply(record, client: clients[record.client], delivery: deliveries.rows[record.subject])
         tokens.apply(record)
         clients.apply(record)
@@ -50,9 +54,10 @@ package struct LogState: Sendable {
     /// Whether two folds know the same. Schedules are derived from what is compared here and left out.
     package func agrees(with other: LogState) -> Bool {
         position == other.position && time == other.time && idKey == other.idKey && verifierKey == other.verifierKey
-            && tokens == other.tokens
+            && rootGeneration == other.rootGeneration && tokens == other.tokens
             && clients == other.clients && inbox == other.inbox && idempotency == other.idempotency
-            && deduplication == other.deduplication && optOuts == other.optOuts && usage == other.usage && purges == other.purges
+            && deduplication == other.deduplication && optOuts == other.optOuts && usage == other.usage
+            && purges == other.purges
             && deliveries.rows == other.deliveries.rows && sends.rows == other.sends.rows
     }
 }

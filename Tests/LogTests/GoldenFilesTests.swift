@@ -60,7 +60,9 @@ import Testing
         )
         let record = try ReadOnlyLog(directory: directory.path).reader.record(at: LogPosition(11))
         let content = record.withView { view -> [UInt8]? in
-            guard let section = SealedSection(view.sealed), let key = keys.find(section.reference) else { return nil }
+            guard let section = SealedSection(view.sealed), let key = try? keys.find(section.reference) else {
+                return nil
+            }
             return section.open(.content, leaf: key, position: view.position)
         }
         #expect(String(decoding: try #require(content), as: UTF8.self).contains("golden 1"))

@@ -6,7 +6,7 @@ import Testing
 /// A history without a log and without keys: gives events their positions and times and folds them, as the ledger does.
 struct World {
     static let seal = KeyReference(client: 1, leaf: 1, epoch: 1, keyClass: .message)
-    static let body = SentBody(seal: seal, metadata: [])
+    static let body = SentBody(seal: .sameAs(seal), metadata: [])
 
     private(set) var records: [EventRecord] = []
     var state = LogState()

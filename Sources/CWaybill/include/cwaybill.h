@@ -26,6 +26,15 @@ int waybill_rename_new(const char *source, const char *target);
 int waybill_lock_exclusive(int descriptor);
 int waybill_lock_query(int descriptor);
 
+/// Overwrites at least so many bytes of the calling thread's stack below the caller: what functions that have returned left
+/// there.
+void waybill_clear_stack(size_t bytes);
+
+/// Keeps the memory of the process out of core dumps and away from other processes of the same user (prctl(2),
+/// PR_SET_DUMPABLE; setrlimit(2), RLIMIT_CORE), and out of what Swift's run-time prints of registers and the memory they
+/// point to when a process crashes.
+void waybill_forbid_dumps(void);
+
 /// Release-store and acquire-load of a 64-bit value in a page shared between processes.
 void waybill_store_release(uint64_t *address, uint64_t value);
 uint64_t waybill_load_acquire(const uint64_t *address);

@@ -35,13 +35,17 @@ struct EventRoutes: Sendable {
     }
 
     private func body(_ position: LogPosition) throws -> [UInt8] {
-        do {
-            return try ledger.body(at: position, .rendering) ?? []
-        } catch let error as GatewayError where error == GatewayError(.bodyPurged, "") {
-            return JSONWriter.object { json in
-                json.string("id", ledger.ids.encode(.event, position))
-                json.bool("purged", true)
-            }
+        if let body = try ledger.unpurged({ try ledger.body(at: position, .rendering) ?? [] }) { return body }
+        let record = try ledger.event(at: position)
+        guard case .eventPublished(let event) = record.event else { return [] }
+        // Its place in the sequence stays, so that whoever pulls can go on from it.
+        return JSONWriter.object { json in
+            json.string("id", ledger.ids.encode(.event, position))
+            json.string("type", event.type)
+            json.time("timestamp", record.time)
+            json.number("sequence", event.sequence)
+            json.number("previous_sequence", event.previousSequence == 0 ? nil : event.previousSequence)
+            json.bool("purged", true)
         }
     }
 

@@ -96,6 +96,7 @@ struct MessageRoutes: Sendable {
         }
         let committed = try await ledger.commit { state, _ in
             guard let row = state.inbox.conversations[id] else { return ([], ()) }
+            if row.status == .erased { throw Refusal(.conversationErased, "the conversation was erased") }
             var event = ConversationUpdated()
             event.status = status ?? row.status
             event.ticketRef = ticket ?? row.ticketRef

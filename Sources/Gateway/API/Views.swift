@@ -20,7 +20,7 @@ struct MessageView {
         self.id = id
         self.row = row
         createdAt = try ledger.event(at: id).time
-        content = try? JSONFields(try ledger.body(at: id, .content) ?? [])
+        content = try ledger.unpurged { try JSONFields(try ledger.body(at: id, .content) ?? []) }
         if row.direction == .inbound {
             providerMessageID = try content?.string("platform_message_id")
         } else {
@@ -39,8 +39,8 @@ struct MessageView {
             case .sendFinished(let event):
                 steps += MessageView.steps(event, at: record.time)
                 if event.outcome == .accepted {
-                    let bytes = try ledger.body(at: record.position, .content) ?? []
-                    providerMessageID = String(decoding: bytes, as: UTF8.self)
+                    let bytes = try ledger.unpurged { try ledger.body(at: record.position, .content) }
+                    providerMessageID = bytes.map { String(decoding: $0, as: UTF8.self) }
                 }
                 position = event.previous
             case .messageStatusChanged(let event):
@@ -51,6 +51,9 @@ struct MessageView {
                 position = event.previous
             case .sendCanceled(let event):
                 steps.append(Step(status: .canceled, at: record.time, code: event.by == "client" ? "" : event.by))
+                position = event.previous
+            case .purgeRequested(let event):
+                steps.append(Step(status: .failed, at: record.time, code: "body_purged"))
                 position = event.previous
             case .sendExpired(let event):
                 steps.append(Step(status: .failed, at: record.time, code: "expired"))
@@ -125,14 +128,15 @@ struct MessageView {
 struct ConversationView {
     private let id: LogPosition
     private let row: Inbox.ConversationRow?
-    private let identifiers: ConversationIdentifiers
+    /// Nil once the conversation is erased.
+    private let identifiers: ConversationIdentifiers?
     private let createdAt: Timestamp
 
     init(_ id: LogPosition, _ row: Inbox.ConversationRow?, _ ledger: Ledger) throws {
         self.id = id
         self.row = row
         createdAt = try ledger.event(at: id).time
-        identifiers = try ledger.identifiers(id)
+        identifiers = try ledger.unpurged { try ledger.identifiers(id) }
     }
 
     func write(_ json: inout JSONWriter, _ ledger: Ledger) {
@@ -141,8 +145,8 @@ struct ConversationView {
         json.string("platform", row?.platform.name)
         json.string("status", row?.status.name)
         json.string("ticket_ref", row.flatMap { $0.ticketRef.isEmpty ? nil : $0.ticketRef })
-        writer.customer(&json, identifiers)
-        writer.account(&json, identifiers)
+        writer.customer(&json, identifiers ?? ConversationIdentifiers())
+        writer.account(&json, identifiers ?? ConversationIdentifiers())
         json.number("message_count", row?.messages.count ?? 0)
         json.time("created_at", createdAt)
         json.time("updated_at", row?.lastActivity)

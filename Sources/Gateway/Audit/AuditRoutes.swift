@@ -1,9 +1,11 @@
 import Hummingbird
 import Log
 import NIOCore
+import Projections
 
 /// What auditors ask for; nothing here changes anything.
 struct AuditRoutes: Sendable {
+    let ledger: Ledger
     let checkpointer: Checkpointer
     /// Whether anybody may ask, so that any cache may keep what was answered.
     let isPublic: Bool
@@ -16,6 +18,7 @@ struct AuditRoutes: Sendable {
             response.headers[.cacheControl] = "no-store"
             return response
         }
+        group.get("receipts/:id") { try await receipt($0, $1) }
         group.get("tile/**") { request, _ in
             guard let path = AuditRoutes.tilePath(request.uri.path) else {
                 throw GatewayError(.notFound, "there is no such tile; C2SP tlog-tiles says how they are named")
@@ -25,6 +28,24 @@ struct AuditRoutes: Sendable {
             }
             return answer(bytes)
         }
+    }
+
+    private func receipt(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        guard let message = ledger.ids.decode(.message, try context.parameter("id")) else {
+            throw GatewayError(.notFound, "there is no such message")
+        }
+        let receipt = try await ledger.read { try PurgeReceipt(of: message, $0) }
+        // Signed after the purge was seen, so that it covers it.
+        let (checkpoint, note) = try await checkpointer.sign()
+        try await ledger.log.waitUntilDurable(LogPosition(checkpoint.size))
+        let source = PurgeReceipt.Source(
+            reader: ledger.log.reader,
+            tiles: checkpointer.tiles,
+            ids: ledger.ids,
+            checkpoint: note.encoded,
+            verifierKey: checkpointer.verifierKey
+        )
+        return Answer.json(.ok, bytes: try receipt.json(source))
     }
 
     /// What follows `tile/` in the path of a request.

@@ -9,7 +9,8 @@ import Synchronization
 /// Whoever keeps a checkpoint can tell later whether the history before it was changed.
 package final class Checkpointer: Sendable {
     private let log: EventLog
-    private let signer: NoteSigner
+    private let signer: Mutex<NoteSigner>
+    private let file: KeyFile
     private let directory: String
     /// The parts of the tree, for auditors.
     let tiles: TileStore
@@ -20,26 +21,51 @@ package final class Checkpointer: Sendable {
     package static func open(_ ledger: Ledger, _ configuration: GatewayConfiguration) async throws -> Checkpointer {
         let file = KeyFile.log(path: configuration.logKey)
         let origin = configuration.logOrigin.isEmpty ? "waybill/\(ledger.log.id)" : configuration.logOrigin
-        guard let signer = NoteSigner(name: origin, seed: try file.load() ?? file.create()) else {
+        let signer = try make(origin, seed: try file.load() ?? file.create())
+        try await record(signer, ledger)
+        return Checkpointer(ledger.log, signer, file, configuration.data)
+    }
+
+    private static func make(_ origin: String, seed: [UInt8]) throws -> NoteSigner {
+        guard let signer = NoteSigner(name: origin, seed: seed) else {
             throw GatewayError(.internalError, "log.origin cannot name a key")
         }
-        _ = try await ledger.commit(edge: false) { state, _ in
+        return signer
+    }
+
+    private static func record(_ signer: NoteSigner, _ ledger: Ledger) async throws {
+        try await ledger.commitOutcome { state, _ in
             let key = signer.verifierKey.description
-            if state.verifierKey == key { return ([], ()) }
+            if state.verifierKey == key { return [] }
             var event = LogKeyRotated()
             event.verifierKeyBefore = state.verifierKey
             event.verifierKeyAfter = key
-            return ([NewEvent(.logKeyRotated(event))], ())
+            return [NewEvent(.logKeyRotated(event))]
         }
-        return Checkpointer(ledger.log, signer, configuration.data)
     }
 
-    private init(_ log: EventLog, _ signer: NoteSigner, _ directory: String) {
+    private init(_ log: EventLog, _ signer: NoteSigner, _ file: KeyFile, _ directory: String) {
         self.log = log
-        self.signer = signer
+        self.signer = Mutex(signer)
+        self.file = file
         self.directory = directory
         tiles = TileStore(log.reader, file: TileFile(directory: directory, id: log.id, isReadOnly: false))
     }
+
+    /// Signs with a new key from now on; the value is what verifies it. A crash between the new file and its record is made
+    /// good by the next start.
+    func rotate(_ ledger: Ledger) async throws -> String {
+        let new = try Checkpointer.make(signer.withLock { $0.verifierKey.name }, seed: try file.create())
+        signer.withLock { $0 = new }
+        try await Checkpointer.record(new, ledger)
+        // The stored checkpoint must be one that the newest key signed.
+        stored.withLock { $0 = 0 }
+        try await store()
+        return new.verifierKey.description
+    }
+
+    /// What verifies the checkpoints that are signed now.
+    var verifierKey: String { signer.withLock { $0.verifierKey.description } }
 
     /// A tile of the tree of every durable record; nil where that has none.
     func tile(_ path: TilePath) throws -> [UInt8]? { try tiles.tile(path, size: log.durable.rawValue) }
@@ -48,6 +74,7 @@ package final class Checkpointer: Sendable {
     package func sign() async throws -> (Checkpoint, SignedNote) {
         let frontier = log.frontier
         try await log.waitUntilDurable(LogPosition(frontier.size))
+        let signer = signer.withLock { $0 }
         let checkpoint = Checkpoint(origin: signer.verifierKey.name, size: frontier.size, root: frontier.root)
         return (checkpoint, signer.sign(checkpoint.text))
     }

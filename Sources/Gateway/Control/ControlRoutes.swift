@@ -7,6 +7,7 @@ import Projections
 struct ControlRoutes: Sendable {
     static let socketName = "control.sock"
     let ledger: Ledger
+    let checkpointer: Checkpointer
 
     func router() -> Router<GatewayContext> {
         let router = Router(context: GatewayContext.self)
@@ -22,6 +23,14 @@ struct ControlRoutes: Sendable {
         router.get("/tokens") { _, _ in Answer.json(.ok, bytes: try await tokens.list()) }
         router.post("/tokens/revoke") { request, _ in
             Answer.json(.ok, bytes: try await tokens.revoke(try await request.fields().require("id")))
+        }
+        let keys = KeyControl(ledger, checkpointer)
+        router.post("/keys/rotate") { request, _ in
+            let fields = try await request.fields()
+            guard let key = KeyControl.Key(rawValue: try fields.require("key")) else {
+                throw fields.wrong("key", "root or log")
+            }
+            return Answer.json(.ok, bytes: try await keys.rotate(key))
         }
         return router
     }

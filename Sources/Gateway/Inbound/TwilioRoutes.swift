@@ -24,7 +24,7 @@ struct TwilioRoutes: Sendable {
     private func inbound(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let (client, credentials, form, raw) = try await verified(request, context)
         guard let inbound = TwilioChannel.inbound(form) else {
-            try await recordUnrecognized(client, raw)
+            try await recordUnrecognized(client, raw, about: .zero, from: form["From"])
             return TwilioRoutes.accepted()
         }
         let message = try adapt(inbound, client, credentials, raw)
@@ -60,37 +60,47 @@ struct TwilioRoutes: Sendable {
     }
 
     /// Verified but of a shape we do not know: kept, so that nothing a provider tells us is lost.
-    private func recordUnrecognized(_ client: LogPosition, _ raw: [UInt8]) async throws {
+    ///
+    /// - Parameters:
+    ///   - message: what it is about, whose key and fate it then shares; zero when nobody knows.
+    ///   - customer: whose conversation it belongs to otherwise.
+    private func recordUnrecognized(
+        _ client: LogPosition,
+        _ raw: [UInt8],
+        about message: LogPosition,
+        from customer: String?
+    ) async throws {
         let hash = try ledger.hash(client, .twilioMessage, raw)
+        let customer = try customer.map { try ledger.hash(client, .smsCustomer, $0) }
+        let reference = message == .zero ? nil : try ledger.keyReference(at: message)
         _ = try await ledger.commit { state, _ in
-            if state.deduplication.first(client, hash) != nil { return ([], ()) }
-            var event = ProviderEventUnrecognized()
-            event.platform = .sms
-            event.duplicateKey = hash
-            let new = NewEvent(
-                .providerEventUnrecognized(event),
+            let found = UnrecognizedEvent(
                 client: client,
-                bodies: [(.providerBytes, raw)],
-                seal: .newKey(.message)
+                platform: .sms,
+                duplicateKey: hash,
+                message: message,
+                key: reference,
+                customer: customer,
+                providerBytes: raw
             )
-            return ([new], ())
+            return (state.decide(found), ())
         }
     }
 
     private func status(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let (client, credentials, form, raw) = try await verified(request, context)
         guard let report = TwilioChannel.status(form) else {
-            try await recordUnrecognized(client, raw)
+            try await recordUnrecognized(client, raw, about: .zero, from: form["To"])
             return TwilioRoutes.accepted()
         }
         guard let message = try await message(request, client, credentials, report) else {
-            try await recordUnrecognized(client, raw)
+            try await recordUnrecognized(client, raw, about: .zero, from: form["To"])
             return TwilioRoutes.accepted()
         }
         switch report.status {
         case .raised(let status): try await raise(message, client, report, status)
         case .early: break
-        case .unknown: try await recordUnrecognized(client, raw)
+        case .unknown: try await recordUnrecognized(client, raw, about: message, from: nil)
         }
         return TwilioRoutes.accepted()
     }
@@ -165,8 +175,11 @@ struct TwilioRoutes: Sendable {
     }
 
     private func credentials(_ client: LogPosition) async throws -> TwilioCredentials? {
-        guard let channel = ledger.plan({ $0.clients[client]?.channels[.sms]?.position }) else { return nil }
-        try await ledger.log.waitUntilDurable(channel)
-        return try TwilioCredentials(try ledger.secret(channel))
+        while let channel = ledger.plan({ $0.clients[client]?.channels[.sms]?.position }) {
+            try await ledger.log.waitUntilDurable(channel)
+            // One that was replaced between the two is destroyed; then there is another.
+            if let secret = try ledger.unpurged({ try ledger.secret(channel) }) { return try TwilioCredentials(secret) }
+        }
+        return nil
     }
 }

@@ -121,6 +121,7 @@ package final class Ledger: Sendable {
 
     /// Gives each event its position, time and sealed bodies.
     private func seal(_ events: [NewEvent], _ context: DecisionContext) throws -> ([RecordDraft], [EventRecord]) {
+        defer { Crypto.eraseStack() }
         var drafts: [RecordDraft] = []
         var records: [EventRecord] = []
         var references: [KeyReference?] = []

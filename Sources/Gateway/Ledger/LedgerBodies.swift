@@ -5,19 +5,36 @@ import Synchronization
 /// Opened secrets that are needed on every request: look-up keys and webhook secrets, by the record that holds them.
 final class SecretCache: Sendable {
     private static let countMax = 4096
-    private let secrets = Mutex<[LogPosition: [UInt8]]>([:])
 
-    func remove(_ position: LogPosition) { secrets.withLock { $0[position] = nil } }
+    private struct State {
+        var secrets: [LogPosition: [UInt8]] = [:]
+        /// Counts removals.
+        var version = 0
+    }
 
-    func removeAll() { secrets.withLock { $0.removeAll() } }
+    private let state = Mutex(State())
+
+    func remove(_ position: LogPosition) { change { $0[position] = nil } }
+
+    func removeAll() { change { $0.removeAll() } }
+
+    private func change(_ body: (inout [LogPosition: [UInt8]]) -> Void) {
+        state.withLock { state in
+            state.version += 1
+            body(&state.secrets)
+        }
+    }
 
     func get(_ position: LogPosition, _ open: () throws -> [UInt8]) rethrows -> [UInt8] {
-        if let secret = secrets.withLock({ $0[position] }) { return secret }
+        let (known, version) = state.withLock { ($0.secrets[position], $0.version) }
+        if let known { return known }
         let secret = try open()
-        secrets.withLock { secrets in
+        state.withLock { state in
+            // Destroyed while it was opened: it must not stay behind.
+            guard state.version == version else { return }
             // What was replaced or has ended is not worth telling apart: whatever is needed is opened again.
-            if secrets.count >= SecretCache.countMax { secrets.removeAll() }
-            secrets[position] = secret
+            if state.secrets.count >= SecretCache.countMax { state.secrets.removeAll() }
+            state.secrets[position] = secret
         }
         return secret
     }
@@ -31,12 +48,20 @@ extension Ledger {
         let record = try log.reader.record(at: position)
         let place = record.withView { ($0.client, $0.conversation, $0.message) }
         let isBarred = plan { state in
-            // A conversation and a message are named by their own first records, which do not name themselves.
-            state.purges.bars(client: place.0, conversation: place.1, message: place.2)
-                || state.purges.bars(client: position, conversation: position, message: position)
+            state.purges.bars(recordAt: position, client: place.0, conversation: place.1, message: place.2)
         }
         if isBarred { throw GatewayError.purged }
+        defer { Crypto.eraseStack() }
         return try LedgerBody.open(record, purpose, keys)
+    }
+
+    /// What can be read of something, or nil when it is purged.
+    func unpurged<T>(_ read: () throws -> T?) throws -> T? {
+        do {
+            return try read()
+        } catch let error as GatewayError where error == .purged {
+            return nil
+        }
     }
 
     /// The key under which a durable record is sealed.

@@ -62,6 +62,8 @@ extension Ledger {
             ([NewEvent(.processStarted(started))] + tails.map(Ledger.discarded), ())
         }
         for tail in tails { try log.acknowledgeDiscarded(tail) }
+        // A crash may have come between a new root key and its record.
+        try await recordRootKey(keys.generation)
         try await settleInterrupted()
     }
 

@@ -92,7 +92,17 @@ package struct DeliveryService: Service {
     }
 
     private func exchange(_ row: DeliveryBook.Row, _ startedAt: Timestamp) async throws -> DeliveryResult {
-        guard let request = try await request(row) else {
+        let found: (outgoing: OutgoingRequest, secret: LogPosition, endpoint: LogPosition)?
+        do {
+            found = try await request(row)
+        } catch let error as GatewayError where error == .purged {
+            let isPurged = ledger.plan { $0.isPurged(row.message) }
+            // Else it is the endpoint or its secret that was replaced under our hands: nothing left, so once more.
+            return isPurged
+                ? DeliveryResult(.failed, error: "body_purged", startedAt: startedAt)
+                : DeliveryResult(.interrupted, error: "endpoint_changed", startedAt: startedAt)
+        }
+        guard let request = found else {
             return DeliveryResult(.failed, error: "endpoint_missing", startedAt: startedAt)
         }
         // The operator may have stopped allowing plain HTTP since the endpoint was set.

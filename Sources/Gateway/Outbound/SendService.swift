@@ -115,10 +115,8 @@ package struct SendService: Service {
 
     private func attempt(_ message: LogPosition, _ startedAt: Timestamp) async {
         do {
-            let content = try ledger.sendContent(message)
-            let seal = NewEvent.Seal.sameAs(try ledger.keyReference(at: message))
-            let body = SentBody(seal: seal, metadata: content.metadata)
-            let result = try await call(message, content, startedAt)
+            let body = try ledger.sentBody(message)
+            let result = try await result(of: message, startedAt)
             metrics.count("waybill_send_attempts_total{outcome=\"\(result.outcome.name)\"}")
             try await ledger.commitOutcome { [ids = ledger.ids] state, context in
                 state.decide(result, for: message, body, ids: ids, context)
@@ -126,6 +124,19 @@ package struct SendService: Service {
         } catch {
             // Without an outcome on record the next start finds the call in flight and calls its outcome unknown.
             logger.error("a send's outcome could not be recorded", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// What came of the call; what was purged before it began is not sent.
+    private func result(of message: LogPosition, _ startedAt: Timestamp) async throws -> SendResult {
+        do {
+            return try await call(message, try ledger.sendContent(message), startedAt)
+        } catch let error as GatewayError where error == .purged {
+            let isPurged = ledger.plan { $0.isPurged(message) }
+            // Else it is the credential that was replaced under our hands; the next attempt takes the new one.
+            return isPurged
+                ? SendResult(.rejected, code: "body_purged", startedAt: startedAt)
+                : SendResult(.retryLater, code: "channel_changed", startedAt: startedAt)
         }
     }
 

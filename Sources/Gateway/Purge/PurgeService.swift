@@ -1,4 +1,3 @@
-import Dispatch
 import Log
 import Logging
 import Projections
@@ -60,8 +59,7 @@ package struct PurgeService: Service {
         // Readers refuse from the request on, so it must be on disk before anything is gone.
         try await ledger.log.waitUntilDurable(ledger.head)
         let targets = try due.flatMap(ledger.targets)
-        let keys = ledger.keys
-        let generations = try await blocking { try keys.destroy(targets) }
+        let generations = try await ledger.destroyKeys(targets)
         ledger.forget(due)
         try await ledger.commitOutcome { state, _ in
             PurgeService.completion(of: due.filter { state.purges.pending[$0] != nil }, generations, state)
@@ -95,13 +93,6 @@ package struct PurgeService: Service {
         }
         return subjects.isEmpty ? [] : events + [NewEvent(.purgeCompleted(event))]
     }
-
-    /// Runs what waits for the disk away from the threads that serve requests.
-    private func blocking<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
-        try await withCheckedThrowingContinuation { continuation in
-            DispatchQueue.global().async { continuation.resume(with: Result { try body() }) }
-        }
-    }
 }
 
 extension Ledger {
@@ -111,8 +102,8 @@ extension Ledger {
         case .client(let client): return [.client(client)]
         case .message(let record), .secret(let record): return try leaf(at: record)
         case .conversation(let id):
-            let messages = plan { $0.inbox.conversations[id]?.messages ?? [] }
-            return try ([id] + messages).flatMap(leaf)
+            let row = plan { $0.inbox.conversations[id] }
+            return try ([id] + (row?.messages ?? []) + (row?.others ?? [])).flatMap(leaf)
         }
     }
 

@@ -1,4 +1,5 @@
 import COpenSSL
+import CWaybill
 import Synchronization
 
 /// The cryptographic primitives of the project, each a thin call into OpenSSL.
@@ -83,6 +84,14 @@ package enum Crypto {
     }
 
     private static let publicPool = Mutex<[UInt8]>([])
+
+    /// Overwrites what functions that have returned left on this thread's stack: keys and plaintexts pass through it.
+    ///
+    /// - Parameter bytes: how deep they went.
+    package static func eraseStack(_ bytes: Int = 16 << 10) { waybill_clear_stack(bytes) }
+
+    /// Keeps this process out of core dumps, and its memory away from other processes of the same user.
+    package static func forbidDumps() { waybill_forbid_dumps() }
 
     /// Overwrites key material in place; the compiler may not remove it (OPENSSL_cleanse).
     package static func erase(_ bytes: inout [UInt8]) {

@@ -23,7 +23,9 @@ struct KeyPages {
 
     private static let prefix = "keys-"
 
-    private static func path(_ directory: String, _ number: UInt64) -> String { directory + "/" + prefix + String(number) }
+    private static func path(_ directory: String, _ number: UInt64) -> String {
+        directory + "/" + prefix + String(number)
+    }
 
     /// The numbers of the files in `directory`, ascending. There are two only while the file is written anew.
     static func numbers(_ storage: any Storage, _ directory: String) throws(LogError) -> [UInt64] {
@@ -119,7 +121,9 @@ struct KeyPages {
     func slots() throws(LogError) -> [RootSlot] {
         var slots: [RootSlot] = []
         for index in 0..<RootSlot.count {
-            if let slot = RootSlot(try KeyPages.read(file, at: index * RootSlot.size, count: RootSlot.size)) { slots.append(slot) }
+            if let slot = RootSlot(try KeyPages.read(file, at: index * RootSlot.size, count: RootSlot.size)) {
+                slots.append(slot)
+            }
         }
         return slots
     }

@@ -32,6 +32,8 @@ package struct KeyReference: Hashable, Sendable {
         guard bytes.count >= KeyReference.size, bytes[21] | bytes[22] | bytes[23] == 0,
             let keyClass = KeyClass(rawValue: bytes[20])
         else { return nil }
+        // A number with more bits would run into those of the class, and name another key.
+        guard bytes.integer(12, as: UInt32.self) == 0 else { return nil }
         client = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 0, as: UInt64.self))
         leaf = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
         epoch = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 16, as: UInt32.self))
@@ -68,26 +70,26 @@ package struct KeyPrefix: Hashable, Sendable {
     package static let leafDepth = 100
 
     /// Left-aligned; what lies below `depth` is zero.
-    let bits: UInt128
-    let depth: Int
+    package let bits: UInt128
+    package let depth: Int
 
-    init(bits: UInt128, depth: Int = KeyPrefix.leafDepth) {
+    package init(bits: UInt128, depth: Int = KeyPrefix.leafDepth) {
         self.bits = bits
         self.depth = depth
     }
 
-    static let root = KeyPrefix(bits: 0, depth: 0)
+    package static let root = KeyPrefix(bits: 0, depth: 0)
 
     /// All keys of one client.
     package static func client(_ client: UInt64) -> KeyPrefix {
         KeyPrefix(bits: UInt128(client) << 64, depth: clientBits)
     }
 
-    func child(_ bit: UInt8) -> KeyPrefix {
+    package func child(_ bit: UInt8) -> KeyPrefix {
         KeyPrefix(bits: bits | UInt128(bit) << UInt128(127 - depth), depth: depth + 1)
     }
 
-    func covers(_ other: KeyPrefix) -> Bool {
+    package func covers(_ other: KeyPrefix) -> Bool {
         depth <= other.depth && (depth == 0 || (bits ^ other.bits) >> UInt128(128 - depth) == 0)
     }
 

@@ -18,6 +18,28 @@ struct KeyState {
     private(set) var directory: EpochDirectory
     /// Set by a failed step: nobody knows then what is on disk.
     private var failure: LogError?
+    /// Whether the change that is being made may be on disk already.
+    private var isPointOfNoReturn = false
+    /// The root page as it was written last.
+    private var slot: RootSlot?
+    /// Whether the root page of an earlier state is on disk too.
+    private let hasOlder: Bool
+
+    private init(
+        root: any RootKeyHolder,
+        pages: KeyPages,
+        generation: UInt64,
+        sequence: UInt64,
+        directory: EpochDirectory,
+        hasOlder: Bool
+    ) {
+        self.root = root
+        self.pages = pages
+        self.generation = generation
+        self.sequence = sequence
+        self.directory = directory
+        self.hasOlder = hasOlder
+    }
 
     /// One epoch as it is to be.
     struct Change {
@@ -38,19 +60,24 @@ struct KeyState {
         _ directory: String,
         root: any RootKeyHolder
     ) throws(LogError) -> KeyState {
-        // A crash while the first state was made may have left these; the log is empty, so nothing depends on them.
-        for number in try KeyPages.numbers(storage, directory) {
-            try KeyPages.remove(storage, directory, number: number)
-        }
         let generations = try root.generations()
-        if generations.isEmpty { try root.create(1) }
+        // The file of pages comes first, so that a root key without one is another log's, whose purges would destroy it.
+        let isOurs = try !KeyPages.numbers(storage, directory).isEmpty
+        guard generations.isEmpty || isOurs else {
+            throw LogError(
+                .keyUnavailable,
+                "the root key belongs to another log; point --key-root elsewhere, or remove it if that log is gone"
+            )
+        }
         let pages = try KeyPages.create(storage, directory, number: 1)
+        if generations.isEmpty { try root.create(1) }
         return KeyState(
             root: root,
             pages: pages,
             generation: generations.last ?? 1,
             sequence: 0,
-            directory: EpochDirectory()
+            directory: EpochDirectory(),
+            hasOlder: false
         )
     }
 
@@ -79,7 +106,8 @@ struct KeyState {
                 pages: pages,
                 generation: slot.generation,
                 sequence: slot.sequence,
-                directory: try read(page, pages)
+                directory: try read(page, pages),
+                hasOlder: found.contains { $0.slot.sequence < slot.sequence }
             )
         }
         throw KeyPages.damaged
@@ -96,7 +124,12 @@ struct KeyState {
     }
 
     /// Completes what a crash interrupted: root keys and files that do not belong to the state that holds.
+    ///
+    /// The newest root page may have been read from the cache of a process that ended before its sync, or whose sync failed.
+    /// What makes the earlier states useless must wait until it is on the medium for certain: written anew, since pages of a
+    /// failed sync count as clean.
     func removeLeftovers() throws(LogError) {
+        if hasOlder { try writeRoot(generation, sequence) }
         for number in try KeyPages.numbers(pages.storage, pages.directory) where number != pages.number {
             try KeyPages.remove(pages.storage, pages.directory, number: number)
         }
@@ -112,10 +145,13 @@ struct KeyState {
     mutating func commit(_ changes: [Change], underNewRoot: Bool) throws(LogError) {
         if let failure { throw failure }
         let before = self
+        isPointOfNoReturn = false
         do throws(LogError) {
             if underNewRoot { try root.create(generation + 1) }
             let retired = try write(changes, generation: underNewRoot ? generation + 1 : generation)
             if underNewRoot { try root.destroy(before.generation) }
+            // A second copy, in case a sector goes bad. It is durable with whatever is written next, which is soon enough.
+            if let slot { try? pages.write(slot, asCopy: true) }
             if let retired { try KeyPages.remove(retired.storage, retired.directory, number: retired.number) }
         } catch {
             try recover(before, error, underNewRoot: underNewRoot)
@@ -125,9 +161,9 @@ struct KeyState {
     /// A full disk is met while pages are added, before the root page changes: everything is as it was. Of any other failure
     /// nobody knows what it left on disk.
     private mutating func recover(_ before: KeyState, _ error: LogError, underNewRoot: Bool) throws(LogError) {
-        if error.code == .diskFull, sequence == before.sequence {
+        if error.code == .diskFull, !isPointOfNoReturn {
             self = before
-            if underNewRoot { try? root.destroy(before.generation + 1) }
+            if underNewRoot { try root.destroy(before.generation + 1) }
             throw error
         }
         let failure = LogError(
@@ -156,7 +192,11 @@ struct KeyState {
             directory.place(page, try pages.append(KeyPages.seal(&plaintext, key: key)), key: key)
         }
         try pages.endBatch()
-        try writeRoot(generation)
+        // From here on the next start may find the new state.
+        isPointOfNoReturn = true
+        slot = try writeRoot(generation, sequence + 1)
+        self.generation = generation
+        sequence += 1
         return retired
     }
 
@@ -191,21 +231,20 @@ struct KeyState {
         return moved
     }
 
-    private mutating func writeRoot(_ generation: UInt64) throws(LogError) {
+    /// The root page, sealed for its place in the order of states.
+    private func rootSlot(_ generation: UInt64, _ sequence: UInt64) throws(LogError) -> RootSlot {
         var plaintext = directory.rootPage.encoded
         defer { Crypto.erase(&plaintext) }
-        let next = sequence + 1
-        let box = try root.seal(
-            plaintext,
-            generation: generation,
-            authenticated: RootSlot.authenticated(generation: generation, sequence: next)
-        )
-        let slot = RootSlot(generation: generation, sequence: next, box: box)
+        let authenticated = RootSlot.authenticated(generation: generation, sequence: sequence)
+        let box = try root.seal(plaintext, generation: generation, authenticated: authenticated)
+        return RootSlot(generation: generation, sequence: sequence, box: box)
+    }
+
+    @discardableResult
+    private func writeRoot(_ generation: UInt64, _ sequence: UInt64) throws(LogError) -> RootSlot {
+        let slot = try rootSlot(generation, sequence)
         try pages.write(slot, asCopy: false)
         try pages.file.sync()
-        self.generation = generation
-        sequence = next
-        // A second copy, in case a sector goes bad. It is durable with whatever is written next, which is soon enough.
-        try pages.write(slot, asCopy: true)
+        return slot
     }
 }

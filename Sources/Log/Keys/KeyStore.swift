@@ -34,10 +34,13 @@ package final class KeyStore: Sendable {
         var cursors: [Subtree: LeafCursor] = [:]
     }
 
+    /// Opened beside a writer, which alone may change anything.
+    private let isReadOnly: Bool
     private let durable: Mutex<KeyState>
     private let state: Mutex<State>
 
-    private init(_ durable: consuming KeyState) {
+    private init(_ durable: consuming KeyState, isReadOnly: Bool = false) {
+        self.isReadOnly = isReadOnly
         state = Mutex(
             State(
                 directory: durable.directory,
@@ -64,6 +67,7 @@ package final class KeyStore: Sendable {
         let hasState = try !KeyPages.numbers(storage, directory).isEmpty
         if logIsEmpty {
             durable = try KeyState.create(storage, directory, root: root)
+            try durable.removeLeftovers()
         } else {
             try requireRoot(root)
             guard hasState else {
@@ -83,7 +87,13 @@ package final class KeyStore: Sendable {
         storage: any Storage
     ) throws(LogError) -> KeyStore {
         try requireRoot(root)
-        return KeyStore(try KeyState.load(storage, directory, root: root, .read))
+        // The writer may begin a new generation between two of our reads.
+        for _ in 0..<4 {
+            if let state = try? KeyState.load(storage, directory, root: root, .read) {
+                return KeyStore(state, isReadOnly: true)
+            }
+        }
+        return KeyStore(try KeyState.load(storage, directory, root: root, .read), isReadOnly: true)
     }
 
     private static func requireRoot(_ root: any RootKeyHolder) throws(LogError) {
@@ -100,6 +110,9 @@ package final class KeyStore: Sendable {
     /// The generation of the root key.
     package var generation: UInt64 { durable.withLock { $0.generation } }
 
+    /// The bytes of all pages in use; what the root page takes comes on top.
+    package var stateBytes: Int { state.withLock { $0.directory.pageBytes } }
+
     // MARK: Issue and find
 
     /// A key that was never issued before, and its address.
@@ -107,13 +120,14 @@ package final class KeyStore: Sendable {
         client: LogPosition,
         _ keyClass: KeyClass
     ) throws(LogError) -> (reference: KeyReference, key: LeafKey) {
+        try requireWriter()
         while true {
             let subtree = Subtree(client: client.rawValue, keyClass: keyClass)
             switch state.withLock({ $0.issue(subtree) }) {
             case .issued(let reference, let key): return (reference, key)
             case .full: try beginEpoch()
             case .destroyed:
-                throw LogError(.keyDestroyed, "the keys of client \(client) are destroyed; it can have no new ones")
+                throw LogError(.keyDestroyed, "the keys of client \(client) are destroyed; it has no others")
             }
         }
     }
@@ -123,6 +137,12 @@ package final class KeyStore: Sendable {
         /// The epoch is used up.
         case full
         case destroyed
+    }
+
+    private func requireWriter() throws(LogError) {
+        if isReadOnly {
+            throw LogError(.keyUnavailable, "the keys were opened for reading; only the writer may do this")
+        }
     }
 
     private func beginEpoch() throws(LogError) {
@@ -173,6 +193,9 @@ package final class KeyStore: Sendable {
     /// - Returns: the generations of the root key before and after.
     /// - Throws: after a failed write nothing is destroyed any more before a restart, which completes what was begun.
     package func destroy(_ targets: [Target]) throws(LogError) -> (before: UInt64, after: UInt64) {
+        try requireWriter()
+        // A tree is punctured by a function that calls itself once for each of a hundred levels.
+        defer { Crypto.eraseStack(128 << 10) }
         var generations: (before: UInt64, after: UInt64) = (0, 0)
         try change { durable throws(LogError) in
             generations.before = durable.generation
@@ -189,7 +212,9 @@ package final class KeyStore: Sendable {
         _ directory: EpochDirectory
     ) throws(LogError) -> [KeyState.Change] {
         var changes: [KeyState.Change] = []
-        let clients = targets.compactMap { if case .client(let client) = $0 { KeyPrefix.client(client.rawValue) } else { nil } }
+        let clients = targets.compactMap {
+            if case .client(let client) = $0 { KeyPrefix.client(client.rawValue) } else { nil }
+        }
         var prefixes: [UInt32: [KeyPrefix]] = [:]
         for case .leaf(let reference) in targets { prefixes[reference.epoch, default: []].append(reference.path) }
         let numbers = clients.isEmpty ? prefixes.keys.sorted() : directory.entries.map(\.number)
@@ -305,6 +330,7 @@ extension KeyStore.State {
         if trees.values.reduce(tree.count, { $0 + $1.count }) > KeyStore.cachedNodesMax {
             trees = trees.filter { $0.key == current }
         }
+        // Of the current epoch it is the only place where keys are issued from.
         trees[number] = tree
     }
 
@@ -315,7 +341,8 @@ extension KeyStore.State {
         file = durable.pages.file
         cursors.removeAll()
         for change in changes {
-            if case .tree(let tree) = change.content { trees[change.number] = tree } else { trees[change.number] = nil }
+            trees[change.number] = nil
+            if case .tree(let tree) = change.content { keep(tree, of: change.number, version) }
         }
         guard current != directory.newest else { return }
         current = directory.newest

@@ -58,7 +58,7 @@ package struct KeyNode: Sendable {
     package static func seed(_ key: Digest) -> KeyNode { KeyNode(prefix: .root, key: key) }
 
     /// The key of a leaf below this node.
-    func leaf(_ path: KeyPrefix) -> LeafKey {
+    package func leaf(_ path: KeyPrefix) -> LeafKey {
         LeafKey(KeyTree.descend(from: key, depth: prefix.depth, to: path))
     }
 }

@@ -3,7 +3,7 @@
 /// A puncturable pseudo-random function after Green and Miers ("Forward secure asynchronous messaging from puncturable
 /// encryption", 2015), on a GGM tree: destroying a leaf replaces the living node above it by the siblings along the way
 /// down. Neighbours that are destroyed together share those siblings, so that what remains of them collapses.
-struct PuncturedTree: Sendable {
+package struct PuncturedTree: Sendable {
     /// Living nodes in the order of their paths; none lies below another.
     private let prefixes: [KeyPrefix]
     private let keys: LockedKeys
@@ -13,24 +13,24 @@ struct PuncturedTree: Sendable {
         self.keys = keys
     }
 
-    init(seed: Digest) {
+    package init(seed: Digest) {
         var keys = LockedKeys()
         keys.append(seed)
         self.init([.root], keys)
     }
 
     /// How many keys are stored.
-    var count: Int { prefixes.count }
+    package var count: Int { prefixes.count }
 
     /// The living node from which a leaf can be derived, or nil when the leaf is destroyed.
-    func node(above path: KeyPrefix) -> KeyNode? {
+    package func node(above path: KeyPrefix) -> KeyNode? {
         let next = prefixes.partitionPoint { $0.bits <= path.bits }
         guard next > 0, prefixes[next - 1].covers(path) else { return nil }
         return KeyNode(prefix: prefixes[next - 1], key: keys[next - 1])
     }
 
     /// The tree without anything below `destroyed`; nil when nothing of that was alive.
-    func puncturing(_ destroyed: [KeyPrefix]) -> PuncturedTree? {
+    package func puncturing(_ destroyed: [KeyPrefix]) -> PuncturedTree? {
         var builder = Builder(capacity: count + KeyPrefix.leafDepth)
         let disjoint = PuncturedTree.disjoint(destroyed)
         for index in prefixes.indices {
@@ -92,7 +92,7 @@ extension PuncturedTree {
 
     /// Number of marks (4, little-endian), marks from the root in pre-order, four to a byte from the low bits up, then the
     /// keys of the living nodes in order.
-    var encoded: [UInt8] {
+    package var encoded: [UInt8] {
         var marks: [Mark] = []
         mark(.root, prefixes.indices, into: &marks)
         let start = 4 + (marks.count + 3) / 4
@@ -120,7 +120,7 @@ extension PuncturedTree {
     }
 
     /// Nil when the bytes are not exactly one tree.
-    init?(_ bytes: [UInt8]) {
+    package init?(_ bytes: [UInt8]) {
         guard bytes.count >= 4 else { return nil }
         let markCount = bytes[..<4].reversed().reduce(0) { $0 << 8 | Int($1) }
         guard markCount <= bytes.count * 4 else { return nil }

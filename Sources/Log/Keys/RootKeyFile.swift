@@ -30,7 +30,9 @@ package struct RootKeyFile: RootKeyHolder {
     }
 
     package func destroy(_ generation: UInt64) throws(LogError) {
-        for (index, block) in try blocks().enumerated() where block?.generation == generation { try write("", to: index) }
+        for (index, block) in try blocks().enumerated() where block?.generation == generation {
+            try write("", to: index)
+        }
     }
 
     package func seal(

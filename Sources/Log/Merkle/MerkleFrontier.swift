@@ -40,7 +40,7 @@ package struct MerkleFrontier: Sendable, Equatable {
         return root
     }
 
-    static func leaf(_ entry: Digest) -> Digest {
+    package static func leaf(_ entry: Digest) -> Digest {
         SHA256Stream.short(1 + Digest.size) { message in
             message[0] = 0
             message.storeBytes(of: entry, toByteOffset: 1, as: Digest.self)

@@ -82,6 +82,7 @@ extension LogState {
             .deliveryFinished(event),
             client: row.client,
             conversation: row.conversation,
+            message: row.message,
             subject: delivery,
             bodies: bodies,
             seal: .sameAs(seal)

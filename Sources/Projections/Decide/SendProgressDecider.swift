@@ -232,7 +232,9 @@ extension LogState {
     ) -> NewEvent {
         var bodies: [(purpose: SealedPurpose, plaintext: [UInt8])] = []
         let isPurged = isPurged(message)
-        if !isPurged, !result.providerMessageID.isEmpty { bodies.append((.content, [UInt8](result.providerMessageID.utf8))) }
+        if !isPurged, !result.providerMessageID.isEmpty {
+            bodies.append((.content, [UInt8](result.providerMessageID.utf8)))
+        }
         if !isPurged, !result.excerpt.isEmpty { bodies.append((.responseExcerpt, result.excerpt)) }
         return NewEvent(
             .sendFinished(event),

@@ -21,7 +21,8 @@ package enum EventCatalogue {
         case .apiKeyExpires: "An older key ends at this time. subject: the record that created the key."
         case .webhookSecretCreated: "Sealed content: the 32 bytes of the secret."
         case .webhookSecretExpires: "An older secret ends at this time. subject: the record that created it."
-        case .settingsChanged: "The client's settings as they are now. Sealed content: AI prompt and escalation phrases."
+        case .settingsChanged:
+            "The client's settings as they are now. Sealed content: AI prompt and escalation phrases."
         case .channelConnected:
             "Sealed content: account ids, numbers and credentials as JSON. `account` is the keyed hash by which inbound traffic finds it."
         case .channelDisconnected: "The channel is gone; its credential is not used any more."
@@ -73,8 +74,10 @@ package enum EventCatalogue {
         case .deliveryReplayed:
             "A dead letter is delivered again under a delivery id of its own, which is this position. subject: the event."
         case .deliveryDiscarded: "A dead letter was discarded by hand. subject: the delivery."
-        case .purgeRequested: "From here on nobody reads the body. message: the purged one. `cancels`: it was queued and is not sent any more. `previous`: the message's status record before this."
-        case .purgeCompleted: "The keys are destroyed. One record for several messages, conversations, clients, and records that hold a secret."
+        case .purgeRequested:
+            "From here on nobody reads the body. message: the purged one. `cancels`: it was queued and is not sent any more. `previous`: the message's status record before this."
+        case .purgeCompleted:
+            "The keys are destroyed. One record for several messages, conversations, clients, and records that hold a secret."
         case .aiReplied: "Waybill's own assistant answered. message: the reply."
         }
     }

@@ -107,7 +107,9 @@ package struct SettingsRow: Sendable, Equatable {
     }
 
     /// Whether the client's own backend answers.
-    package func repliesExternally(_ platform: Platform) -> Bool { repliesGlobally && replyPlatforms.contains(platform) }
+    package func repliesExternally(_ platform: Platform) -> Bool {
+        repliesGlobally && replyPlatforms.contains(platform)
+    }
 }
 
 /// One client as of some position.

@@ -12,6 +12,8 @@ package struct Inbox: Sendable, Equatable {
         package var lastActivity: Timestamp
         package var lastInbound: Timestamp?
         package var messages: [LogPosition] = []
+        /// Other records with a key of their own, which an erasure destroys too.
+        package var others: [LogPosition] = []
     }
 
     package struct MessageRow: Sendable, Equatable {
@@ -45,9 +47,13 @@ package struct Inbox: Sendable, Equatable {
         switch record.event {
         case .conversationOpened(let event): open(event, record)
         case .conversationUpdated(let event):
+            // Nothing opens again what was erased.
+            guard conversations[record.conversation]?.status != .erased else { return }
             conversations[record.conversation]?.status = event.status
             conversations[record.conversation]?.ticketRef = event.ticketRef
             conversations[record.conversation]?.lastActivity = record.time
+        case .providerEventUnrecognized where record.message == .zero:
+            conversations[record.conversation]?.others.append(record.position)
         case .messageReceived(let event): add(record, event.platform, .inbound, .received)
         case .sendAccepted(let event): add(record, event.platform, .outbound, .queued)
         case .sendStarted(let event):

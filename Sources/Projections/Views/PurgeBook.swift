@@ -66,7 +66,24 @@ package struct PurgeBook: Sendable, Equatable {
 
     /// Whether nobody may read what belongs to these any more; `zero` belongs to nothing.
     package func bars(client: LogPosition, conversation: LogPosition, message: LogPosition) -> Bool {
-        entries[.message(message)] != nil || entries[.conversation(conversation)] != nil || entries[.client(client)] != nil
+        entry(client: client, conversation: conversation, message: message) != nil
+    }
+
+    /// Whether nobody may read the body of the record at `position`. What was recorded after the request, such as that a
+    /// purged message was delivered, has nothing of the body and a key of its own.
+    package func bars(
+        recordAt position: LogPosition,
+        client: LogPosition,
+        conversation: LogPosition,
+        message: LogPosition
+    ) -> Bool {
+        // The first records of a client, a conversation and a message do not name themselves.
+        let subjects: [Subject] = [
+            .message(message), .conversation(conversation), .client(client), .message(position),
+            .conversation(position),
+            .client(position),
+        ]
+        return subjects.contains { entries[$0].map { $0.requested > position } ?? false }
     }
 
     /// The purge that covers a message, the narrowest first.
@@ -104,7 +121,8 @@ package struct PurgeBook: Sendable, Equatable {
 
     private mutating func complete(_ event: PurgeCompleted, _ position: LogPosition) {
         let subjects =
-            event.messages.values.map { Subject.message($0) } + event.conversations.values.map { Subject.conversation($0) }
+            event.messages.values.map { Subject.message($0) }
+            + event.conversations.values.map { Subject.conversation($0) }
             + event.clients.values.map { Subject.client($0) } + event.secrets.values.map { Subject.secret($0) }
         for subject in subjects {
             entries[subject]?.completed = position

@@ -19,7 +19,6 @@ from support.wait import wait_until
 # Whatever changes files or makes changes durable, by every name the kernel has for it.
 CHANGES = ("write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,syncfs,sync_file_range,rename,renameat,renameat2,link,linkat,"
            "symlink,symlinkat,unlink,unlinkat,truncate,ftruncate,fallocate,mkdir,mkdirat,rmdir,copy_file_range,sendfile,splice")
-COUNTING = ("-e", f"trace={CHANGES}")
 KILLED = -signal.SIGKILL
 # What the threads of a running gateway do. All but three serve requests and plan work.
 REQUESTS, WRITER, PREPARER, SEALER = "requests", "writer", "preparer", "sealer"
@@ -84,7 +83,11 @@ class FollowedStart:
         command = [binary(), "serve", "--data", gateway.data, "--listen", f"127.0.0.1:{gateway.port}"]
         self.gateway = gateway
         self.strace = Strace(gateway, "-f", *options, *command)
-        wait_until(lambda: self.has_ended() or self._is_ready(), START_SECONDS, "a start or its end")
+        try:
+            wait_until(lambda: self.has_ended() or self._is_ready(), START_SECONDS, "a start or its end")
+        except BaseException:
+            self.stop()
+            raise
 
     def _is_ready(self):
         try:

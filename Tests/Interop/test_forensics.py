@@ -1,0 +1,475 @@
+"""After a purge nothing of a body, and no key that could open it, is left: not in files, not in the live process.
+
+Each way that a message can take through the gateway is a line of `WAYS`. A new way of bodies gets a line there.
+"""
+
+import itertools
+import os
+import re
+import signal
+import uuid
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import read_keys
+from support.fake_twilio import error
+from support.forensics import (
+    KeyHistory, Needle, fragment, plaintext, search_files, search_memory, settled, summary, text_needles)
+from support.http import LoopbackServer
+from support.tenant import SETTLED, Tenant, customer_number
+from support.wait import wait_until
+from test_purge import Held, LONG_TEXT, erase, purge
+
+_numbers = itertools.count(1)
+
+
+class Answering(LoopbackServer):
+    """An endpoint whose answers are unlike all others: their start is kept under the message's key."""
+
+    def __init__(self):
+        self.status, self.requests, self.said = 200, 0, fragment()
+        super().__init__()
+
+    def handle(self, handler, body):
+        self.requests += 1
+        self.answer(handler, self.status, b'{"said":"%s"}' % self.said.encode())
+
+    @property
+    def url(self):
+        return f"{self.base_url}/hook"
+
+
+class Scene:
+    """One gateway, one message, and what must be gone at the end."""
+
+    def __init__(self, make_gateway, twilio):
+        self.gateway = make_gateway(f"forensics-{next(_numbers)}", WAYBILL_LOG_SEGMENT_BYTES=str(1 << 20))
+        for name in ("media", "temporary"):
+            (self.gateway.directory / name).mkdir()
+        self.root = self.gateway.directory / "media" / "root.key"
+        self.gateway.settings["TMPDIR"] = str(self.gateway.directory / "temporary")
+        self.start()
+        self.tenant, self.neighbour = (Tenant(self.gateway, twilio.account()) for _ in range(2))
+        for one in (self.tenant, self.neighbour):
+            assert one.connect_sms().status_code == 200
+        self.endpoint, self.held = Answering(), Held()
+        self.customer, self.sid = customer_number(), "SM" + uuid.uuid4().hex
+        self.text, self.fragments = plaintext()
+        self.gone = {"text": self.fragments, "answer of the endpoint": [self.endpoint.said]}
+        self.subjects = []
+        self.keys = KeyHistory(self.gateway.data, self.root)
+        self.keys.note()
+
+    def start(self):
+        self.gateway.start("--key-root", self.root)
+
+    def close(self):
+        self.gateway.kill()
+        self.endpoint.close()
+        self.held.close()
+
+    # What ways are made of
+
+    def subscribe(self, status=200, **settings):
+        self.endpoint.status = status
+        self.tenant.subscribe(self.endpoint, **settings)
+
+    def receive(self):
+        """The id of the message, the newest one of the client. Its provider id is as secret as its text."""
+        self.gone["provider id"] = [self.sid[2:]]
+        assert self.tenant.inbound(self.text, self.customer, sid=self.sid).status_code == 200
+        conversation = self.tenant.all("/v1/conversations")[0]["id"]
+        return self.tenant.all(f"/v1/conversations/{conversation}/messages")[0]["id"]
+
+    def send(self, **fields):
+        """The answer to a send with a key and metadata, which are sealed with the text."""
+        self.gone |= {"metadata": [fragment()], "idempotency key": [fragment()]}
+        return self.tenant.accepted(self.text, self.customer, key=self.gone["idempotency key"][0],
+                                    metadata={"order": self.gone["metadata"][0]}, **fields)
+
+    def attempts(self, count):
+        wait_until(lambda: self.tenant.all("/v1/deliveries") and self.recorded() >= count, 10, f"{count} attempts")
+
+    def recorded(self):
+        deliveries = [self.tenant.read(f"/v1/deliveries/{one['id']}") for one in self.tenant.all("/v1/deliveries")]
+        return sum(len([one for one in each["attempts"] if one["error"] or one["status"]]) for each in deliveries)
+
+    def shown_by_command_line(self):
+        data = self.gateway.data
+        return self.gateway.run_ok("replay", "--data", data, "--key-root", self.root, "--bodies")
+
+    def purge(self, message_id):
+        self.keys.note()
+        purge(self.tenant, message_id)
+        self.subjects.append(message_id)
+
+    def expect_purge(self, message_id):
+        wait_until(lambda: self.tenant.message(message_id)["purged"], 10, "the purge")
+        self.subjects.append(message_id)
+
+    def tells_registers(self):
+        log = self.gateway.log.read_text(errors="replace")
+        return "Backtracing" in log or "Registers:" in log
+
+    # What is looked for
+
+    def positions(self):
+        """Of the subjects: the record each of them began with, by what a completed purge calls it."""
+        kinds = {"message.received": ("messages", "message_id"), "send.accepted": ("messages", "message_id"),
+                 "conversation.opened": ("conversations", "conversation_id"),
+                 "client.created": ("clients", "client_id")}
+        found = {}
+        for line in self.gateway.replay():
+            kind, name = kinds.get(line["type"], (None, None))
+            if kind and line[name] in self.subjects:
+                found[line["position"]] = kind
+        assert len(found) == len(self.subjects), f"{self.subjects} are not all on record"
+        return found
+
+    def wait_for_completion(self):
+        """The keys are gone when that is on record; for ways on which nobody waits for an answer."""
+        def completed():
+            lines = self.gateway.replay("--type", "purge.completed")
+            return {(kind, position) for line in lines for kind in ("messages", "conversations", "clients")
+                    for position in line["data"].get(kind, ())}
+
+        # An erased conversation or a deleted client speaks for its messages.
+        wanted = {(kind, position) for position, kind in self.positions().items()}
+        largest = {kind for kind, _ in wanted} - {"messages"}
+        wanted = {one for one in wanted if not largest or one[0] in largest}
+        wait_until(lambda: wanted <= completed(), 10, f"the purge of {wanted}")
+
+    def records(self):
+        """The sealed records under the keys of the purged subjects."""
+        positions = self.positions()
+        clients = {position for position, kind in positions.items() if kind == "clients"}
+        records = list(read_keys.sealed_records(self.gateway.data))
+        chosen = {one.reference for one in records if one.position in positions or one.reference.client in clients}
+        return [one for one in records if one.reference in chosen]
+
+    def examine(self):
+        self.wait_for_completion()
+        records = self.records()
+        texts = [needle for kind, fragments in self.gone.items() for needle in text_needles(kind, fragments)]
+        keys = list(self.keys.destroyed_needles(records))
+        process, own = self.gateway.process.pid, self.gateway.directory
+        places = (self.gateway.data, self.root.parent, own / "temporary", self.gateway.log)
+        controls = Controls(self, records[-1].reference.epoch)
+        try:
+            on_disk = settled(search_files, texts + keys, *places)
+            in_memory = settled(look_into_memory, texts + keys, process, own)
+            # Only now: what is planted must not be in the way of what is looked for.
+            missed = controls.plant().missed(places)
+        finally:
+            controls.remove()
+        kinds = set(self.gone)
+        return Findings(on_disk, [hit for hit in in_memory if hit.needle.kind in kinds],
+                        [hit for hit in in_memory if hit.needle.kind not in kinds], missed)
+
+
+def look_into_memory(needles, process, own):
+    """Whoever may not look must not report that there was nothing."""
+    try:
+        return search_memory(needles, process, own)
+    except PermissionError:
+        pytest.skip("needs root: the gateway keeps its memory from other processes of the same user")
+
+
+class Findings(NamedTuple):
+    on_disk: list
+    plaintext: list
+    keys: list
+    missed_controls: list
+
+
+class Controls:
+    """What the same scanner must find, or its silence about the rest means nothing."""
+
+    def __init__(self, scene, epoch):
+        self.scene = scene
+        self.living = scene.keys.living_needles(epoch)
+        self.text, self.fragments = plaintext()
+        self.planted = []
+
+    def plant(self):
+        """In every place that is searched, each form once; in memory the body of a webhook that is on its way."""
+        gateway = self.scene.gateway
+        forms = text_needles("planted", [fragment()])
+        for folder in (gateway.data, self.scene.root.parent, gateway.directory / "temporary"):
+            for number, needle in enumerate(forms):
+                self.planted.append((folder / f"planted-{number}", needle))
+                (folder / f"planted-{number}").write_bytes(b"x" * 5000 + needle.pattern + b"y" * 5000)
+        self.in_log = Needle("planted", "log", fragment().encode())
+        with gateway.log.open("ab") as log:
+            log.write(self.in_log.pattern + b"\n")
+        self.scene.neighbour.subscribe(self.scene.held, retry_schedule=[])
+        assert self.scene.neighbour.inbound(self.text, customer_number()).status_code == 200
+        wait_until(lambda: self.scene.held.requests, 10, "the attempt that stays")
+        return self
+
+    def missed(self, places):
+        needles = [needle for _, needle in self.planted] + [self.in_log]
+        found = {(hit.source, hit.needle) for hit in search_files(needles, *places)}
+        wanted = [(str(path), needle) for path, needle in self.planted]
+        wanted.append((str(self.scene.gateway.log), self.in_log))
+        return [one for one in wanted if one not in found] + self.missed_in_memory()
+
+    def missed_in_memory(self):
+        gateway = self.scene.gateway
+        path = Needle("path of the data directory", "plain", str(gateway.data).encode())
+        texts = [needle for needle in text_needles("on its way", self.fragments) if needle.form == "plain"]
+        hits = look_into_memory([path] + texts + self.living, gateway.process.pid, gateway.directory)
+        found = {hit.needle for hit in hits}
+        missed = [needle for needle in [path] + texts if needle not in found]
+        halves = [needle for needle in self.living if not needle.form.endswith("words")]
+        return missed + [needle for needle in halves if needle not in found]
+
+    def remove(self):
+        self.scene.held.release(200)
+        for path, _ in self.planted:
+            path.unlink(missing_ok=True)
+
+
+# The ways
+
+
+def inbound_delivered(scene):
+    scene.subscribe()
+    message = scene.receive()
+    scene.attempts(1)
+    scene.purge(message)
+
+
+def inbound_without_an_endpoint(scene):
+    scene.purge(scene.receive())
+
+
+def inbound_read_over_the_api(scene):
+    scene.subscribe()
+    message = scene.receive()
+    scene.attempts(1)
+    for path in (f"/v1/messages/{message}", "/v1/events?after=0", "/v1/conversations", "/v1/deliveries"):
+        assert scene.tenant.get(path).status_code == 200
+    scene.purge(message)
+
+
+def inbound_with_retries(scene):
+    scene.subscribe(status=500, retry_schedule=[1, 600])
+    message = scene.receive()
+    scene.attempts(2)
+    scene.purge(message)
+
+
+def inbound_as_dead_letter(scene):
+    scene.subscribe(status=500, retry_schedule=[1])
+    message = scene.receive()
+    letter = scene.tenant.wait_for_dead_letters(1)[0]
+    assert scene.fragments[0] in scene.tenant.get(f"/v1/dead-letters/{letter['id']}").text
+    scene.purge(message)
+
+
+def inbound_replayed(scene):
+    scene.subscribe(status=500, retry_schedule=[])
+    message = scene.receive()
+    letter = scene.tenant.wait_for_dead_letters(1)[0]
+    scene.endpoint.status = 200
+    assert scene.tenant.post(f"/v1/dead-letters/{letter['id']}/replay").status_code == 202
+    scene.attempts(2)
+    scene.purge(message)
+
+
+def inbound_shown_on_the_command_line(scene):
+    message = scene.receive()
+    assert scene.fragments[0] in scene.shown_by_command_line()
+    scene.purge(message)
+
+
+def inbound_over_a_restart(scene):
+    scene.subscribe(status=500, retry_schedule=[2, 600])
+    message = scene.receive()
+    scene.attempts(1)
+    assert scene.gateway.stop() == 0
+    scene.start()
+    scene.attempts(2)
+    scene.purge(message)
+
+
+def inbound_over_a_kill(scene):
+    scene.subscribe(status=500, retry_schedule=[2, 600])
+    message = scene.receive()
+    scene.attempts(1)
+    scene.gateway.kill()
+    scene.start()
+    scene.attempts(2)
+    scene.purge(message)
+
+
+def purged_then_restarted(scene):
+    """What one process has forgotten, the next one must not learn. The second purge makes it read what is left."""
+    scene.purge(scene.receive())
+    assert scene.gateway.stop() == 0
+    scene.start()
+    scene.sid = "SM" + uuid.uuid4().hex
+    before = scene.gone["provider id"]
+    second = scene.receive()
+    scene.gone["provider id"] += before
+    scene.purge(second)
+
+
+def send_accepted(scene):
+    accepted = scene.send()
+    scene.tenant.wait_for_status(accepted["message_id"], "sent")
+    scene.gone["provider id"] = [scene.tenant.account.calls[0].sid[2:]]
+    scene.purge(accepted["message_id"])
+
+
+def send_rejected(scene):
+    scene.gone["answer of the provider"] = [fragment()]
+    scene.tenant.account.script = [error(400, 21211, scene.gone["answer of the provider"][0])]
+    accepted = scene.send()
+    scene.tenant.wait_for_status(accepted["message_id"], "failed")
+    scene.purge(accepted["message_id"])
+
+
+def send_queued(scene):
+    assert scene.tenant.connect_sms(segments_per_second=1).status_code == 200
+    first = scene.tenant.accepted(LONG_TEXT, customer_number())
+    scene.tenant.wait_for_status(first["message_id"], "sent")
+    scene.keys.note()
+    accepted = scene.send()
+    assert scene.tenant.message(accepted["message_id"])["status"] == "queued"
+    scene.purge(accepted["message_id"])
+    assert len(scene.tenant.account.calls) == 1
+
+
+def send_repeated_with_its_key(scene):
+    accepted = scene.send()
+    scene.tenant.wait_for_status(accepted["message_id"], *SETTLED)
+    repeat = scene.tenant.accepted(scene.text, scene.customer, key=scene.gone["idempotency key"][0],
+                                   metadata={"order": scene.gone["metadata"][0]})
+    assert repeat["message_id"] == accepted["message_id"]
+    scene.purge(accepted["message_id"])
+
+
+def purge_mode_delivered(scene):
+    purge_mode(scene, 200)
+
+
+def purge_mode_failed(scene):
+    purge_mode(scene, 500)
+
+
+def purge_mode(scene, status):
+    scene.subscribe(status=status)
+    answer = scene.tenant.call("PATCH", "/v1/settings", json={"inbound_body_purge": {"sms": True}})
+    assert answer.status_code == 200, answer.text
+    scene.keys.note()
+    scene.expect_purge(scene.receive())
+
+
+def purge_mode_send(scene):
+    scene.subscribe()
+    answer = scene.tenant.call("PATCH", "/v1/settings", json={"inbound_body_purge": {"sms": True}})
+    assert answer.status_code == 200, answer.text
+    scene.keys.note()
+    accepted = scene.send()
+    scene.tenant.account.wait_for_call(scene.text)
+    scene.subjects.append(accepted["message_id"])
+
+
+def conversation_erased(scene):
+    scene.subscribe()
+    message = scene.receive()
+    scene.attempts(1)
+    scene.gone["phone"] = [scene.customer.removeprefix("+")]
+    conversation = scene.tenant.message(message)["conversation_id"]
+    scene.keys.note()
+    erase(scene.tenant, conversation)
+    scene.subjects += [message, conversation]
+
+
+def client_deleted(scene):
+    scene.subscribe()
+    message = scene.receive()
+    scene.attempts(1)
+    scene.gone |= {
+        "phone": [scene.customer.removeprefix("+")], "credential": [scene.tenant.account.auth_token],
+        "webhook secret": [scene.tenant.secret.removeprefix("whsec_")[:40]]}
+    scene.keys.note()
+    answer = scene.gateway.admin("DELETE", f"/clients/{scene.tenant.id}")
+    assert answer.status_code in (200, 204), answer.text
+    scene.subjects += [message, scene.tenant.id]
+
+
+WAYS = [
+    inbound_delivered, inbound_without_an_endpoint, inbound_read_over_the_api, inbound_with_retries,
+    inbound_as_dead_letter, inbound_replayed, inbound_shown_on_the_command_line, inbound_over_a_restart,
+    inbound_over_a_kill, purged_then_restarted, send_accepted, send_rejected, send_queued,
+    send_repeated_with_its_key, purge_mode_delivered, purge_mode_failed, purge_mode_send, conversation_erased,
+    client_deleted,
+]
+
+
+@pytest.fixture(scope="module", params=WAYS, ids=lambda way: way.__name__)
+def findings(request, make_gateway, twilio):
+    scene = Scene(make_gateway, twilio)
+    try:
+        request.param(scene)
+        return scene.examine()
+    finally:
+        scene.close()
+
+
+def assert_none(hits):
+    if hits:
+        pytest.fail(summary(hits), pytrace=False)
+
+
+def test_scanner_finds_what_is_there(findings):
+    assert findings.missed_controls == []
+
+
+def test_nothing_is_left_on_disk(findings):
+    assert_none(findings.on_disk)
+
+
+def test_no_plaintext_is_left_in_memory(findings):
+    assert_none(findings.plaintext)
+
+
+def test_no_key_is_left_in_memory(findings):
+    assert_none(findings.keys)
+
+
+@pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV, signal.SIGILL], ids=lambda number: number.name)
+def test_a_crash_tells_nothing(make_gateway, twilio, number):
+    """Of what lives in memory at that moment, nothing may get to a core dump or into the last words of the process.
+
+    A report of a crash that shows what registers point to would show keys and plaintext, so there must be none.
+    """
+    scene = Scene(make_gateway, twilio)
+    try:
+        scene.tenant.subscribe(scene.held)
+        scene.receive()
+        wait_until(lambda: scene.held.requests, 10, "the attempt")
+        limits = Path(f"/proc/{scene.gateway.process.pid}/limits").read_text()
+        scene.gateway.process.send_signal(number)
+        wait_until(lambda: scene.gateway.process.poll() is not None or scene.tells_registers(), 10, "the end")
+        assert not scene.tells_registers(), scene.gateway.log_tail()
+        assert scene.gateway.process.poll() == -number
+        core = re.search(r"Max core file size +(\S+) +(\S+)", limits)
+        assert core.groups() == ("0", "0"), "neither now nor by whoever raises the limit"
+        needles = [needle for fragments in scene.gone.values() for needle in text_needles("text", fragments)]
+        assert_none(search_files(needles, scene.gateway.directory))
+    finally:
+        end_children(scene.gateway.process.pid)
+        scene.close()
+
+
+def end_children(pid):
+    """A reporter of crashes outlives the process that it reports about."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    for child in path.read_text().split() if path.exists() else []:
+        os.kill(int(child), signal.SIGKILL)
