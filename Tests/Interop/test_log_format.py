@@ -1015,6 +1015,33 @@ def assert_damage_is_found(history, file):
     assert positions == sorted(set(positions))
 
 
+@pytest.mark.parametrize("number", [1, RUNS], ids=["alone", "first of several"])
+def test_replay_without_the_first_record(history, tmp_path, number):
+    """The first record holds the key of all ids: without it there are none, and everything else is shown."""
+    copy, names = history.copy(tmp_path / "data"), names_of_types()
+    for path in copy.data.glob("*.wal"):
+        if int(path.stem) > number:
+            path.unlink()
+    newest = copy.segment(number)
+    # It was cut when the next one followed.
+    os.truncate(newest, struct.unpack_from("<Q", newest.read_bytes(), 48)[0])
+    (copy.data / "checkpoint").unlink()
+    records = copy.read().records
+    segment = copy.segment(1)
+    first = blocks(segment.read_bytes())[0]
+    with flipped(segment, first.record):
+        lines, code, problem = copy.replayed()
+        filtered = copy.gateway.run("replay", "--data", copy.data, "--client", "cl_" + 26 * "a")
+    lost = next(n for n, line in enumerate(records) if line.position == lines[0]["position"])
+    assert 1 <= lost < len(records) / 2
+    assert [(record.position, names[record.type], as_rfc3339(record.time)) for record in records[lost:]] == [
+        (line["position"], line["type"], line["time"]) for line in lines]
+    assert {line[f"{name}_id"] for line in lines for name in ("client", "conversation", "message")} == {None}
+    assert code == 1
+    assert "ids are shown as null" in problem and f"from 1 to {lost}" in problem
+    assert filtered.returncode == 1 and filtered.stdout == "" and "--client" in filtered.stderr
+
+
 @pytest.mark.parametrize("place", ["envelopes", "sealed", "offset"])
 def test_replay_goes_on_behind_a_damaged_pack(sealed_scratch, sealed_records, place):
     path = sealed_scratch.sealed(1)
