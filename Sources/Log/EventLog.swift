@@ -223,6 +223,7 @@ public final class EventLog: Sendable {
             listing: SegmentListing(storage: preparer.storage, directory: preparer.directory),
             catalog: catalog,
             interval: interval,
+            now: now,
             durable: { [self] in durable },
             isEnding: { [self] in isEnding },
             alarm: alarm
