@@ -1,5 +1,6 @@
 import ArgumentParser
 import Gateway
+import Log
 
 /// The one binary. Exit codes: 0 success, 1 finding or failure, 2 bad usage.
 @main
@@ -15,6 +16,7 @@ struct WaybillCommand: AsyncParsableCommand {
 
     /// ArgumentParser's own code for bad usage is 64; the contract says 2.
     static func main() async {
+        BusErrors.report()
         do {
             var command = try parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {
