@@ -456,18 +456,36 @@ def test_a_missing_segment_is_found(history, tmp_path):
             copy.read()
 
 
-GOLDEN = Path(__file__).parents[1] / "Golden" / "format-1"
-GOLDEN_SIZES = {1: 32768, 2: 28672, 3: 1 << 20}
+GOLDEN = Path(__file__).parents[1] / "Golden"
+# Sizes of segments of which the zeros at the end are left out, and how many records there are.
+GOLDEN_LOGS = {
+    "format-1": ({1: 32768, 2: 28672, 3: 1 << 20}, 16),
+    "format-1-sealed": ({4: 1 << 20}, 23),
+}
 
 
-def test_golden_files(tmp_path):
+def restore_golden(name, target):
+    sizes, _ = GOLDEN_LOGS[name]
+    for path in [*(GOLDEN / name).glob("*.wal"), *(GOLDEN / name).glob("*.sealed")]:
+        size = sizes.get(int(path.stem), 0)
+        (target / path.name).write_bytes(path.read_bytes().ljust(size, b"\0"))
+    return read_log(target)
+
+
+@pytest.mark.parametrize("name", GOLDEN_LOGS)
+def test_golden_files(tmp_path, name):
     """The root is the one that Tests/Golden/README.md names."""
-    for number, size in GOLDEN_SIZES.items():
-        name = f"{number:020}.wal"
-        (tmp_path / name).write_bytes((GOLDEN / name).read_bytes().ljust(size, b"\0"))
-    log = read_log(tmp_path)
-    assert log.size == 16
-    assert log.root.hex() in (GOLDEN.parent / "README.md").read_text()
+    log = restore_golden(name, tmp_path)
+    assert log.size == GOLDEN_LOGS[name][1]
+    assert log.root.hex() in (GOLDEN / "README.md").read_text()
+
+
+def test_golden_sealed_records_are_the_written_ones(tmp_path):
+    logs = []
+    for name in GOLDEN_LOGS:
+        (tmp_path / name).mkdir()
+        logs.append(restore_golden(name, tmp_path / name))
+    assert logs[1].records[:16] == logs[0].records
 
 
 # Forgery: the checksums are right, so that only the sense of the bytes can give it away.
