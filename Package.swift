@@ -17,7 +17,7 @@ let fuzzing: [Target] =
     : [
         .executableTarget(
             name: "fuzz",
-            dependencies: ["Log", "Projections", "TestSupport"],
+            dependencies: ["Gateway", "Log", "Projections", "TestSupport"],
             path: "Tests/Fuzz",
             swiftSettings: settings,
             linkerSettings: [.unsafeFlags(["-sanitize=fuzzer", "-use-ld=lld"])]
