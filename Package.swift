@@ -17,7 +17,7 @@ let fuzzing: [Target] =
     : [
         .executableTarget(
             name: "fuzz",
-            dependencies: ["Log", "Projections", "TestSupport"],
+            dependencies: ["Gateway", "Log", "Projections", "TestSupport"],
             path: "Tests/Fuzz",
             swiftSettings: settings,
             linkerSettings: [.unsafeFlags(["-sanitize=fuzzer", "-use-ld=lld"])]
@@ -121,7 +121,13 @@ let package = Package(
             path: "Tests/Support",
             swiftSettings: settings
         ),
-        .testTarget(name: "LogTests", dependencies: ["Log", "TestSupport"], swiftSettings: settings),
+        // Only for tests that count: it stands before the C library's functions in the program that links it.
+        .target(name: "CTestSupport", path: "Tests/CTestSupport"),
+        .testTarget(
+            name: "LogTests",
+            dependencies: ["Log", "TestSupport", "CTestSupport"],
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "ProjectionsTests",
             dependencies: ["Projections", "Log", "TestSupport"],

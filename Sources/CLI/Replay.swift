@@ -29,7 +29,8 @@ struct Replay: AsyncParsableCommand {
     func run() async throws {
         let log = try ReadOnlyLog(directory: data, isSalvage: true)
         guard log.end >= LogPosition(1) else { return }
-        let ids = OpaqueID(key: try Replay.idKey(log))
+        let ids = try Replay.ids(log)
+        if ids == nil { warnWithoutIDs() }
         let keys = bodies ? try openKeys() : nil
         let filter = try makeFilter(ids)
         let printer = ReplayPrinter(ids: ids, keys: keys)
@@ -54,7 +55,7 @@ struct Replay: AsyncParsableCommand {
                 to: 2
             )
         }
-        if gaps > 0 { throw ExitCode(1) }
+        if gaps > 0 || ids == nil { throw ExitCode(1) }
     }
 
     /// Seeds on disk are replaced atomically, so reading them beside a writer is safe.
@@ -66,16 +67,22 @@ struct Replay: AsyncParsableCommand {
         )
     }
 
-    private func makeFilter(_ ids: OpaqueID) throws -> ReplayFilter {
+    private func makeFilter(_ ids: OpaqueID?) throws -> ReplayFilter {
         var filter = ReplayFilter()
+        if ids == nil, client != nil || conversation != nil {
+            throw LogError(
+                .corrupt,
+                "without the record at position 1 no id can be looked up; leave out --client and --conversation"
+            )
+        }
         if let client {
-            guard let position = ids.decode(.client, client) else {
+            guard let position = ids?.decode(.client, client) else {
                 throw ValidationError("--client is not a client id")
             }
             filter.client = position
         }
         if let conversation {
-            guard let position = ids.decode(.conversation, conversation) else {
+            guard let position = ids?.decode(.conversation, conversation) else {
                 throw ValidationError("--conversation is not a conversation id")
             }
             filter.conversation = position
@@ -97,9 +104,21 @@ struct Replay: AsyncParsableCommand {
         return atEnd ? LogPosition(found.rawValue - 1) : found
     }
 
-    static func idKey(_ log: ReadOnlyLog) throws -> [UInt8] {
+    /// Nil when the record that holds their key is damaged: everything else can be shown without them.
+    private static func ids(_ log: ReadOnlyLog) throws -> OpaqueID? {
         var state = LogState()
-        try state.catchUp(log.reader, through: LogPosition(1))
-        return state.idKey
+        do {
+            try state.catchUp(log.reader, through: LogPosition(1))
+        } catch let error as LogError where error.code == .corrupt {
+            return nil
+        }
+        return state.idKey.count == OpaqueID.keySize ? OpaqueID(key: state.idKey) : nil
+    }
+
+    private func warnWithoutIDs() {
+        Output.error(
+            "waybill: the record at position 1, which holds the key of all ids, cannot be read: "
+                + "ids are shown as null. Restore segment 1 from a backup to see them"
+        )
     }
 }

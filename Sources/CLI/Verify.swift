@@ -34,7 +34,7 @@ struct Verify: ParsableCommand {
         if report.segments == 0, report.findings.isEmpty {
             throw LogError(.notFound, "there is no log in \(data); check --data")
         }
-        var problems = past.unsigned(keys)
+        var problems = past.unreadable + past.unsigned(keys)
         if invariants, report.findings.isEmpty { problems += try violations() }
         if json { Output.line(Verify.describe(report, problems)) } else { Verify.print(report, problems) }
         if !report.findings.isEmpty || !problems.isEmpty { throw ExitCode(1) }
@@ -113,9 +113,26 @@ struct Verify: ParsableCommand {
 
 /// The checkpoints that a log is checked against: those given, and the one in the data directory.
 private struct PastCheckpoints {
-    private let notes: [(name: String, note: SignedNote, checkpoint: Checkpoint)]
+    private var notes: [Note]
+    /// That the one in the data directory is damaged must not keep anybody from the check of everything else.
+    private(set) var unreadable: [Verify.Problem] = []
     /// The key that was given.
     private let verifierKey: VerifierKey?
+
+    private struct Note {
+        let name: String
+        let note: SignedNote
+        let checkpoint: Checkpoint
+
+        init(_ name: String, _ text: String) throws(LogError) {
+            guard let note = SignedNote(text), let checkpoint = Checkpoint(text: note.text) else {
+                throw LogError(.unknownFormat, "\(name) is not a signed checkpoint")
+            }
+            self.name = name
+            self.note = note
+            self.checkpoint = checkpoint
+        }
+    }
 
     var checkpoints: [Checkpoint] { notes.map(\.checkpoint) }
 
@@ -126,14 +143,14 @@ private struct PastCheckpoints {
             }
             return key
         }
-        let kept = try files.map { (name: $0, bytes: try PosixStorage().readAll($0, limit: 1 << 20)) }
-        var texts = kept.map { (name: $0.name, text: String(decoding: $0.bytes, as: UTF8.self)) }
-        if let own = try? Checkpoint.load(data) { texts.append((data + "/" + Checkpoint.fileName, own)) }
-        notes = try texts.map { name, text in
-            guard let note = SignedNote(text), let checkpoint = Checkpoint(text: note.text) else {
-                throw LogError(.unknownFormat, "\(name) is not a signed checkpoint")
-            }
-            return (name, note, checkpoint)
+        notes = try files.map { file in
+            try Note(file, String(decoding: try PosixStorage().readAll(file, limit: 1 << 20), as: UTF8.self))
+        }
+        do {
+            let own = data + "/" + Checkpoint.fileName
+            if let text = try Checkpoint.load(data) { notes.append(try Note(own, text)) }
+        } catch {
+            unreadable = [Verify.Problem(text: "\(error.message); waybill serve makes it anew")]
         }
     }
 

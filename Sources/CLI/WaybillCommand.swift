@@ -19,6 +19,7 @@ struct WaybillCommand: AsyncParsableCommand {
     static func main() async {
         // Any command may come to hold keys and bodies.
         Crypto.forbidDumps()
+        BusErrors.report()
         do {
             var command = try parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {

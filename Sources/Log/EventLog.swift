@@ -43,31 +43,27 @@ public final class EventLog: Sendable {
         now: @escaping @Sendable () -> UInt64 = systemTime,
         alarm: @escaping @Sendable (LogError) -> Void = { _ in }
     ) throws(LogError) -> EventLog {
-        let configuration = try configuration.validated()
-        let isReal = storage is PosixStorage
-        try storage.makeDurableDirectory(directory)
-        let lock = isReal ? try DirectoryLock(path: directory + "/" + LogPath.lock) : nil
-        if isReal { StatusPage.forget(directory + "/" + LogPath.status) }
-        let recovered = try Recovery(storage: storage, directory: directory, configuration: configuration).run()
-        let status =
-            isReal ? try StatusPage.create(directory + "/" + LogPath.status, durable: recovered.durable) : nil
-        let log = EventLog(recovered, configuration, storage, directory, now, alarm, lock, status)
-        log.start()
-        return log
+        try LogOpening(
+            directory: directory,
+            configuration: configuration,
+            storage: storage,
+            now: now,
+            alarm: alarm
+        ).finish()
     }
 
-    private init(
+    /// For `LogOpening`, which calls `start` next.
+    init(
         _ recovered: Recovery.Result,
-        _ configuration: LogConfiguration,
-        _ storage: any Storage,
-        _ directory: String,
+        _ recovery: Recovery,
         _ now: @escaping @Sendable () -> UInt64,
         _ alarm: @escaping @Sendable (LogError) -> Void,
         _ lock: DirectoryLock?,
         _ status: StatusPage?
     ) {
         id = recovered.logID
-        recovery = recovered.report
+        self.recovery = recovered.report
+        let configuration = recovery.configuration
         self.configuration = configuration
         self.now = now
         self.alarm = alarm
@@ -75,7 +71,11 @@ public final class EventLog: Sendable {
         self.status = status
         catalog = recovered.catalog
         writer = Mutex(recovered.writer)
-        preparer = SegmentPreparer(storage: storage, directory: directory, size: configuration.segmentBytes)
+        preparer = SegmentPreparer(
+            storage: recovery.storage,
+            directory: recovery.directory,
+            size: configuration.segmentBytes
+        )
         state = Mutex(
             AppendState(
                 configuration: configuration,
@@ -197,7 +197,7 @@ public final class EventLog: Sendable {
 
     // MARK: Threads
 
-    private func start() {
+    func start() {
         let writerThread = DedicatedThread { [self] in writerLoop() }
         let preparerThread = DedicatedThread { [self] in preparerLoop() }
         threads.withLock { $0 = [writerThread, preparerThread] }
@@ -223,6 +223,7 @@ public final class EventLog: Sendable {
             listing: SegmentListing(storage: preparer.storage, directory: preparer.directory),
             catalog: catalog,
             interval: interval,
+            now: now,
             durable: { [self] in durable },
             isEnding: { [self] in isEnding },
             alarm: alarm

@@ -3,7 +3,7 @@ import Log
 import Projections
 import TestSupport
 
-/// libFuzzer over every decoder of the log and of events. The first byte of an input chooses a decoder, the rest is what
+/// libFuzzer over every decoder of the log, of events, and of what comes in over HTTP. The first byte of an input chooses a decoder, the rest is what
 /// somebody hostile hands it. Whatever comes, no decoder may crash, hang, or accept what it then reads wrongly.
 ///
 /// Run by `scripts/test --long`; alone: `scripts/fuzz SECONDS`.
@@ -33,6 +33,7 @@ private func runDriver(
 
 private let targets: [@Sendable (UnsafeRawBufferPointer) -> Void] = [
     segmentHeader, block, group, record, sealedSection, notes, tilePath, eventPayloads, identifiers, damagedLog,
+    tileFile, jsonValue, formBody,
 ]
 
 // MARK: Decoders of single structures

@@ -10,6 +10,15 @@ struct FuzzedLog {
     let storage: SimulatedStorage
     let digests: [Digest]
 
+    var id: LogID? { try? ReadOnlyLog(directory: FuzzedLog.directory, storage: storage).id }
+
+    /// Puts a file of the directory in the place of one of the same name.
+    func replace(_ name: String, with bytes: [UInt8]) {
+        let path = FuzzedLog.directory + "/" + name
+        try? storage.remove(path)
+        try? storage.open(path, .create).writeAll(bytes, at: 0)
+    }
+
     private static func make() throws -> FuzzedLog {
         let storage = SimulatedStorage(directory: directory)
         var configuration = LogConfiguration()

@@ -1,5 +1,7 @@
 """Checkpoints, proofs and verification against them, with a verifier and a reader that are not Waybill's."""
 
+import json
+import shutil
 import struct
 
 import pytest
@@ -7,7 +9,7 @@ from read_log import MerkleTree, crc32c, read_log, sha256
 from support.files import copy_data
 from support.http import call
 from support.tenant import Tenant, customer_number
-from test_log_format import PAGE, blocks, reseal, reseal_header, record_parts, redigest
+from test_log_format import PAGE, blocks, flipped, reseal, reseal_header, record_parts, redigest
 from tlog import Proof, VerifierKey, open_note, parse_checkpoint, root_from_inclusion
 
 
@@ -151,6 +153,27 @@ def test_forged_checkpoint_is_refused(stopped, tmp_path, change):
     kept = tmp_path / "kept"
     kept.write_text(change((stopped.data / "checkpoint").read_text()))
     assert stopped.verify("--checkpoint", kept).returncode == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", bytes(300)], ids=["empty", "nonsense", "zeros"])
+def test_damaged_stored_checkpoint_is_a_finding_among_others(stopped, key, tmp_path, content):
+    """It is named, and what else there is to find is found all the same."""
+    data = copy_data(stopped.data, tmp_path / "data")
+    kept = tmp_path / "kept"
+    shutil.copy(data / "checkpoint", kept)
+    (data / "checkpoint").write_bytes(content)
+    alone = stopped.verify("--json", "--checkpoint", kept, data=data)
+    report = json.loads(alone.stdout)
+    assert alone.returncode == 1 and not report["ok"]
+    assert [str(data / "checkpoint") in finding["problem"] for finding in report["findings"]] == [True]
+    assert report["records"] == read_log(data).size
+
+    segment = data / "00000000000000000001.wal"
+    block = next(block for block in blocks(segment.read_bytes()) if block.frame_length)
+    with flipped(segment, block.record):
+        both = stopped.verify(data=data)
+    assert both.returncode == 1
+    assert segment.name in both.stdout and str(data / "checkpoint") in both.stdout
 
 
 def test_checkpoint_of_another_log_is_refused(stopped, make_gateway, tmp_path):

@@ -4,7 +4,9 @@ The ledger is outside the gateway: it holds only what a caller was told, and wha
 """
 
 import json
+import os
 import random
+import signal
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -312,3 +314,18 @@ def test_lock_does_not_outlive_its_process(gateway, tenant, customer):
         restart_after_kill(gateway)
     assert tenant.send("still here", customer).status_code == 202
     assert_verifies(gateway, "--invariants")
+
+
+def test_a_segment_cut_under_the_gateway_ends_it_with_a_name(make_gateway, twilio):
+    """Reads go through maps, where a medium error and a file that somebody cut are a signal: the end, but with a name."""
+    running = make_gateway("cut").start()
+    tenant = Tenant(running, twilio.account())
+    assert tenant.connect_sms().status_code == 200
+    assert tenant.inbound("to be cut off", customer_number()).status_code == 200
+    message = tenant.events()[0]["data"]["message"]["id"]
+    os.truncate(running.data / "00000000000000000001.wal", 4096)
+    with pytest.raises(requests.RequestException):
+        tenant.message(message)
+    process, running.process = running.process, None
+    assert process.wait(20) == -signal.SIGBUS
+    assert "waybill: SIGBUS: segment 00000000000000000001.wal cannot be read at offset" in running.log_tail()

@@ -273,7 +273,7 @@ def count(gateway, place, calls):
 
 @pytest.fixture(scope="module")
 def counted(gateways):
-    """How many positions each of some runs had at least, by place and call. Watching more than that call would slow others down."""
+    """How many positions each of some runs had at least. To watch more than the one call would change who writes what."""
     return {(place, call): min(count(gateways[place], place, call)[call] for _ in range(tries(place)))
             for place, calls in CALLS.items() for call in calls}
 

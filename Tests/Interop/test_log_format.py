@@ -456,18 +456,36 @@ def test_a_missing_segment_is_found(history, tmp_path):
             copy.read()
 
 
-GOLDEN = Path(__file__).parents[1] / "Golden" / "format-1"
-GOLDEN_SIZES = {1: 32768, 2: 28672, 3: 1 << 20}
+GOLDEN = Path(__file__).parents[1] / "Golden"
+# Sizes of segments of which the zeros at the end are left out, and how many records there are.
+GOLDEN_LOGS = {
+    "format-1": ({1: 32768, 2: 28672, 3: 1 << 20}, 16),
+    "format-1-sealed": ({4: 1 << 20}, 23),
+}
 
 
-def test_golden_files(tmp_path):
+def restore_golden(name, target):
+    sizes, _ = GOLDEN_LOGS[name]
+    for path in [*(GOLDEN / name).glob("*.wal"), *(GOLDEN / name).glob("*.sealed")]:
+        size = sizes.get(int(path.stem), 0)
+        (target / path.name).write_bytes(path.read_bytes().ljust(size, b"\0"))
+    return read_log(target)
+
+
+@pytest.mark.parametrize("name", GOLDEN_LOGS)
+def test_golden_files(tmp_path, name):
     """The root is the one that Tests/Golden/README.md names."""
-    for number, size in GOLDEN_SIZES.items():
-        name = f"{number:020}.wal"
-        (tmp_path / name).write_bytes((GOLDEN / name).read_bytes().ljust(size, b"\0"))
-    log = read_log(tmp_path)
-    assert log.size == 16
-    assert log.root.hex() in (GOLDEN.parent / "README.md").read_text()
+    log = restore_golden(name, tmp_path)
+    assert log.size == GOLDEN_LOGS[name][1]
+    assert log.root.hex() in (GOLDEN / "README.md").read_text()
+
+
+def test_golden_sealed_records_are_the_written_ones(tmp_path):
+    logs = []
+    for name in GOLDEN_LOGS:
+        (tmp_path / name).mkdir()
+        logs.append(restore_golden(name, tmp_path / name))
+    assert logs[1].records[:16] == logs[0].records
 
 
 # Forgery: the checksums are right, so that only the sense of the bytes can give it away.
@@ -1013,6 +1031,33 @@ def assert_damage_is_found(history, file):
     assert code in (0, 1), problem
     positions = [line["position"] for line in lines]
     assert positions == sorted(set(positions))
+
+
+@pytest.mark.parametrize("number", [1, RUNS], ids=["alone", "first of several"])
+def test_replay_without_the_first_record(history, tmp_path, number):
+    """The first record holds the key of all ids: without it there are none, and everything else is shown."""
+    copy, names = history.copy(tmp_path / "data"), names_of_types()
+    for path in copy.data.glob("*.wal"):
+        if int(path.stem) > number:
+            path.unlink()
+    newest = copy.segment(number)
+    # It was cut when the next one followed.
+    os.truncate(newest, struct.unpack_from("<Q", newest.read_bytes(), 48)[0])
+    (copy.data / "checkpoint").unlink()
+    records = copy.read().records
+    segment = copy.segment(1)
+    first = blocks(segment.read_bytes())[0]
+    with flipped(segment, first.record):
+        lines, code, problem = copy.replayed()
+        filtered = copy.gateway.run("replay", "--data", copy.data, "--client", "cl_" + 26 * "a")
+    lost = next(n for n, line in enumerate(records) if line.position == lines[0]["position"])
+    assert 1 <= lost < len(records) / 2
+    assert [(record.position, names[record.type], as_rfc3339(record.time)) for record in records[lost:]] == [
+        (line["position"], line["type"], line["time"]) for line in lines]
+    assert {line[f"{name}_id"] for line in lines for name in ("client", "conversation", "message")} == {None}
+    assert code == 1
+    assert "ids are shown as null" in problem and f"from 1 to {lost}" in problem
+    assert filtered.returncode == 1 and filtered.stdout == "" and "--client" in filtered.stderr
 
 
 @pytest.mark.parametrize("place", ["envelopes", "sealed", "offset"])

@@ -1,15 +1,15 @@
-import Glibc
 import Log
 import Synchronization
 import TestSupport
 import Testing
 
 /// The background check and reads find damage and say so; what is whole stays readable.
-@Suite(.timeLimit(.minutes(2))) struct ScrubTests {
+@Suite(.timeLimit(.minutes(5))) struct ScrubTests {
     private func open(
         _ sample: SealingSample,
         _ interval: Duration?,
-        _ alarms: Alarms
+        _ alarms: Alarms,
+        after: UInt64 = 1_000_000
     ) throws(LogError) -> EventLog {
         var configuration = LogConfiguration.small()
         configuration.scrubInterval = interval
@@ -17,7 +17,7 @@ import Testing
             directory: "/log",
             configuration: configuration,
             storage: sample.storage,
-            now: ManualClock(sample.ledger.time + 1_000_000).now,
+            now: ManualClock(sample.ledger.time + after).now,
             alarm: { alarms.add($0) }
         )
     }
@@ -45,7 +45,7 @@ import Testing
             let alarms = Alarms()
             let log = try open(damaged, .milliseconds(20), alarms)
             defer { log.close() }
-            for _ in 0..<4000 where alarms.all.isEmpty { usleep(500) }
+            try await waitUntil { !alarms.all.isEmpty }
             let name = path.split(separator: "/").last ?? ""
             #expect(alarms.all.first?.code == .corrupt)
             #expect(alarms.all.first?.message.contains(name) == true, "\(path)")
@@ -91,6 +91,82 @@ import Testing
         try await Task.sleep(for: .seconds(2))
         log.close()
         #expect(alarms.all.isEmpty, "\(alarms.all)")
+    }
+
+    // MARK: Restarts
+
+    private static let hour: UInt64 = 3_600_000_000_000
+
+    /// The number of the segment that is next, as file `scrub` has it.
+    private func next(_ sample: SealingSample) -> UInt8 {
+        guard let bytes = try? sample.storage.bytes(of: "/log/scrub"), bytes.count == 32 else { return 0 }
+        return bytes[16]
+    }
+
+    private func waitUntil(_ condition: () -> Bool) async throws {
+        for _ in 0..<2000 where !condition() { try await Task.sleep(for: .milliseconds(5)) }
+    }
+
+    /// A process that never lives as long as the wait for one segment reads the whole log all the same.
+    @Test func aLogThatRestartsOftenIsReadAsAWhole() async throws {
+        let sample = try await SealingSample.make(seed: 34)
+        let paths = try sample.storage.segments(in: "/log")
+        let damaged = try #require(
+            paths.dropLast().last { sample.storage.contents[$0].map { $0.count > 3 * 4096 } == true }
+        )
+        sample.storage.damage(damaged, at: 4096 + 64 + 96 + 80) { $0[0] ^= 4 }
+        var found: [Int] = []
+        for session in 1...paths.count {
+            let alarms = Alarms()
+            let log = try open(sample, .seconds(3600), alarms, after: UInt64(session) * Self.hour)
+            try await waitUntil { next(sample) == UInt8(session + 1) }
+            #expect(next(sample) == UInt8(session + 1))
+            log.close()
+            if !alarms.all.isEmpty { found.append(session) }
+        }
+        #expect(found == [(paths.firstIndex(of: damaged) ?? -1) + 1])
+    }
+
+    /// The wait goes on where the process before stopped, neither anew nor not at all.
+    @Test func aRestartDoesNotCutTheWait() async throws {
+        let sample = try await SealingSample.make(seed: 35)
+        try open(sample, .seconds(3600), Alarms()).close()
+        let log = try open(sample, .seconds(3600), Alarms())
+        try await waitUntil { next(sample) == 2 }
+        log.close()
+        // Also when the clock was set back.
+        for after in [2_000_000, 0] {
+            let again = try open(sample, .seconds(3600), Alarms(), after: UInt64(after))
+            try await Task.sleep(for: .milliseconds(100))
+            #expect(next(sample) == 2)
+            again.close()
+        }
+    }
+
+    @Test(arguments: ["none", "empty", "short", "long", "garbage", "another segment"])
+    func withoutAPlaceThePassBeginsAnew(_ kind: String) async throws {
+        let sample = try await SealingSample.make(seed: 36)
+        let log = try open(sample, .seconds(3600), Alarms())
+        try await waitUntil { next(sample) == 2 }
+        log.close()
+        let place = try sample.storage.bytes(of: "/log/scrub")
+        try sample.storage.remove("/log/scrub")
+        let bytes: [UInt8]? =
+            switch kind {
+            case "none": nil
+            case "empty": []
+            case "short": Array(place.dropLast())
+            case "long": place + [0]
+            case "garbage": [UInt8](repeating: 0xFF, count: 32)
+            default: place.enumerated().map { $0 == 16 ? 3 : $1 }
+            }
+        if let bytes { try sample.storage.open("/log/scrub", .create).writeAll(bytes, at: 0) }
+        sample.storage.damage("/log/00000000000000000001.wal", at: 4096 + 64 + 96 + 80) { $0[0] ^= 4 }
+        let alarms = Alarms()
+        let again = try open(sample, .seconds(3600), alarms)
+        try await waitUntil { !alarms.all.isEmpty }
+        #expect(alarms.all.first?.message.contains("00000000000000000001.wal") == true)
+        again.close()
     }
 
     @Test func aReadThatMeetsDamageRaisesAnAlarm() async throws {

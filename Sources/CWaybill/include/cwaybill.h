@@ -39,4 +39,14 @@ void waybill_forbid_dumps(void);
 void waybill_store_release(uint64_t *address, uint64_t value);
 uint64_t waybill_load_acquire(const uint64_t *address);
 
+/// Notes that a segment's file is mapped at `address`, so that a bus error there can name it. Returns what
+/// `waybill_forget_map` takes, which must be called before the map goes; -1 when too many are mapped, and then this one goes
+/// without a name.
+int waybill_watch_map(const void *address, size_t length, uint64_t segment, int is_sealed);
+void waybill_forget_map(int slot);
+
+/// From here on a SIGBUS first writes to standard error which segment could not be read and where; then it ends the
+/// process as ever. In C, because Swift cannot promise what a signal handler must: no lock, no allocation.
+int waybill_report_bus_errors(void);
+
 #endif

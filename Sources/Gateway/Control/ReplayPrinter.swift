@@ -3,32 +3,35 @@ package import Projections
 
 /// One record of the history as a line of JSON, in the shape of the public contract.
 package struct ReplayPrinter: Sendable {
-    private let ids: OpaqueID
+    /// Nil: ids are not shown.
+    private let ids: OpaqueID?
     /// Nil: bodies are not shown.
     private let keys: KeyStore?
 
-    package init(ids: OpaqueID, keys: KeyStore?) {
+    package init(ids: OpaqueID?, keys: KeyStore?) {
         self.ids = ids
         self.keys = keys
     }
 
     package func line(_ view: RecordView) throws -> [UInt8] {
         let record = try EventRecord(view)
-        let message = messageID(record)
         let (body, purged) = try body(view)
         return JSONWriter.object { json in
             json.number("position", record.position.rawValue)
             json.time("time", record.time)
             json.string("type", record.event.type.name)
-            json.string("client_id", record.client == .zero ? nil : ids.encode(.client, record.client))
-            let conversation = conversationID(record)
-            json.string("conversation_id", conversation.map { ids.encode(.conversation, $0) })
-            json.string("message_id", message.map { ids.encode(.message, $0) })
+            json.string("client_id", id(.client, record.client == .zero ? nil : record.client))
+            json.string("conversation_id", id(.conversation, conversation(record)))
+            json.string("message_id", id(.message, message(record)))
             json.raw("data", data(record))
             json.key("body")
             if let body { json.raw(body) } else { json.null() }
             json.bool("purged", purged)
         }
+    }
+
+    private func id(_ kind: OpaqueID.Kind, _ position: LogPosition?) -> String? {
+        position.flatMap { ids?.encode(kind, $0) }
     }
 
     /// The log's id key is needed to read ids, not to be read: it stays out of listings.
@@ -38,12 +41,12 @@ package struct ReplayPrinter: Sendable {
         return Event.logCreated(event).describedPayload
     }
 
-    private func conversationID(_ record: EventRecord) -> LogPosition? {
+    private func conversation(_ record: EventRecord) -> LogPosition? {
         if case .conversationOpened = record.event { return record.position }
         return record.conversation == .zero ? nil : record.conversation
     }
 
-    private func messageID(_ record: EventRecord) -> LogPosition? {
+    private func message(_ record: EventRecord) -> LogPosition? {
         switch record.event {
         case .messageReceived, .sendAccepted, .messageEchoed: record.position
         default: record.message == .zero ? nil : record.message

@@ -244,7 +244,7 @@ package struct TileFile: Sendable {
     private var header: [UInt8] { TileFile.magic + id.bytes + [UInt8](repeating: 0, count: 8) }
 
     /// The first hashes of the file, at most `most`; none when the file is not one of this log.
-    func load(most count: Int) -> [Digest] {
+    package func load(most count: Int) -> [Digest] {
         guard let file = try? storage.open(path, .read), let size = try? file.size else { return [] }
         let wanted = min(size, TileFile.headerSize + count * Digest.size)
         var bytes = [UInt8](repeating: 0, count: max(0, wanted))

@@ -30,20 +30,12 @@ extension LogReader {
         let segment = try? catalog.segment(holding: position)?.segment
         switch segment {
         case .written(let segment):
-            if let last = lastOfGroup(holding: position, in: segment) { return last.next }
+            if let first = segment.groupFirst(after: position) { return first }
         case .sealed(let segment):
             if let pack = segment.pack(of: position), pack + 1 < segment.packCount { return segment.first(pack + 1) }
         case nil: break
         }
         let later = catalog.entries.first { $0.header.base > position }
         return later?.header.base ?? max(end, position).next
-    }
-
-    /// Nil when not even the header of the group makes sense.
-    private func lastOfGroup(holding position: LogPosition, in segment: WrittenSegment) -> LogPosition? {
-        guard let offset = segment.blockOffset(of: position), let (_, frame) = wholeBlock(segment, at: offset),
-            let group = GroupHeader(frame), group.last >= position
-        else { return nil }
-        return group.last
     }
 }

@@ -31,7 +31,7 @@ package struct ReadOnlyLog: Sendable {
             catalog = SegmentCatalog(entries, listing)
             end = try ReadOnlyLog.end(of: newest, storage: storage)
         } else {
-            let loaded = try ReadOnlyLog.load(newest, storage: storage)
+            let loaded = try ReadOnlyLog.load(newest, isSalvage, storage)
             end = loaded.end
             catalog = SegmentCatalog(entries, listing, loaded: loaded.segment)
         }
@@ -47,15 +47,19 @@ package struct ReadOnlyLog: Sendable {
     }
 
     /// Without a writer the valid prefix is what there is; the next writer decides about the rest, and cuts the file. So
-    /// the newest segment is read into memory.
+    /// the newest segment is read into memory. Salvage goes on behind damage to what was durable, as far as anything is found.
     private static func load(
         _ newest: SegmentCatalog.Entry,
-        storage: any Storage
+        _ isSalvage: Bool,
+        _ storage: any Storage
     ) throws(LogError) -> (segment: WrittenSegment, end: LogPosition) {
-        let bytes = try storage.readAll(newest.path)
-        return bytes.withUnsafeBytes { buffer in
-            let segment = WrittenSegment(header: newest.header, region: MappedRegion(copying: buffer))
-            return (segment, TailScan(newest.header, buffer).lastValid)
-        }
+        let segment = WrittenSegment(
+            header: newest.header,
+            region: try storage.load(newest.path, limit: SegmentHeader.sizeMax)
+        )
+        let scan = TailScan(newest.header, segment.region.bytes)
+        guard isSalvage, scan.facts.provenLost else { return (segment, scan.lastValid) }
+        // A block that claims the impossible must not make positions overflow.
+        return (segment, max(min(scan.provenThrough, LogPosition(.max - 1)), segment.lastFound))
     }
 }

@@ -18,17 +18,76 @@ struct Recovery {
     let directory: String
     let configuration: LogConfiguration
 
-    func run() throws(LogError) -> Result {
+    /// What is on disk, and all that must be known to go on from it.
+    enum Found {
+        case nothing
+        case log(Tail)
+    }
+
+    /// The newest segment, read and judged.
+    struct Tail {
+        let entries: [SegmentCatalog.Entry]
+        let newest: SegmentCatalog.Entry
+        /// The newest segment's bytes.
+        let region: MappedRegion
+        let scan: TailScan
+        /// The tree up to what is proven durable, and up to the last valid record.
+        let proven: MerkleFrontier
+        let all: MerkleFrontier
+        let lastTime: UInt64
+    }
+
+    /// Decides whether the log can be opened. Changes nothing, and after it nothing is refused any more.
+    func examine() throws(LogError) -> Found {
         let entries = try SegmentListing(storage: storage, directory: directory).load()
-        guard let newest = entries.last else { return try createLog() }
-        let bytes = try storage.readAll(newest.path)
-        var outcome: Swift.Result<Result, LogError> = .failure(LogError(.corrupt, "nothing was read"))
-        bytes.withUnsafeBytes { buffer in
-            outcome = Swift.Result { () throws(LogError) -> Result in
-                try continueLog(entries, newest, buffer)
-            }
+        guard let newest = entries.last else { return .nothing }
+        let region = try storage.load(newest.path, limit: SegmentHeader.sizeMax)
+        let bytes = region.bytes
+        // A segment is written full of zeros before it is named, and cut only once the next one has its name.
+        guard bytes.count == newest.header.size else {
+            throw LogError(
+                .corrupt,
+                "segment \(LogPath.segment(newest.header.number)) is cut off at offset \(bytes.count) of "
+                    + "\(newest.header.size); nothing was changed. Restore it from a backup"
+            )
         }
-        return try outcome.get()
+        let scan = TailScan(newest.header, bytes)
+        if scan.facts.action == .refuse { throw refusal(newest, scan) }
+        let (proven, all, lastTime) = replayDigests(newest.header, scan, bytes)
+        try checkSplit(newest, scan, proven)
+        return .log(
+            Tail(
+                entries: entries,
+                newest: newest,
+                region: region,
+                scan: scan,
+                proven: proven,
+                all: all,
+                lastTime: lastTime > 0 ? lastTime : try timeOfLast(entries, scan.lastValid)
+            )
+        )
+    }
+
+    /// Reads what was found, up to the last valid record.
+    func reader(of found: Found, alarm: @escaping @Sendable (LogError) -> Void) -> LogReader {
+        let listing = SegmentListing(storage: storage, directory: directory)
+        guard case .log(let tail) = found else {
+            return LogReader(catalog: SegmentCatalog([], listing), end: { .zero }, alarm: alarm)
+        }
+        // From memory, because recovery will cut the file.
+        let newest = WrittenSegment(header: tail.newest.header, region: tail.region)
+        let end = tail.scan.lastValid
+        return LogReader(catalog: SegmentCatalog(tail.entries, listing, loaded: newest), end: { end }, alarm: alarm)
+    }
+
+    /// Makes the log what `examine` decided it is.
+    func perform(_ found: Found) throws(LogError) -> Result {
+        // Files that were never part of the log.
+        try removeTemporaries()
+        return switch found {
+        case .nothing: try createLog()
+        case .log(let tail): try continueLog(tail)
+        }
     }
 
     private func removeTemporaries() throws(LogError) {
@@ -38,7 +97,6 @@ struct Recovery {
     }
 
     private func createLog() throws(LogError) -> Result {
-        try removeTemporaries()
         let start = NewSegment(
             number: 1,
             logID: LogID.random(),
@@ -61,51 +119,33 @@ struct Recovery {
         )
     }
 
-    private func continueLog(
-        _ entries: [SegmentCatalog.Entry],
-        _ newest: SegmentCatalog.Entry,
-        _ bytes: UnsafeRawBufferPointer
-    ) throws(LogError) -> Result {
-        // A segment is written full of zeros before it is named, and cut only once the next one has its name.
-        guard bytes.count == newest.header.size else {
-            throw LogError(
-                .corrupt,
-                "segment \(LogPath.segment(newest.header.number)) is cut off at offset \(bytes.count) of "
-                    + "\(newest.header.size); nothing was changed. Restore it from a backup"
-            )
-        }
-        let scan = TailScan(newest.header, bytes)
-        if scan.facts.action == .refuse { throw refusal(newest, scan) }
-        let (proven, all, scannedTime) = replayDigests(newest.header, scan, bytes)
-        try checkSplit(newest, scan, proven)
-
-        // A refusal changes nothing, so files that were never part of the log go only now.
-        try removeTemporaries()
+    private func continueLog(_ tail: Tail) throws(LogError) -> Result {
+        let (newest, scan, bytes) = (tail.newest, tail.scan, tail.region.bytes)
+        defer { withExtendedLifetime(tail.region) {} }
         var report = RecoveryReport()
         report.recoveredThrough = scan.lastValid
         if scan.facts.action == .quarantineAndRewrite { try Quarantine(self).keep(newest, scan, bytes) }
         report.discarded = try Quarantine(self).pending()
 
-        let lastTime = scannedTime > 0 ? scannedTime : try timeOfLast(entries, scan.lastValid)
         let unproven = scan.unproven
         report.rewritten = unproven.reduce(0) { $0 + Int($1.header.last.rawValue - $1.header.first.rawValue) + 1 }
         let start = NewSegment(
             number: newest.header.number + 1,
             logID: newest.header.logID,
             link: unproven.first?.header.link ?? scan.walk.link,
-            base: LogPosition(proven.size + 1),
-            frontier: proven,
+            base: LogPosition(tail.proven.size + 1),
+            frontier: tail.proven,
             frames: unproven.map { SegmentWalk.frame(bytes, $0.block) }
         )
-        let (_, writer, catalog) = try begin(start, after: entries)
-        try retire(newest, scan, keeping: LogPosition(proven.size))
+        let (_, writer, catalog) = try begin(start, after: tail.entries)
+        try retire(newest, scan, keeping: LogPosition(tail.proven.size))
         return Result(
             logID: newest.header.logID,
             report: report,
             catalog: catalog,
             durable: scan.lastValid,
-            frontier: all,
-            lastTime: lastTime,
+            frontier: tail.all,
+            lastTime: tail.lastTime,
             writer: writer
         )
     }

@@ -131,7 +131,26 @@ final class WrittenSegment: Sendable {
         }
     }
 
-    /// Bodies are not checked here: whoever reads a group checks what it reads.
+    /// Where the next group behind the one of `position` begins, as far as headers tell, whatever is damaged between.
+    func groupFirst(after position: LogPosition) -> LogPosition? {
+        index.withLock { index in
+            extend(&index, to: position)
+            let after = partitionPoint(index.firsts.count) { index.firsts[$0] <= position }
+            if after < index.firsts.count { return index.firsts[after] }
+            return index.walk.expected > position ? index.walk.expected : nil
+        }
+    }
+
+    /// The last position of the last group that can be found.
+    var lastFound: LogPosition {
+        index.withLock { index in
+            extend(&index, to: LogPosition(.max - 1))
+            return LogPosition(index.walk.expected.rawValue - 1)
+        }
+    }
+
+    /// Bodies are not checked here: whoever reads a group checks what it reads. Nor is there an end to the index where the
+    /// header of a group is damaged: what is asked for is durable, so what is whole behind the damage can be read.
     private func extend(_ index: inout Index, to position: LogPosition) {
         while index.walk.expected <= position {
             switch index.walk.next(region.bytes, checkBody: false) {
@@ -140,7 +159,8 @@ final class WrittenSegment: Sendable {
                 index.offsets.append(UInt32(block.offset))
                 index.times.append(group.firstTime)
             case .mark: continue
-            case .end, .invalid: return
+            case .invalid: guard index.walk.resume(region.bytes) else { return }
+            case .end: return
             }
         }
     }

@@ -50,6 +50,27 @@ struct SegmentWalk {
         return .group(group, block)
     }
 
+    /// Goes on behind damage, at the next group of this segment whose header is whole. What lies between is lost.
+    ///
+    /// - Returns: false when there is none; then the walk stays where it is.
+    mutating func resume(_ segment: UnsafeRawBufferPointer) -> Bool {
+        var place = offset
+        while segment.count - place >= Block.size {
+            if let block = Block(segment, at: place, nonce: header.nonce), block.frameCount > 0,
+                block.alignedSize <= segment.count - place,
+                let group = GroupHeader(SegmentWalk.frame(segment, block)), group.logID == header.logID,
+                group.first > expected
+            {
+                offset = place
+                expected = group.first
+                link = group.link
+                return true
+            }
+            place += Block.size
+        }
+        return false
+    }
+
     private mutating func advance(past block: Block) {
         durableThrough = max(durableThrough, block.durableThrough)
         offset += block.alignedSize

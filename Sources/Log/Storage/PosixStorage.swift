@@ -134,6 +134,18 @@ private final class PosixFile: StorageFile {
     func map(length: Int) throws(LogError) -> MappedRegion {
         let base = mmap(nil, length, PROT_READ, MAP_SHARED, descriptor, 0)
         guard let base, base != MAP_FAILED else { throw failure("map", path) }
-        return MappedRegion(base, count: length) { munmap($0, $1) }
+        let slot = watch(base, length)
+        return MappedRegion(base, count: length) { base, count in
+            waybill_forget_map(slot)
+            munmap(base, count)
+        }
+    }
+
+    /// So that a medium error, which in a map is a signal, has a name all the same.
+    private func watch(_ base: UnsafeMutableRawPointer, _ length: Int) -> Int32 {
+        guard let name = path.split(separator: "/").last, let segment = LogPath.segmentNumber(String(name)) else {
+            return -1
+        }
+        return waybill_watch_map(base, length, segment.number, segment.isSealed ? 1 : 0)
     }
 }

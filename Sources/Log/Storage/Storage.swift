@@ -79,6 +79,13 @@ extension Storage {
         return UnsafeRawBufferPointer(rebasing: memory[..<min(count, size)])
     }
 
+    /// The bytes of a whole file, in memory of their own.
+    func load(_ path: String, limit: Int) throws(LogError) -> MappedRegion {
+        let buffer = ReusedBuffer()
+        let count = try readAll(path, into: buffer, limit: limit).count
+        return buffer.region(count)
+    }
+
     /// Replaces a small file so that a crash leaves the old or the new content, never a mixture.
     ///
     /// What the kernel sees: create temp, write, fdatasync, rename, fsync of the directory.
@@ -100,6 +107,13 @@ final class ReusedBuffer {
     private var memory = UnsafeMutableRawBufferPointer(start: nil, count: 0)
 
     deinit { memory.deallocate() }
+
+    /// The first `count` bytes that were reserved, which from here on belong to the region.
+    func region(_ count: Int) -> MappedRegion {
+        defer { memory = UnsafeMutableRawBufferPointer(start: nil, count: 0) }
+        let base = memory.baseAddress ?? .allocate(byteCount: 1, alignment: 4096)
+        return MappedRegion(base, count: count) { base, _ in base.deallocate() }
+    }
 
     func reserve(_ count: Int) -> UnsafeMutableRawBufferPointer {
         if count > memory.count {
@@ -137,13 +151,6 @@ package final class MappedRegion: Sendable {
         self.address = UInt(bitPattern: base)
         self.count = count
         self.release = release
-    }
-
-    /// Memory of its own instead of a file's.
-    convenience init(copying bytes: UnsafeRawBufferPointer) {
-        let memory = UnsafeMutableRawPointer.allocate(byteCount: max(bytes.count, 1), alignment: 4096)
-        UnsafeMutableRawBufferPointer(start: memory, count: bytes.count).copyMemory(from: bytes)
-        self.init(memory, count: bytes.count) { base, _ in base.deallocate() }
     }
 
     deinit {

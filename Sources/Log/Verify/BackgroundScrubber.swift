@@ -1,9 +1,11 @@
 /// Reads the whole log from the medium once per interval, on a thread of its own, so that damage is found while a backup that
-/// is whole still exists, and not on the day the record is needed.
+/// is whole still exists, and not on the day the record is needed. A restart goes on where the process before stopped, also in
+/// time: one that runs for a day and then starts anew would otherwise read the same segments again and again, or none.
 final class BackgroundScrubber: Sendable {
     private let listing: SegmentListing
     private let catalog: SegmentCatalog
     private let interval: Duration
+    private let now: @Sendable () -> UInt64
     private let durable: @Sendable () -> LogPosition
     private let isEnding: @Sendable () -> Bool
     private let alarm: @Sendable (LogError) -> Void
@@ -11,12 +13,14 @@ final class BackgroundScrubber: Sendable {
 
     /// - Parameters:
     ///   - interval: how long a pass over all segments takes.
+    ///   - now: UTC nanoseconds.
     ///   - isEnding: asked before each segment.
     ///   - alarm: told of every finding.
     init(
         listing: SegmentListing,
         catalog: SegmentCatalog,
         interval: Duration,
+        now: @escaping @Sendable () -> UInt64,
         durable: @escaping @Sendable () -> LogPosition,
         isEnding: @escaping @Sendable () -> Bool,
         alarm: @escaping @Sendable (LogError) -> Void
@@ -24,6 +28,7 @@ final class BackgroundScrubber: Sendable {
         self.listing = listing
         self.catalog = catalog
         self.interval = interval
+        self.now = now
         self.durable = durable
         self.isEnding = isEnding
         self.alarm = alarm
@@ -34,18 +39,35 @@ final class BackgroundScrubber: Sendable {
 
     /// Returns when `isEnding`.
     func run() {
-        // Somewhere in the log, so that a process that restarts often does not read its beginning again and again.
-        var index = Int.random(in: 0..<max(1, catalog.entries.count))
+        let place = ScrubPlace.load(listing.directory, listing.storage)
+        var number = place?.segment ?? 1
+        var wait = firstWait(place)
         while !isEnding() {
-            _ = bell.wait(timeout: interval / max(1, catalog.entries.count))
+            _ = bell.wait(timeout: wait)
             if isEnding() { return }
             // In this order: what is durable now lies in the segments that are listed after it.
             let durable = durable()
             let entries = catalog.entries
-            index = index < entries.count ? index : 0
+            let index = entries.firstIndex { $0.header.number == number } ?? 0
             scrub(entries[index], next: index + 1 < entries.count ? entries[index + 1] : nil, durable)
-            index += 1
+            number = entries[(index + 1) % entries.count].header.number
+            // Without its place the next process reads some segments once more; that is no reason for an alarm.
+            try? ScrubPlace(segment: number, time: now()).store(listing.directory, listing.storage)
+            wait = pace
         }
+    }
+
+    /// The time there is for each segment.
+    private var pace: Duration { interval / max(1, catalog.entries.count) }
+
+    /// What is left of the wait that the process before had begun.
+    private func firstWait(_ place: ScrubPlace?) -> Duration {
+        guard let place else { return .zero }
+        let time = now()
+        // Where the clock was set back, nobody knows how much time has gone by.
+        guard time >= place.time else { return pace }
+        let passed = Duration.nanoseconds(Int64(clamping: time - place.time))
+        return max(.zero, pace - passed)
     }
 
     /// One alarm tells of a segment, however much is wrong with it; `verify` names the rest.

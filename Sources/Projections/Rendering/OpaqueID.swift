@@ -31,6 +31,9 @@ package struct OpaqueID: Sendable {
         }
     }
 
+    /// Bytes of the key.
+    package static let keySize = 32
+
     private let permutation: BlockPermutation
 
     package init(key: [UInt8]) { permutation = BlockPermutation(key: key) }

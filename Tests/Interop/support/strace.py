@@ -1,7 +1,8 @@
 """strace, which makes a system call of the gateway fail, or kills the gateway before the call is made.
 
 strace counts calls thread by thread: `when=3` is the third call of each thread that it follows, not the third one of the process.
-So a fault is aimed either at a gateway that strace starts, with all its threads, or at some threads of one that already runs.
+So a fault is aimed either at a gateway that strace starts, with all its threads, or at some threads of one that already runs; for
+that, root or a `kernel.yama.ptrace_scope` of 0 is needed.
 """
 
 import os
