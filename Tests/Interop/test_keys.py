@@ -267,7 +267,7 @@ def test_one_slot_is_enough(kept, tenant, endpoint, tmp_path):
     copy, before = kept.copy(tmp_path / "copy").data, kept.bodies()
     (pages,) = copy.glob("keys-*")
     whole = pages.read_bytes()
-    for start in (0, SLOT_BYTES):
+    for start in (0, SLOT_BYTES, 2 * SLOT_BYTES):
         pages.write_bytes(whole[:start] + bytes(SLOT_BYTES) + whole[start + SLOT_BYTES:])
         assert bodies_of(copy, read_keys.read_keys(copy, kept.root)) == before
     pages.write_bytes(bytes(FIRST_PAGE) + whole[FIRST_PAGE:])

@@ -145,7 +145,9 @@ import Testing
                 thrown = failure { _ = try world.store.destroy(doom.targets) }
             }
             guard let name else { return #expect(call > 10) }
-            let code = try #require(thrown, "\(name)").code
+            // The copy of the root page is not needed.
+            if thrown == nil { #expect(name.hasPrefix("write"), "\(name)") }
+            let code = thrown?.code
             let crashed = world.machine.crash(seed: UInt64(call))
             if code == .diskFull { expectAsItWas(world, doom, name) }
             #expect(world.problem(with: crashed, doom) == nil, "a crash after a failed \(name)")
@@ -169,7 +171,7 @@ import Testing
             var thrown: LogError?
             let name = world.machine.failing(call, number) { thrown = failure { _ = try world.machine.open() } }
             guard let name else { return #expect(call > 10) }
-            #expect(thrown != nil, "\(name)")
+            #expect(thrown != nil || name.hasPrefix("write"), "\(name)")
             #expect(
                 world.problem(with: world.machine.crash(seed: UInt64(call))) == nil,
                 "a crash after a failed \(name)"
@@ -226,7 +228,8 @@ import Testing
                 #expect(world.store.epoch == epoch + 1)
                 return #expect(call > 4)
             }
-            let code = try #require(thrown, "\(name)").code
+            if thrown == nil { #expect(name.hasPrefix("write"), "\(name)") }
+            let code = thrown?.code
             #expect(
                 world.problem(with: world.machine.crash(seed: UInt64(call))) == nil,
                 "a crash after a failed \(name)"
@@ -247,7 +250,7 @@ import Testing
 
     // MARK: Writing the file anew
 
-    private static let firstPage = 2 * 65_536
+    private static let firstPage = 3 * 65_536
 
     /// Destroys most of some thousand keys, one at a time, and looks at the size of the file.
     @Test func thousandsOfDestroysKeepTheFileSmall() throws {
@@ -323,7 +326,7 @@ import Testing
             var thrown: LogError?
             let name = machine.failing(call, number) { thrown = failure { _ = try machine.open() } }
             guard let name else { return #expect(call > 15) }
-            #expect(thrown != nil, "\(name)")
+            #expect(thrown != nil || name.hasPrefix("write"), "\(name)")
             #expect(world.problem(with: machine.crash(seed: UInt64(call))) == nil, "a crash after a failed \(name)")
             let problems = try machine.everyCrash(seeds: 1) {
                 world.problem(with: $0)
@@ -442,9 +445,9 @@ import Testing
         let machine = KeyMachine(storage: files, root: world.machine.root)
         // Head (32), and the box with the place and the key of one index page (28 + 48).
         for index in 0..<108 {
-            for slot in 0..<2 { files.damage("/keys/keys-1", at: slot * 65_536 + index) { $0[0] ^= 0x10 } }
+            for slot in 0..<3 { files.damage("/keys/keys-1", at: slot * 65_536 + index) { $0[0] ^= 0x10 } }
             #expect(throws: LogError(.keyUnavailable, ""), "byte \(index)") { try machine.openForReading() }
-            for slot in 0..<2 { files.damage("/keys/keys-1", at: slot * 65_536 + index) { $0[0] ^= 0x10 } }
+            for slot in 0..<3 { files.damage("/keys/keys-1", at: slot * 65_536 + index) { $0[0] ^= 0x10 } }
         }
         #expect(reading(world, machine) == .right)
     }
@@ -465,7 +468,7 @@ import Testing
         try files.open("/keys/keys-1", .readWrite).writeAll(slot, at: 0)
         let machine = KeyMachine(storage: files, root: world.machine.root)
         #expect(reading(world, machine) == .right)
-        try files.open("/keys/keys-1", .readWrite).writeAll(slot, at: 65_536)
+        for place in [65_536, 131_072] { try files.open("/keys/keys-1", .readWrite).writeAll(slot, at: place) }
         #expect(throws: LogError(.keyUnavailable, "")) { try machine.openForReading() }
     }
 

@@ -1,6 +1,6 @@
 import COpenSSL
 
-/// The file of pages, `keys-<number>`: two slots for the root page, then pages that are only ever added.
+/// The file of pages, `keys-<number>`: three slots for the root page, then pages that are only ever added.
 ///
 /// A tree of pages, each sealed under a key that lies in the page above it (after Reardon, Basin and Capkun, "On secure data
 /// deletion", 2014, and their B-tree of 2013): root page, index pages, what is left of each epoch. Whoever changes
@@ -117,24 +117,22 @@ struct KeyPages {
 
     // MARK: Slots
 
-    /// The slots that are whole.
-    func slots() throws(LogError) -> [RootSlot] {
-        var slots: [RootSlot] = []
+    /// The slots that are whole, by their place.
+    func slots() throws(LogError) -> [Int: RootSlot] {
+        var slots: [Int: RootSlot] = [:]
         for index in 0..<RootSlot.count {
-            if let slot = RootSlot(try KeyPages.read(file, at: index * RootSlot.size, count: RootSlot.size)) {
-                slots.append(slot)
-            }
+            let bytes = try KeyPages.read(file, at: index * RootSlot.size, count: RootSlot.size)
+            if let slot = RootSlot(bytes) { slots[index] = slot }
         }
         return slots
     }
 
-    /// Writes the root page to the slot of its turn, or to the other one as a `copy`; not durable before `file.sync`.
-    func write(_ slot: RootSlot, asCopy isCopy: Bool) throws(LogError) {
+    /// Writes the root page to a slot; not durable before `file.sync`.
+    func write(_ slot: RootSlot, at index: Int) throws(LogError) {
         guard let bytes = slot.encoded else {
             throw LogError(.keyUnavailable, "the key state has more epochs than its root page has room for")
         }
-        let turn = Int((slot.sequence + (isCopy ? 1 : 0)) % UInt64(RootSlot.count))
-        try file.writeAll(bytes, at: turn * RootSlot.size)
+        try file.writeAll(bytes, at: index * RootSlot.size)
     }
 
     /// Adds a sealed page; not durable before `endBatch`.

@@ -4,11 +4,12 @@
 ///
 /// 1. a new root key, when something is to be destroyed;
 /// 2. the pages that changed, each under a new key, and the index pages above them;
-/// 3. the root page, under the new root key, in the slot that does not hold;
+/// 3. the root page, under the new root key, in the slot after the one that holds;
 /// 4. the old root key is destroyed. From here on nobody can open the old pages.
 ///
 /// A crash before 3 leaves the old state, and one behind it the new one: of the slots whose root key exists the one with the
-/// highest sequence holds. Opening removes what the crash left over: the other root keys and files.
+/// highest sequence holds. Opening removes what the crash left over: the other root keys and files. After 4 the root page is
+/// written once more, to the third slot, as a copy; where there is one, the original is durable for certain.
 struct KeyState {
     let root: any RootKeyHolder
     private(set) var pages: KeyPages
@@ -22,8 +23,10 @@ struct KeyState {
     private var isPointOfNoReturn = false
     /// The root page as it was written last.
     private var slot: RootSlot?
-    /// Whether the root page of an earlier state is on disk too.
-    private let hasOlder: Bool
+    /// The slot that holds. Durable for certain once leftovers are removed.
+    private var holder: Int
+    /// The slot to write once more what holds to, when it may have been read from a cache only.
+    private let refuge: Int?
 
     private init(
         root: any RootKeyHolder,
@@ -31,14 +34,16 @@ struct KeyState {
         generation: UInt64,
         sequence: UInt64,
         directory: EpochDirectory,
-        hasOlder: Bool
+        holder: Int,
+        refuge: Int?
     ) {
         self.root = root
         self.pages = pages
         self.generation = generation
         self.sequence = sequence
         self.directory = directory
-        self.hasOlder = hasOlder
+        self.holder = holder
+        self.refuge = refuge
     }
 
     /// One epoch as it is to be.
@@ -77,7 +82,8 @@ struct KeyState {
             generation: generations.last ?? 1,
             sequence: 0,
             directory: EpochDirectory(),
-            hasOlder: false
+            holder: 0,
+            refuge: nil
         )
     }
 
@@ -89,12 +95,15 @@ struct KeyState {
         _ mode: StorageMode
     ) throws(LogError) -> KeyState {
         let generations = try root.generations()
-        var found: [(pages: KeyPages, slot: RootSlot)] = []
+        var found: [Found] = []
         for number in try KeyPages.numbers(storage, directory) {
             let pages = try KeyPages.open(storage, directory, number: number, mode)
-            for slot in try pages.slots() where generations.contains(slot.generation) { found.append((pages, slot)) }
+            for (place, slot) in try pages.slots() where generations.contains(slot.generation) {
+                found.append(Found(pages: pages, place: place, slot: slot))
+            }
         }
-        for (pages, slot) in found.sorted(by: { $0.slot.sequence > $1.slot.sequence }) {
+        for newest in found.sorted(by: { $0.slot.sequence > $1.slot.sequence }) {
+            let slot = newest.slot
             let authenticated = RootSlot.authenticated(generation: slot.generation, sequence: slot.sequence)
             guard
                 var bytes = try root.open(slot.box, generation: slot.generation, authenticated: authenticated)
@@ -103,14 +112,35 @@ struct KeyState {
             guard let page = RootPage(bytes) else { continue }
             return KeyState(
                 root: root,
-                pages: pages,
+                pages: newest.pages,
                 generation: slot.generation,
                 sequence: slot.sequence,
-                directory: try read(page, pages),
-                hasOlder: found.contains { $0.slot.sequence < slot.sequence }
+                directory: try read(page, newest.pages),
+                holder: newest.place,
+                refuge: refuge(newest, found)
             )
         }
         throw KeyPages.damaged
+    }
+
+    /// A whole slot whose root key exists.
+    private struct Found {
+        let pages: KeyPages
+        let place: Int
+        let slot: RootSlot
+    }
+
+    /// A process that ended between writing and syncing a slot, or whose sync failed, leaves one that can be read and that a
+    /// crash can still take away. What holds is then written once more, to neither this slot nor that of the state before.
+    /// Not needed when there is a copy, which is written only after the sync, or when there is no other state.
+    private static func refuge(_ newest: Found, _ found: [Found]) -> Int? {
+        let others = found.filter { $0.place != newest.place || $0.pages.number != newest.pages.number }
+        if others.isEmpty || others.contains(where: { $0.slot.sequence == newest.slot.sequence }) { return nil }
+        let places = (0..<RootSlot.count).filter { $0 != newest.place }
+        return places.min { a, b in sequence(at: a) < sequence(at: b) }
+        func sequence(at place: Int) -> UInt64 {
+            others.first { $0.place == place && $0.pages.number == newest.pages.number }?.slot.sequence ?? 0
+        }
     }
 
     private static func read(_ root: RootPage, _ pages: KeyPages) throws(LogError) -> EpochDirectory {
@@ -124,12 +154,8 @@ struct KeyState {
     }
 
     /// Completes what a crash interrupted: root keys and files that do not belong to the state that holds.
-    ///
-    /// The newest root page may have been read from the cache of a process that ended before its sync, or whose sync failed.
-    /// What makes the earlier states useless must wait until it is on the medium for certain: written anew, since pages of a
-    /// failed sync count as clean.
-    func removeLeftovers() throws(LogError) {
-        if hasOlder { try writeRoot(generation, sequence) }
+    mutating func removeLeftovers() throws(LogError) {
+        if let refuge { try writeRoot(try rootSlot(generation, sequence), at: refuge) }
         for number in try KeyPages.numbers(pages.storage, pages.directory) where number != pages.number {
             try KeyPages.remove(pages.storage, pages.directory, number: number)
         }
@@ -151,7 +177,7 @@ struct KeyState {
             let retired = try write(changes, generation: underNewRoot ? generation + 1 : generation)
             if underNewRoot { try root.destroy(before.generation) }
             // A second copy, in case a sector goes bad. It is durable with whatever is written next, which is soon enough.
-            if let slot { try? pages.write(slot, asCopy: true) }
+            if let slot { try? pages.write(slot, at: next(after: holder)) }
             if let retired { try KeyPages.remove(retired.storage, retired.directory, number: retired.number) }
         } catch {
             try recover(before, error, underNewRoot: underNewRoot)
@@ -194,7 +220,9 @@ struct KeyState {
         try pages.endBatch()
         // From here on the next start may find the new state.
         isPointOfNoReturn = true
-        slot = try writeRoot(generation, sequence + 1)
+        let slot = try rootSlot(generation, sequence + 1)
+        try writeRoot(slot, at: next(after: holder))
+        self.slot = slot
         self.generation = generation
         sequence += 1
         return retired
@@ -240,11 +268,11 @@ struct KeyState {
         return RootSlot(generation: generation, sequence: sequence, box: box)
     }
 
-    @discardableResult
-    private func writeRoot(_ generation: UInt64, _ sequence: UInt64) throws(LogError) -> RootSlot {
-        let slot = try rootSlot(generation, sequence)
-        try pages.write(slot, asCopy: false)
+    private mutating func writeRoot(_ slot: RootSlot, at place: Int) throws(LogError) {
+        try pages.write(slot, at: place)
         try pages.file.sync()
-        return slot
+        holder = place
     }
+
+    private func next(after place: Int) -> Int { (place + 1) % RootSlot.count }
 }

@@ -37,13 +37,13 @@ struct RootPage {
     }
 }
 
-/// One of the two places at the start of the file of pages that hold the sealed root page.
+/// One of the three places at the start of the file of pages that hold the sealed root page.
 ///
 /// Little-endian: magic "WAYBKEY2" (8), CRC-32C of all that follows up to the end of the box (4), length of the box (4),
 /// generation of the root key (8), sequence (8), box (`RootKeyHolder.seal`, bound to magic, generation and sequence).
 struct RootSlot {
     static let size = 65_536
-    static let count = 2
+    static let count = 3
     private static let headSize = 32
     private static let magic = [UInt8]("WAYBKEY2".utf8)
 
