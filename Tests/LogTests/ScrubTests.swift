@@ -35,6 +35,8 @@ import Testing
             let log = try sample.openSealing()
             try sample.waitUntilSealed()
             log.close()
+            // Else a copy may hold an original again, which then counts, and not its damaged sealed file.
+            try sample.storage.syncDirectory("/log")
         }
         let paths = sample.storage.paths.filter { $0.hasSuffix(isSealed ? ".sealed" : ".wal") }
         let sizes = try paths.map { try sample.storage.bytes(of: $0).count }

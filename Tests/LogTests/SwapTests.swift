@@ -66,6 +66,8 @@ import Testing
             let log = try sample.openSealing()
             try sample.waitUntilSealed()
             log.close()
+            // Else a copy may hold an original again beside its sealed file.
+            try sample.storage.syncDirectory("/log")
         }
         let paths = sample.storage.paths.filter { $0.hasSuffix(".wal") || $0.hasSuffix(".sealed") }
         for (index, first) in paths.enumerated() {
