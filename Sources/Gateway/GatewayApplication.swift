@@ -112,7 +112,15 @@ package struct GatewayApplication: Service {
             }
         )
         // Services stop in reverse order: first the edges, then the planners, so that what was accepted is worked on.
-        let group = ServiceGroup(configuration: .init(services: services, logger: logger))
+        // A log that has failed ends the process in order too: a server that is cancelled in the middle of accepting a
+        // connection traps.
+        let configured = services.map { service in
+            ServiceGroupConfiguration.ServiceConfiguration(
+                service: service,
+                failureTerminationBehavior: service is LogWatch ? .gracefullyShutdownGroup : .cancelGroup
+            )
+        }
+        let group = ServiceGroup(configuration: .init(services: configured, logger: logger))
         defer { removeSocket() }
         try await group.run()
         await webhooks.shutdown()

@@ -39,11 +39,12 @@ package struct GatewayRouter: Sendable {
         let admin = router.group("admin/v1").add(middleware: TokenAuthentication(ledger: ledger, roles: [.operator]))
         ClientRoutes(ledger: ledger).add(to: admin)
         ChannelRoutes(ledger: ledger).add(to: admin)
-        let audit = router.group("audit/v1")
-        if !configuration.publicTiles {
-            audit.add(middleware: TokenAuthentication(ledger: ledger, roles: [.operator, .auditor]))
-        }
-        AuditRoutes(ledger: ledger, checkpointer: checkpointer, isPublic: configuration.publicTiles).add(to: audit)
+        let audit = AuditRoutes(ledger: ledger, checkpointer: checkpointer, isPublic: configuration.publicTiles)
+        let auditors = TokenAuthentication(ledger: ledger, roles: [.operator, .auditor])
+        audit.addReceipts(to: router.group("audit/v1").add(middleware: auditors))
+        let tree = router.group("audit/v1")
+        if !configuration.publicTiles { tree.add(middleware: auditors) }
+        audit.addTree(to: tree)
         return router
     }
 }

@@ -10,7 +10,7 @@ public struct LogConfiguration: Sendable {
     /// Size of a segment file, in bytes; a multiple of 4096, at least 1 MiB.
     public var segmentBytes = 64 << 20
     public var durability = Durability.normal
-    /// A group frame's body is closed when it passes this many bytes.
+    /// A group frame's body is closed before it passes this many bytes; a single batch may be larger.
     public var groupBytesMax = 1 << 20
     /// Bytes that may wait for the disk before `append` answers `overloaded`.
     public var pendingBytesMax = 64 << 20

@@ -13,6 +13,8 @@ package struct LogState: Sendable {
     package private(set) var verifierKey = ""
     /// The generation of the root key that the key state is sealed under.
     package private(set) var rootGeneration = UInt64(0)
+    /// The epoch of keys that the last start began.
+    package private(set) var keyEpoch = UInt64(0)
     package private(set) var tokens = TokenRegistry()
     package private(set) var clients = ClientDirectory()
     package private(set) var inbox = Inbox()
@@ -31,6 +33,7 @@ package struct LogState: Sendable {
         time = record.time
         if case .logCreated(let event) = record.event { idKey = event.idKey.bytes }
         if case .logKeyRotated(let event) = record.event { verifierKey = event.verifierKeyAfter }
+        if case .processStarted(let event) = record.event { keyEpoch = event.keyEpoch }
         if case .rootKeyRotated(let event) = record.event { rootGeneration = event.generationAfter }
         if case .purgeCompleted(let event) = record.event { rootGeneration = event.rootGenerationAfter }
         purges.apply(record, client: clients[record.client], delivery: deliveries.rows[record.subject])
@@ -54,7 +57,7 @@ package struct LogState: Sendable {
     /// Whether two folds know the same. Schedules are derived from what is compared here and left out.
     package func agrees(with other: LogState) -> Bool {
         position == other.position && time == other.time && idKey == other.idKey && verifierKey == other.verifierKey
-            && rootGeneration == other.rootGeneration && tokens == other.tokens
+            && rootGeneration == other.rootGeneration && keyEpoch == other.keyEpoch && tokens == other.tokens
             && clients == other.clients && inbox == other.inbox && idempotency == other.idempotency
             && deduplication == other.deduplication && optOuts == other.optOuts && usage == other.usage
             && purges == other.purges

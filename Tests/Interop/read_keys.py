@@ -158,17 +158,27 @@ def _root_key(block):
 def read_pages_files(directory):
     """The contents of all files of pages: one, or two after a crash."""
     found = [path for path in Path(directory).glob("keys-*") if re.fullmatch("keys-[1-9][0-9]*", path.name)]
-    return [path.read_bytes() for path in found]
+    return [PagesFile(int(path.name.removeprefix("keys-")), path.read_bytes()) for path in found]
+
+
+class PagesFile(bytes):
+    """The content of a file of pages, with the number in its name."""
+
+    def __new__(cls, number, content):
+        self = super().__new__(cls, content)
+        self.number = number
+        return self
 
 
 class Slot(NamedTuple):
     sequence: int
     generation: int
     box: bytes
+    file: int
 
     @property
     def authenticated(self):
-        return SLOT_MAGIC + struct.pack("<QQ", self.generation, self.sequence)
+        return SLOT_MAGIC + struct.pack("<QQQ", self.generation, self.sequence, self.file)
 
 
 def parse_slots(content):
@@ -181,7 +191,7 @@ def parse_slots(content):
         magic, crc, length, generation, sequence = SLOT_HEAD.unpack_from(slot)
         end = SLOT_HEAD.size + length
         if magic == SLOT_MAGIC and end <= len(slot) and crc == crc32c(slot[12:end]):
-            slots.append(Slot(sequence, generation, slot[SLOT_HEAD.size:end]))
+            slots.append(Slot(sequence, generation, slot[SLOT_HEAD.size:end], content.number))
     return slots
 
 

@@ -80,8 +80,10 @@ def verify(receipt, vkey=None, position=None, id_key=None):
     """
     try:
         return _verify(_parse(receipt), vkey, position, id_key)
-    except (Malformed, KeyError, TypeError, AssertionError, struct.error) as error:
-        raise ValueError(f"the receipt does not hold: {error!r}") from None
+    except (Malformed, AssertionError, struct.error) as error:
+        raise ValueError(f"the receipt does not hold: {error}") from None
+    except (AttributeError, LookupError, OverflowError, TypeError) as error:
+        raise ValueError(f"the receipt has another shape: {error!r}") from None
 
 
 def _verify(receipt, vkey, position, id_key):

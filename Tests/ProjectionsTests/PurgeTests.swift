@@ -222,8 +222,14 @@ import Testing
         #expect(overdue(world).isEmpty)
         world.startOffered()
         #expect(overdue(world).isEmpty)
-        world.finish(message, outcome)
+        let events = world.finish(message, outcome)
         #expect(overdue(world) == [message])
+        // The status event is delivered on its own terms, also when it needs a second try.
+        let status = LogPosition(world.state.position.rawValue)
+        #expect(events.last?.event.published?.wanted == true && events.last?.message == .zero)
+        _ = try purge(&world, message, client)
+        world.attempt(status, .failed)
+        #expect(world.state.deliveries.rows[status]?.state == .scheduled)
     }
 
     // MARK: Secrets

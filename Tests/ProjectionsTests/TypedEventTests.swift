@@ -28,6 +28,7 @@ import Testing
         event.segments = 7
         event.usageMonth = 202_611
         event.opens = true
+        event.purges = true
         try check(event, Event.sendAccepted)
     }
 
@@ -90,6 +91,7 @@ import Testing
         event.providerTime = Timestamp(2)
         event.encoding = "UCS-2"
         event.segments = 3
+        event.purgeBy = Timestamp(4)
         try check(event, Event.messageReceived)
     }
 
@@ -110,6 +112,9 @@ import Testing
         event.messages = ListField([LogPosition(1), LogPosition(.max)])
         event.rootGenerationBefore = 3
         event.rootGenerationAfter = 4
+        event.conversations = ListField([LogPosition(5)])
+        event.clients = ListField([LogPosition(6), LogPosition(7)])
+        event.secrets = ListField([LogPosition(8)])
         try check(event, Event.purgeCompleted)
     }
 }

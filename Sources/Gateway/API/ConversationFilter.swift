@@ -31,7 +31,12 @@ struct ConversationFilter {
 
     func matches(_ row: Inbox.ConversationRow) -> Bool {
         (platform == nil || row.platform == platform) && (status == nil || row.status == status)
-            && (updatedSince.map { row.lastActivity >= $0 } ?? true) && (customer == nil || row.customer == customer)
+            && (updatedSince.map { row.lastActivity >= $0 } ?? true) && matchesCustomer(row)
+    }
+
+    /// Whose conversation was erased is not found by it any more.
+    private func matchesCustomer(_ row: Inbox.ConversationRow) -> Bool {
+        customer == nil || (row.customer == customer && row.status != .erased)
     }
 
     private static func wrong(_ field: String) -> GatewayError {

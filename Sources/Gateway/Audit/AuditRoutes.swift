@@ -10,7 +10,12 @@ struct AuditRoutes: Sendable {
     /// Whether anybody may ask, so that any cache may keep what was answered.
     let isPublic: Bool
 
-    func add(to group: RouterGroup<GatewayContext>) {
+    func addReceipts(to group: RouterGroup<GatewayContext>) {
+        group.get("receipts/:id") { try await receipt($0, $1) }
+    }
+
+    /// Checkpoint and tiles, which anybody may see where the operator says so.
+    func addTree(to group: RouterGroup<GatewayContext>) {
         group.get("checkpoint") { _, _ in
             let (checkpoint, note) = try await checkpointer.sign()
             var response = Answer.text(.ok, "text/plain; charset=utf-8", note.encoded)
@@ -18,7 +23,6 @@ struct AuditRoutes: Sendable {
             response.headers[.cacheControl] = "no-store"
             return response
         }
-        group.get("receipts/:id") { try await receipt($0, $1) }
         group.get("tile/**") { request, _ in
             guard let path = AuditRoutes.tilePath(request.uri.path) else {
                 throw GatewayError(.notFound, "there is no such tile; C2SP tlog-tiles says how they are named")

@@ -15,20 +15,25 @@ extension Ledger {
         alarm: @escaping @Sendable (LogError) -> Void = { _ in }
     ) async throws -> Ledger {
         let storage = PosixStorage()
-        let log = try EventLog.open(
+        let opening = try LogOpening(
             directory: directory,
             configuration: configuration,
             storage: storage,
             alarm: alarm
         )
+        // Before anything is written: a history that cannot be read refuses the start, which may be tried again and again.
+        var state = LogState()
+        try state.catchUp(opening.reader, through: opening.reader.end)
+        let log = try opening.finish()
         do {
             let keys = try KeyStore.open(
                 directory: directory,
                 root: root,
                 logIsEmpty: log.durable == .zero,
+                age: KeyStore.Age(generation: state.rootGeneration, epoch: UInt32(clamping: state.keyEpoch)),
                 storage: storage
             )
-            let state = try await initialState(log)
+            if log.durable == .zero { try await begin(log, &state) }
             let ledger = Ledger(log: log, keys: keys, state: state, isSandbox: isSandbox)
             try await ledger.recordStart(version: version)
             return ledger
@@ -38,18 +43,14 @@ extension Ledger {
         }
     }
 
-    /// Folds the log; an empty one first gets the record that gives it its id key.
-    private static func initialState(_ log: EventLog) async throws -> LogState {
-        if log.durable == .zero {
-            var created = LogCreated()
-            created.formatVersion = 1
-            created.idKey = RawBytes(Crypto.randomBytes(32))
-            let draft = RecordDraft(type: EventType.logCreated.rawValue, payload: created.encoded)
-            try await log.waitUntilDurable(try log.append([draft], expecting: LogPosition(1)))
-        }
-        var state = LogState()
+    /// Gives an empty log the record that holds its id key.
+    private static func begin(_ log: EventLog, _ state: inout LogState) async throws {
+        var created = LogCreated()
+        created.formatVersion = 1
+        created.idKey = RawBytes(Crypto.randomBytes(32))
+        let draft = RecordDraft(type: EventType.logCreated.rawValue, payload: created.encoded)
+        try await log.waitUntilDurable(try log.append([draft], expecting: LogPosition(1)))
         try state.catchUp(log.reader, through: log.durable)
-        return state
     }
 
     private func recordStart(version: String) async throws {

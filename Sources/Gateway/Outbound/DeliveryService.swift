@@ -100,7 +100,7 @@ package struct DeliveryService: Service {
             // Else it is the endpoint or its secret that was replaced under our hands: nothing left, so once more.
             return isPurged
                 ? DeliveryResult(.failed, error: "body_purged", startedAt: startedAt)
-                : DeliveryResult(.interrupted, error: "endpoint_changed", startedAt: startedAt)
+                : DeliveryResult(.interrupted, error: DeliveryResult.endpointChanged, startedAt: startedAt)
         }
         guard let request = found else {
             return DeliveryResult(.failed, error: "endpoint_missing", startedAt: startedAt)

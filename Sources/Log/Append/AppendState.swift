@@ -86,8 +86,11 @@ struct AppendState: Sendable {
         guard expecting == next else {
             throw LogError(.positionConflict, "the log is at position \(next), not \(expecting)")
         }
-        try checkRoom(drafts)
-        for draft in drafts { add(draft, now: now) }
+        let size = try checkRoom(drafts)
+        if drafts.isEmpty { return LogPosition(next.rawValue - 1) }
+        // One group for all of them: a group is written whole or not at all, and so a batch is kept whole or not at all.
+        let group = groupFor(size)
+        for draft in drafts { add(draft, to: group, now: now) }
         return LogPosition(next.rawValue - 1)
     }
 
@@ -96,8 +99,9 @@ struct AppendState: Sendable {
         if isClosing { throw LogError(.closed, "the log is closing") }
     }
 
-    /// Refuses the whole batch up front, so that nothing is accepted that the disk has no room for (G5).
-    private func checkRoom(_ drafts: [RecordDraft]) throws(LogError) {
+    /// Refuses the whole batch up front, so that nothing is accepted that the disk has no room for (G5). The value is the size
+    /// of the batch in bytes.
+    private func checkRoom(_ drafts: [RecordDraft]) throws(LogError) -> Int {
         var total = 0
         for draft in drafts {
             guard draft.encodedSize <= LogConfiguration.recordBytesMax else {
@@ -111,10 +115,9 @@ struct AppendState: Sendable {
         guard pendingBytes + total <= configuration.pendingBytesMax else {
             throw LogError(.overloaded, "more than \(configuration.pendingBytesMax) bytes wait for the disk; try again")
         }
-        // Every group may waste up to a block, and two groups in a row hold more than a full one: otherwise they were one.
-        let groups = min(drafts.count, 2 * total / configuration.groupBytesMax + 2)
-        let bound = total + (groups + 3) * (Block.size + GroupHeader.size + Block.headerSize)
-        if bound <= segmentSize - planEnd { return }
+        // The group wastes up to a block, and so does the one before it.
+        let bound = total + 4 * (Block.size + GroupHeader.size + Block.headerSize)
+        if bound <= segmentSize - planEnd { return total }
         switch nextSegment {
         case .failed(let reason): throw AppendState.refusal(reason)
         case .working: throw LogError(.overloaded, "the next segment is still being prepared; try again")
@@ -122,6 +125,7 @@ struct AppendState: Sendable {
             guard bound <= segment.size - Block.size else {
                 throw LogError(.recordTooLarge, "one batch of \(total) bytes does not fit a segment")
             }
+            return total
         }
     }
 
@@ -134,8 +138,7 @@ struct AppendState: Sendable {
     /// Where the plan ends in the last segment, with room for a mark before and after the current group.
     private var planEnd: Int { tailOffset + (current?.alignedSize ?? 0) + 2 * Block.size }
 
-    private mutating func add(_ draft: RecordDraft, now: UInt64) {
-        let group = groupFor(draft.encodedSize)
+    private mutating func add(_ draft: RecordDraft, to group: GroupBuffer, now: UInt64) {
         lastTime = max(now, lastTime + 1)
         let digest = group.append(draft, position: next, time: lastTime)
         frontier.append(entry: digest)
@@ -143,6 +146,8 @@ struct AppendState: Sendable {
         next = next.next
     }
 
+    /// The group for a batch of `size` bytes: the one that fills, or a new one, in the next segment if need be. A batch that is
+    /// larger than a group should be has one of its own.
     private mutating func groupFor(_ size: Int) -> GroupBuffer {
         if let current, current.isEmpty || current.bodyCount + size <= configuration.groupBytesMax,
             fits(frame: current.frameCount + size)

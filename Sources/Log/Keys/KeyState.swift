@@ -9,7 +9,7 @@
 ///
 /// A crash before 3 leaves the old state, and one behind it the new one: of the slots whose root key exists the one with the
 /// highest sequence holds. Opening removes what the crash left over: the other root keys and files. After 4 the root page is
-/// written once more, to the third slot, as a copy; where there is one, the original is durable for certain.
+/// copied to the other slots; where there is a copy, the original is durable for certain.
 struct KeyState {
     let root: any RootKeyHolder
     private(set) var pages: KeyPages
@@ -104,7 +104,11 @@ struct KeyState {
         }
         for newest in found.sorted(by: { $0.slot.sequence > $1.slot.sequence }) {
             let slot = newest.slot
-            let authenticated = RootSlot.authenticated(generation: slot.generation, sequence: slot.sequence)
+            let authenticated = RootSlot.authenticated(
+                generation: slot.generation,
+                sequence: slot.sequence,
+                file: newest.pages.number
+            )
             guard
                 var bytes = try root.open(slot.box, generation: slot.generation, authenticated: authenticated)
             else { continue }
@@ -134,13 +138,12 @@ struct KeyState {
     /// crash can still take away. What holds is then written once more, to neither this slot nor that of the state before.
     /// Not needed when there is a copy, which is written only after the sync, or when there is no other state.
     private static func refuge(_ newest: Found, _ found: [Found]) -> Int? {
-        let others = found.filter { $0.place != newest.place || $0.pages.number != newest.pages.number }
-        if others.isEmpty || others.contains(where: { $0.slot.sequence == newest.slot.sequence }) { return nil }
+        if found.count == 1 { return nil }
+        let here = found.filter { $0.pages.number == newest.pages.number && $0.place != newest.place }
+        if here.contains(where: { $0.slot.sequence == newest.slot.sequence }) { return nil }
         let places = (0..<RootSlot.count).filter { $0 != newest.place }
         return places.min { a, b in sequence(at: a) < sequence(at: b) }
-        func sequence(at place: Int) -> UInt64 {
-            others.first { $0.place == place && $0.pages.number == newest.pages.number }?.slot.sequence ?? 0
-        }
+        func sequence(at place: Int) -> UInt64 { here.first { $0.place == place }?.slot.sequence ?? 0 }
     }
 
     private static func read(_ root: RootPage, _ pages: KeyPages) throws(LogError) -> EpochDirectory {
@@ -176,8 +179,7 @@ struct KeyState {
             if underNewRoot { try root.create(generation + 1) }
             let retired = try write(changes, generation: underNewRoot ? generation + 1 : generation)
             if underNewRoot { try root.destroy(before.generation) }
-            // A second copy, in case a sector goes bad. It is durable with whatever is written next, which is soon enough.
-            if let slot { try? pages.write(slot, at: next(after: holder)) }
+            copyRoot()
             if let retired { try KeyPages.remove(retired.storage, retired.directory, number: retired.number) }
         } catch {
             try recover(before, error, underNewRoot: underNewRoot)
@@ -263,9 +265,16 @@ struct KeyState {
     private func rootSlot(_ generation: UInt64, _ sequence: UInt64) throws(LogError) -> RootSlot {
         var plaintext = directory.rootPage.encoded
         defer { Crypto.erase(&plaintext) }
-        let authenticated = RootSlot.authenticated(generation: generation, sequence: sequence)
+        let authenticated = RootSlot.authenticated(generation: generation, sequence: sequence, file: pages.number)
         let box = try root.seal(plaintext, generation: generation, authenticated: authenticated)
         return RootSlot(generation: generation, sequence: sequence, box: box)
+    }
+
+    /// Copies, in case a sector goes bad, and over what was sealed under the old root key. They are durable with whatever is
+    /// written next, which is soon enough.
+    private func copyRoot() {
+        guard let slot else { return }
+        for place in 0..<RootSlot.count where place != holder { try? pages.write(slot, at: place) }
     }
 
     private mutating func writeRoot(_ slot: RootSlot, at place: Int) throws(LogError) {

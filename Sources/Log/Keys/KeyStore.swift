@@ -53,14 +53,28 @@ package final class KeyStore: Sendable {
 
     // MARK: Open
 
+    /// How far the history says that the keys had come.
+    package struct Age: Sendable {
+        package let generation: UInt64
+        package let epoch: UInt32
+
+        package init(generation: UInt64 = 0, epoch: UInt32 = 0) {
+            self.generation = generation
+            self.epoch = epoch
+        }
+    }
+
     /// Opens the key state in `directory` and begins a new epoch.
     ///
+    /// - Parameter age: an older state is refused. It holds keys that were destroyed since, lacks those of later epochs, and
+    ///   would give the numbers of those to new ones.
     /// - Parameter logIsEmpty: a fresh log may make its root key; for any other a missing key is an error, because making
     ///   a new one would silently lose every body.
     package static func open(
         directory: String,
         root: any RootKeyHolder,
         logIsEmpty: Bool,
+        age: Age = Age(),
         storage: any Storage
     ) throws(LogError) -> KeyStore {
         var durable: KeyState
@@ -74,6 +88,12 @@ package final class KeyStore: Sendable {
                 throw LogError(.keyUnavailable, "the key state is missing in \(directory); restore it from a backup")
             }
             durable = try KeyState.load(storage, directory, root: root, .readWrite)
+            guard durable.generation >= age.generation, durable.directory.newest >= age.epoch else {
+                throw LogError(
+                    .keyUnavailable,
+                    "the key state is older than the history, which has had purges and starts since; put back the newest one"
+                )
+            }
             try durable.removeLeftovers()
         }
         try durable.beginEpoch()

@@ -40,7 +40,7 @@ struct RootPage {
 /// One of the three places at the start of the file of pages that hold the sealed root page.
 ///
 /// Little-endian: magic "WAYBKEY2" (8), CRC-32C of all that follows up to the end of the box (4), length of the box (4),
-/// generation of the root key (8), sequence (8), box (`RootKeyHolder.seal`, bound to magic, generation and sequence).
+/// generation of the root key (8), sequence (8), box (`RootKeyHolder.seal`, bound to magic, generation, sequence and file).
 struct RootSlot {
     static let size = 65_536
     static let count = 3
@@ -52,13 +52,15 @@ struct RootSlot {
     let sequence: UInt64
     let box: [UInt8]
 
-    /// What the box is bound to.
-    static func authenticated(generation: UInt64, sequence: UInt64) -> [UInt8] {
-        var bytes = magic + [UInt8](repeating: 0, count: 16)
+    /// What the box is bound to. The number of the file is part of it, because a crash may leave in one file what was written
+    /// to another.
+    static func authenticated(generation: UInt64, sequence: UInt64, file: UInt64) -> [UInt8] {
+        var bytes = magic + [UInt8](repeating: 0, count: 24)
         bytes.withUnsafeMutableBytes { bytes in
             var writer = LittleEndianWriter(bytes)
             writer.write(generation, at: 8)
             writer.write(sequence, at: 16)
+            writer.write(file, at: 24)
         }
         return bytes
     }

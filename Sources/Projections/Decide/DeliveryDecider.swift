@@ -23,6 +23,12 @@ package struct DeliveryResult: Sendable {
     /// The record of the endpoint that was asked; zero when it does not matter.
     package var endpoint = LogPosition.zero
 
+    /// False when it is certain that no byte of the body left.
+    var mayHaveLeft: Bool { error != DeliveryResult.endpointChanged }
+
+    /// The code of an attempt that ended before it began, because the endpoint was replaced under its hands.
+    package static let endpointChanged = "endpoint_changed"
+
     package init(_ verdict: Verdict, error: String = "", startedAt: Timestamp) {
         self.verdict = verdict
         self.startedAt = startedAt
@@ -97,7 +103,7 @@ extension LogState {
         _ now: Timestamp
     ) {
         // A body that is gone, or that has just had its one attempt, is not tried again.
-        if result.verdict != .succeeded, row.isPurged || purges.watches[row.message] != nil {
+        if result.verdict != .succeeded, row.isPurged || (purges.watches[row.message] != nil && result.mayHaveLeft) {
             event.final = "body_purged"
             return
         }

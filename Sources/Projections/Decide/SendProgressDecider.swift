@@ -291,8 +291,9 @@ extension LogState {
     ) -> [NewEvent] {
         let type = "message.status"
         guard let client = clients[report.client], client.mayReceive(platform, at: context.now) else { return [] }
-        // A purged message has no key any more. What is told of it then holds nothing of its body.
-        let isPurged = isPurged(report.message)
+        // A purged message has no key any more, and one that is to be purged should not take its statuses along. What is
+        // told of it then holds nothing of its body and shares neither its key nor its fate.
+        let isDetached = isPurged(report.message) || purges.watches[report.message] != nil
         let row = inbox.conversations[conversation]
         let publisher = Publisher(state: self, ids: ids, context: context)
         return [
@@ -301,9 +302,9 @@ extension LogState {
                 client: client,
                 platform: platform,
                 conversation: conversation,
-                message: report.message,
+                message: isDetached ? .zero : report.message,
                 offset: offset,
-                seal: isPurged ? .newKey(.message) : body.seal
+                seal: isDetached ? .newKey(.message) : body.seal
             ) { writer, json in
                 json.string("platform", platform.name)
                 writer.conversation(
@@ -316,14 +317,14 @@ extension LogState {
                 )
                 json.object("message") { json in
                     json.string("id", ids.encode(.message, report.message))
-                    if !isPurged, !report.platformMessageID.isEmpty {
+                    if !isDetached, !report.platformMessageID.isEmpty {
                         json.string("platform_message_id", report.platformMessageID)
                     }
                     json.string("direction", Direction.outbound.name)
                     json.string("status", report.status.name)
                     json.time("status_at", context.now)
                     if !report.code.isEmpty { json.object("error") { $0.string("code", report.code) } }
-                    if !isPurged, !body.metadata.isEmpty { json.raw("metadata", body.metadata) }
+                    if !isDetached, !body.metadata.isEmpty { json.raw("metadata", body.metadata) }
                 }
             }
         ]

@@ -155,7 +155,8 @@ package struct PurgeBook: Sendable, Equatable {
             watch(record, until: Timestamp(.max))
             watches[record.position]?.deliveries = [record.position]
         case .eventPublished(let event) where event.wanted: watches[record.message]?.deliveries.insert(record.position)
-        case .deliveryFinished: attempted(record.subject, delivery?.message ?? .zero)
+        case .deliveryFinished(let event) where event.succeeded || !event.final.isEmpty:
+            attempted(record.subject, delivery?.message ?? .zero)
         case .endpointDisabled: endpointLost(record.client)
         case .endpointConfigured(let event) where !event.enabled: endpointLost(record.client)
         case .sendCanceled, .sendExpired: attempted(record.message, record.message)
