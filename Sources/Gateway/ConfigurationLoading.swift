@@ -37,9 +37,14 @@ package struct ConfigurationLoader {
         }
         let configuration = try ConfigurationParser(values).parse()
         let effective = ConfigurationLoader.keys.compactMap { key in
-            values[key].map { (key, ConfigurationLoader.secretKeys.contains(key) ? "********" : $0) }
+            values[key].map { (key, ConfigurationLoader.shown(key, $0)) }
         }
         return (configuration, effective)
+    }
+
+    private static func shown(_ key: String, _ value: String) -> String {
+        if secretKeys.contains(key) { return "********" }
+        return key == "key_root" ? RootKeys.shown(value) : value
     }
 
     private func checkEnvironment() throws {
