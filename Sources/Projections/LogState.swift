@@ -34,8 +34,13 @@ package struct LogState: Sendable {
         if case .logCreated(let event) = record.event { idKey = event.idKey.bytes }
         if case .logKeyRotated(let event) = record.event { verifierKey = event.verifierKeyAfter }
         if case .processStarted(let event) = record.event { keyEpoch = event.keyEpoch }
-        if case .rootKeyRotated(let event) = record.event { rootGeneration = event.generationAfter }
-        if case .purgeCompleted(let event) = record.event { rootGeneration = event.rootGenerationAfter }
+        if case .rootKeyRotated(let event) = record.event {
+            rootGeneration = max(rootGeneration, event.generationAfter)
+        }
+        if case .purgeCompleted(let event) = record.event {
+            // A rotation by hand may have come between the purge and its record.
+            rootGeneration = max(rootGeneration, event.rootGenerationAfter)
+        }
         purges.apply(record, client: clients[record.client], delivery: deliveries.rows[record.subject])
         tokens.apply(record)
         clients.apply(record)

@@ -155,6 +155,41 @@ import Testing
         #expect(try world.rebuilt().agrees(with: world.state))
     }
 
+    /// Each is told on its own, in the numbers of the client's sequence, and is not taken along by what it tells of.
+    @Test func everyQueuedMessageOfAnErasedConversationIsTold() throws {
+        var (world, client) = world()
+        let messages = try (0..<3).map { try world.send(world.request(client, key: "k\($0)")) }
+        let conversation = try #require(world.state.inbox.messages[messages[0]]?.conversation)
+        let before = world.state.clients[client]?.sequence ?? 0
+        let events = try world.state.decideErase(conversation, client: client, ids: world.ids, world.context)
+        let first = world.apply(events)
+        let told = zip(first, events).filter { $0.1.event.published != nil }
+        #expect(told.compactMap { $0.1.event.published?.sequence } == [before + 1, before + 2, before + 3])
+        #expect(told.compactMap { $0.1.event.published?.previousSequence } == [before, before + 1, before + 2])
+        for (position, _) in told {
+            #expect(world.state.deliveries.rows[position]?.state == .scheduled)
+            let isBarred = world.state.purges.bars(
+                recordAt: position,
+                client: client,
+                conversation: conversation,
+                message: .zero
+            )
+            #expect(!isBarred)
+        }
+        #expect(world.state.clients[client]?.sequence == before + 3)
+    }
+
+    /// The provider may have taken what it refused.
+    @Test func aSendThatIsReportedAfterARefusalEndsToo() throws {
+        var (world, client) = world(purges: true)
+        let message = try world.send(world.request(client, key: "k"))
+        world.startOffered()
+        world.finish(message, .retryLater, code: "429")
+        #expect(overdue(world).isEmpty)
+        world.report(message, .delivered, client: client)
+        #expect(overdue(world) == [message])
+    }
+
     @Test func nothingOpensAnErasedConversationAgain() throws {
         var (world, client) = world()
         let (message, _) = try receive(&world, client, "a")

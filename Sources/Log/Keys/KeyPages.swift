@@ -62,7 +62,8 @@ struct KeyPages {
     ) throws(LogError) -> KeyPages {
         if try numbers(storage, directory).contains(number) { try remove(storage, directory, number: number) }
         let file = try storage.open(path(directory, number), .create)
-        try file.truncate(to: firstPage)
+        // Zeros and not a hole: a full disk must be met here, and not when a root page is written.
+        try file.writeAll([UInt8](repeating: 0, count: firstPage), at: 0)
         try file.sync()
         try storage.syncDirectory(directory)
         return KeyPages(

@@ -74,6 +74,7 @@ struct KeyState {
                 "the root key belongs to another log; point --key-root elsewhere, or remove it if that log is gone"
             )
         }
+        try refuseUsed(storage, directory)
         let pages = try KeyPages.create(storage, directory, number: 1)
         if generations.isEmpty { try root.create(1) }
         return KeyState(
@@ -85,6 +86,19 @@ struct KeyState {
             holder: 0,
             refuge: nil
         )
+    }
+
+    /// What a crash leaves before the first record has at most one state, and no purge. Anything else belongs to a log that is
+    /// not here, perhaps not yet, and whose bodies are lost with it.
+    private static func refuseUsed(_ storage: any Storage, _ directory: String) throws(LogError) {
+        for number in try KeyPages.numbers(storage, directory) {
+            let slots = try KeyPages.open(storage, directory, number: number, .read).slots().values
+            guard slots.contains(where: { $0.sequence > 1 || $0.generation > 1 }) else { continue }
+            throw LogError(
+                .keyUnavailable,
+                "\(directory) has a key state but no log; put the log back, or move the files keys-* away if it is gone"
+            )
+        }
     }
 
     /// The state that holds, as it is on disk.

@@ -8,6 +8,7 @@ struct Publisher {
 
     /// - Parameters:
     ///   - offset: how many events precede this one in the batch.
+    ///   - published: how many of those are of this type and platform, and numbered as this one is to be.
     ///   - seal: whose key the rendering shares.
     func publish(
         _ type: String,
@@ -16,6 +17,7 @@ struct Publisher {
         conversation: LogPosition,
         message: LogPosition,
         offset: Int,
+        published: Int = 0,
         seal: NewEvent.Seal,
         test: Bool = false,
         data: (WebhookBody, inout JSONWriter) -> Void
@@ -23,9 +25,9 @@ struct Publisher {
         let position = context.next.advanced(by: offset)
         var event = EventPublished()
         event.type = type
-        event.sequence = client.sequence + 1
-        event.previousSequence = client.lastWanted
+        event.sequence = client.sequence + 1 + UInt64(published)
         event.wanted = test || (client.endpoint?.wants(type, platform) ?? false)
+        event.previousSequence = event.wanted && published > 0 ? event.sequence - 1 : client.lastWanted
         event.test = test
         let head = WebhookBody.Head(
             event: position,

@@ -18,7 +18,7 @@ extension LogState {
             throw Refusal(.notFound, "there is no such message")
         }
         if purges.bars(client: client, conversation: row.conversation, message: message) { return [] }
-        return purge(message, row, reason: reason, ids: ids, context, offset: 0)
+        return purge(message, row, reason: reason, ids: ids, context, after: [])
     }
 
     /// Asks for the erasure of a whole conversation. Empty when it was asked for before.
@@ -32,13 +32,13 @@ extension LogState {
             throw Refusal(.notFound, "there is no such conversation")
         }
         if row.status == .erased { return [] }
-        var events: [NewEvent] = []
+        // First, for what is told behind it is not part of what it ends.
+        var events = [NewEvent(.eraseRequested(EraseRequested()), client: client, conversation: conversation)]
         // Each queued message ends on its own, so that its status has a record.
         for message in sends.waiting(in: conversation) {
             guard let row = inbox.messages[message] else { continue }
-            events += purge(message, row, reason: "erase", ids: ids, context, offset: events.count)
+            events += purge(message, row, reason: "erase", ids: ids, context, after: events)
         }
-        events.append(NewEvent(.eraseRequested(EraseRequested()), client: client, conversation: conversation))
         return events
     }
 
@@ -48,7 +48,7 @@ extension LogState {
         reason: String,
         ids: OpaqueID,
         _ context: DecisionContext,
-        offset: Int
+        after earlier: [NewEvent]
     ) -> [NewEvent] {
         var event = PurgeRequested()
         event.reason = reason
@@ -76,7 +76,8 @@ extension LogState {
                 SentBody(seal: .newKey(.message), metadata: []),
                 ids,
                 context,
-                offset: offset + 1
+                offset: earlier.count + 1,
+                published: earlier.count { $0.event.type == .eventPublished }
             )
     }
 

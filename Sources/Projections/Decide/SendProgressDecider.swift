@@ -287,7 +287,8 @@ extension LogState {
         _ body: SentBody,
         _ ids: OpaqueID,
         _ context: DecisionContext,
-        offset: Int
+        offset: Int,
+        published: Int = 0
     ) -> [NewEvent] {
         let type = "message.status"
         guard let client = clients[report.client], client.mayReceive(platform, at: context.now) else { return [] }
@@ -304,6 +305,7 @@ extension LogState {
                 conversation: conversation,
                 message: isDetached ? .zero : report.message,
                 offset: offset,
+                published: published,
                 seal: isDetached ? .newKey(.message) : body.seal
             ) { writer, json in
                 json.string("platform", platform.name)

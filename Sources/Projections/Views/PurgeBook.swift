@@ -161,6 +161,9 @@ package struct PurgeBook: Sendable, Equatable {
         case .endpointConfigured(let event) where !event.enabled: endpointLost(record.client)
         case .sendCanceled, .sendExpired: attempted(record.message, record.message)
         case .sendFinished(let event) where event.outcome.isFinal: attempted(record.message, record.message)
+        // The provider has it after all, whatever it answered to the call: nothing else will be told of it.
+        case .messageStatusChanged(let event) where event.status >= .sent: attempted(record.message, record.message)
+        case .sendReconciled(let event) where event.status >= .sent: attempted(record.message, record.message)
         default: break
         }
     }
