@@ -5,7 +5,7 @@ import Projections
 import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(10)))
+@Suite(.timeLimit(.minutes(30)))
 struct LedgerTests {
     /// A ledger with a client that may send SMS.
     private func open(_ directory: TemporaryDirectory) async throws -> (ledger: Ledger, client: LogPosition) {

@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 /// What must never be read from the disk without a key, looked for in every byte of the data directory.
-@Suite(.timeLimit(.minutes(10)))
+@Suite(.timeLimit(.minutes(30)))
 struct PlaintextScanTests {
     private static let planted = "planted-control-4711"
 

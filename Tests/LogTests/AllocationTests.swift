@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Projections are rebuilt from every record of a log, so reading one must not ask for memory.
-@Suite(.enabled(if: test_counts_allocations() != 0), .timeLimit(.minutes(5))) struct AllocationTests {
+@Suite(.enabled(if: test_counts_allocations() != 0), .timeLimit(.minutes(30))) struct AllocationTests {
     private static let records = 40_000
     private static let perGroup = 200
 

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// A map of a file that has become shorter, or cannot be read, raises SIGBUS: the process ends and names segment and offset.
-@Suite(.timeLimit(.minutes(5))) struct BusErrorTests {
+@Suite(.timeLimit(.minutes(30))) struct BusErrorTests {
     @Test func aCutSegmentIsNamed() async throws {
         let result = try await #require(
             processExitsWith: .signal(SIGBUS),

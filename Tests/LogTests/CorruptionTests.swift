@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Guarantee G3: a torn tail is told from damage to what was acknowledged, and damage is never cut away.
-@Suite(.timeLimit(.minutes(10))) struct CorruptionTests {
+@Suite(.timeLimit(.minutes(30))) struct CorruptionTests {
     // MARK: The newest segment
 
     /// A later block or the mark proves each group, so no damaged byte of any group may be taken for a torn write.

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Guarantee G5: a full disk is met before a record is accepted, edges first, and never in the middle.
-@Suite(.timeLimit(.minutes(10))) struct DiskFullTests {
+@Suite(.timeLimit(.minutes(30))) struct DiskFullTests {
     private let storage = SimulatedStorage(directory: "/log")
     private static let segment = 1 << 20
 

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Durable marks tell at the next opening that what lies before them had been acknowledged.
-@Suite(.timeLimit(.minutes(2))) struct DurableMarkTests {
+@Suite(.timeLimit(.minutes(30))) struct DurableMarkTests {
     private let directory = LogDirectory()
 
     @Test func strictModeMarksBeforeItAnswers() async throws {

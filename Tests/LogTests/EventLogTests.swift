@@ -4,7 +4,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(10))) struct EventLogTests {
+@Suite(.timeLimit(.minutes(30))) struct EventLogTests {
     private let directory = LogDirectory()
 
     // MARK: Appending and reading

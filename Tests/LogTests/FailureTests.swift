@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Guarantee G4: after a failed write or sync the log says that it does not know, stops for good, and never syncs again.
-@Suite(.timeLimit(.minutes(10))) struct FailureTests {
+@Suite(.timeLimit(.minutes(30))) struct FailureTests {
     /// The call that fails, as the writer thread makes it.
     enum Call: CaseIterable, Sendable {
         case groupWrite

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// What stays of the key state on disk and of the root keys, whatever stops the process or the machine.
-@Suite(.timeLimit(.minutes(10))) struct KeyStateTests {
+@Suite(.timeLimit(.minutes(30))) struct KeyStateTests {
     private func options(_ seed: UInt64) -> CrashOptions {
         CrashOptions(lostSectors: [.old, .garbage, .stale][Int(seed % 3)])
     }

@@ -42,7 +42,7 @@ extension KeyStore {
     }
 }
 
-@Suite(.timeLimit(.minutes(5))) struct KeyStoreTests {
+@Suite(.timeLimit(.minutes(30))) struct KeyStoreTests {
     private let directory = TemporaryDirectory()
 
     private var rootPath: String { directory.path + "/root.key" }

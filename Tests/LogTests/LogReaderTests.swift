@@ -2,7 +2,7 @@ import Log
 import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct LogReaderTests {
+@Suite(.timeLimit(.minutes(30))) struct LogReaderTests {
     private let directory = LogDirectory()
 
     @Test func aScanCrossesSegments() async throws {

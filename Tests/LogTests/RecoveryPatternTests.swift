@@ -4,7 +4,7 @@ import Testing
 
 /// The decision table over bytes: every combination of what may be on disk of the last three groups and of the mark behind
 /// them, and whether opening does what `docs/log-format.md` says of it.
-@Suite(.timeLimit(.minutes(5))) struct RecoveryPatternTests {
+@Suite(.timeLimit(.minutes(30))) struct RecoveryPatternTests {
     /// What is on disk in the place of a group.
     enum State: CaseIterable {
         case intact

@@ -2,7 +2,7 @@ import Log
 import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct ReopeningTests {
+@Suite(.timeLimit(.minutes(30))) struct ReopeningTests {
     private let directory = LogDirectory()
 
     @Test func aReopenedLogGoesOnWhereItStopped() async throws {

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// The background check and reads find damage and say so; what is whole stays readable.
-@Suite(.timeLimit(.minutes(5))) struct ScrubTests {
+@Suite(.timeLimit(.minutes(30))) struct ScrubTests {
     private func open(
         _ sample: SealingSample,
         _ interval: Duration?,

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Every kind of byte of a sealed segment, damaged in every way: found by `verify`, never a crash, never a wrong record.
-@Suite(.timeLimit(.minutes(5))) struct SealedCorruptionTests {
+@Suite(.timeLimit(.minutes(30))) struct SealedCorruptionTests {
     /// A structure of the file, found by reading it as the format describes it.
     struct Place: Sendable, CustomTestStringConvertible {
         let name: String

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Sealed segments say what the originals said, and no interruption or fault on the way costs anything.
-@Suite(.timeLimit(.minutes(5))) struct SealingTests {
+@Suite(.timeLimit(.minutes(30))) struct SealingTests {
     // MARK: Reading
 
     @Test(arguments: UInt64(0)..<4)

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Writes that went to each other's places: two sectors of the newest segment, or whole files.
-@Suite(.timeLimit(.minutes(5))) struct SwapTests {
+@Suite(.timeLimit(.minutes(30))) struct SwapTests {
     private static let sector = 512
 
     /// Exchanges two sectors of a file; false when they hold the same.

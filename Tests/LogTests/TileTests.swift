@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Tiles and entry bundles (C2SP tlog-tiles), and the store they come from.
-@Suite(.timeLimit(.minutes(5))) struct TileTests {
+@Suite(.timeLimit(.minutes(30))) struct TileTests {
     // MARK: Addresses
 
     @Test(
