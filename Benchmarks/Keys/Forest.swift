@@ -46,8 +46,7 @@ final class Forest {
     }
 
     private func target(_ index: Int) -> KeyStore.Target {
-        let next = starts.partition(index)
-        let start = starts[next - 1]
+        let start = starts[starts.partitionPoint { $0.first <= index } - 1]
         let leaf = UInt64(index - start.first)
         return .leaf(KeyReference(client: 1, leaf: leaf, epoch: start.epoch, keyClass: .message))
     }
@@ -79,18 +78,5 @@ final class Forest {
         return names.filter { $0.hasPrefix("keys-") }.reduce(0) { sum, name in
             stat(directory + "/" + name, &status) == 0 ? sum + Int(status.st_size) : sum
         }
-    }
-}
-
-extension [(epoch: UInt32, first: Int)] {
-    /// How many epochs begin at or before a leaf.
-    fileprivate func partition(_ leaf: Int) -> Int {
-        var low = 0
-        var high = count
-        while low < high {
-            let middle = (low + high) / 2
-            if self[middle].first <= leaf { low = middle + 1 } else { high = middle }
-        }
-        return low
     }
 }

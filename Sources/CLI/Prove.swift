@@ -18,12 +18,11 @@ struct Prove: ParsableCommand {
         // The checkpoint first: whatever it covers is in the log by now.
         let checkpoint = try CheckpointCommand.stored(in: data)
         let log = try ReadOnlyLog(directory: data)
-        let file = log.id.map { TileFile(directory: data, id: $0, isReadOnly: true) }
         let proof = try InclusionProof.make(
             position: LogPosition(position),
             checkpoint: checkpoint,
             log.reader,
-            TileStore(log.reader, file: file)
+            log.tiles(in: data)
         )
         guard json else { return Output.write(proof.encoded, to: 1) }
         Output.line(

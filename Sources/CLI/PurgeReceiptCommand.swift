@@ -24,10 +24,9 @@ struct PurgeReceiptCommand: ParsableCommand {
         guard let position = ids.decode(.message, message) else {
             throw ValidationError("--message is not a message id")
         }
-        let file = log.id.map { TileFile(directory: data, id: $0, isReadOnly: true) }
         let source = PurgeReceipt.Source(
             reader: log.reader,
-            tiles: TileStore(log.reader, file: file),
+            tiles: log.tiles(in: data),
             ids: ids,
             checkpoint: checkpoint,
             verifierKey: state.verifierKey

@@ -58,7 +58,7 @@ struct Replay: AsyncParsableCommand {
         if gaps > 0 || ids == nil { throw ExitCode(1) }
     }
 
-    /// Seeds on disk are replaced atomically, so reading them beside a writer is safe.
+    /// Works beside a writer, which may replace the root key meanwhile.
     private func openKeys() throws -> KeyStore {
         try KeyStore.openForReading(
             directory: data,

@@ -8,31 +8,16 @@ import UnixSignals
 struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Run the gateway until SIGTERM or SIGINT.")
 
-    @Option(help: "Directory that holds the log and everything else.")
-    var data: String?
+    @OptionGroup var settings: SettingsOptions
     @Option(help: "HOST:PORT to listen on; default 127.0.0.1:8080.")
     var listen: String?
-    @Option(help: "Settings file, YAML or JSON.")
-    var config: String?
-    @Option(help: "File of the root key; default root.key in the data directory. Losing it loses every body.")
-    var keyRoot: String?
     @Flag(help: "Add a simulated Twilio, a webhook receiver and a demo client.")
     var sandbox = false
     @Flag(help: "Validate the settings, print them with secrets masked, and stop.")
     var checkConfig = false
 
     func run() async throws {
-        var flags: [String: String] = [:]
-        flags["data"] = data
-        flags["listen"] = listen
-        flags["key_root"] = keyRoot
-        let environment = Environment.all()
-        let loader = ConfigurationLoader(
-            flags: flags,
-            environment: environment,
-            file: config ?? environment["WAYBILL_CONFIG"]
-        )
-        var (configuration, effective) = try loader.load()
+        var (configuration, effective) = try settings.load(["listen": listen])
         configuration.isSandbox = sandbox
         if checkConfig {
             for (key, value) in effective { Output.line("\(key) = \(value)") }

@@ -58,7 +58,7 @@ struct Token: AsyncParsableCommand {
     struct Target: ParsableArguments {
         @Option(help: "The data directory.")
         var data: String
-        @Option(help: "File of the root key; default root.key in the data directory.")
+        @Option(help: "File or PKCS #11 URI of the root key; default root.key in the data directory.")
         var keyRoot: String?
         @Flag(help: "Print JSON.")
         var json = false
@@ -69,25 +69,8 @@ struct Token: AsyncParsableCommand {
             _ body: [UInt8],
             offline: (TokenControl) async throws -> [UInt8]
         ) async throws -> [UInt8] {
-            do {
-                let ledger = try await Ledger.open(
-                    directory: data,
-                    root: try RootKeys.holder(keyRoot ?? data + "/root.key"),
-                    configuration: LogConfiguration(),
-                    version: WaybillVersion.current,
-                    isSandbox: false
-                )
-                do {
-                    let answer = try await offline(TokenControl(ledger))
-                    await ledger.close(reason: "token command")
-                    return answer
-                } catch {
-                    await ledger.close(reason: "token command failed")
-                    throw error
-                }
-            } catch let error as LogError where error.code == .locked {
-                return try await ControlClient(data: data).call(method, path, body)
-            }
+            let access = WriterAccess(data: data, keyRoot: keyRoot ?? data + "/root.key", purpose: "token command")
+            return try await access.ask(method, path, body) { try await offline(TokenControl($0)) }
         }
     }
 }

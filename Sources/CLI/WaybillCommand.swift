@@ -11,7 +11,7 @@ struct WaybillCommand: AsyncParsableCommand {
         version: WaybillVersion.current,
         subcommands: [
             Serve.self, Verify.self, Replay.self, CheckpointCommand.self, Prove.self,
-            PurgeReceiptCommand.self, KeyCommand.self, Token.self, Schema.self,
+            PurgeReceiptCommand.self, KeyCommand.self, BackupCommand.self, RestoreCommand.self, Token.self, Schema.self,
         ]
     )
 

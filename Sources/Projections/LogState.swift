@@ -13,8 +13,11 @@ package struct LogState: Sendable {
     package private(set) var verifierKey = ""
     /// The generation of the root key that the key state is sealed under.
     package private(set) var rootGeneration = UInt64(0)
-    /// The epoch of keys that the last start began.
+    /// The newest epoch of keys that is known of.
     package private(set) var keyEpoch = UInt64(0)
+    /// Who the log is, in its checkpoints, since it went on from a backup; empty for one that never did.
+    package private(set) var identity: [UInt8] = []
+    package private(set) var backups = BackupBook()
     package private(set) var tokens = TokenRegistry()
     package private(set) var clients = ClientDirectory()
     package private(set) var inbox = Inbox()
@@ -33,7 +36,10 @@ package struct LogState: Sendable {
         time = record.time
         if case .logCreated(let event) = record.event { idKey = event.idKey.bytes }
         if case .logKeyRotated(let event) = record.event { verifierKey = event.verifierKeyAfter }
-        if case .processStarted(let event) = record.event { keyEpoch = event.keyEpoch }
+        keyEpoch = max(keyEpoch, UInt64(record.keyEpoch))
+        if case .processStarted(let event) = record.event { keyEpoch = max(keyEpoch, event.keyEpoch) }
+        if case .logRestored(let event) = record.event, !event.logId.bytes.isEmpty { identity = event.logId.bytes }
+        backups.apply(record)
         if case .rootKeyRotated(let event) = record.event {
             rootGeneration = max(rootGeneration, event.generationAfter)
         }
@@ -62,7 +68,8 @@ package struct LogState: Sendable {
     /// Whether two folds know the same. Schedules are derived from what is compared here and left out.
     package func agrees(with other: LogState) -> Bool {
         position == other.position && time == other.time && idKey == other.idKey && verifierKey == other.verifierKey
-            && rootGeneration == other.rootGeneration && keyEpoch == other.keyEpoch && tokens == other.tokens
+            && rootGeneration == other.rootGeneration && keyEpoch == other.keyEpoch
+            && identity == other.identity && backups == other.backups && tokens == other.tokens
             && clients == other.clients && inbox == other.inbox && idempotency == other.idempotency
             && deduplication == other.deduplication && optOuts == other.optOuts && usage == other.usage
             && purges == other.purges

@@ -33,7 +33,7 @@ FIRST_PAGE = SLOTS * SLOT_BYTES
 ROOT_ROW = struct.Struct("<QII32s")
 INDEX_ROW = struct.Struct("<IB3sQII32s")
 EPOCHS_PER_PAGE = 256
-SEED, EPOCH_PAGE, NOTHING = range(3)
+SEED, EPOCH_PAGE = range(2)
 DESTROYED, LIVING, INNER = range(3)
 CLIENT_BITS, CLASS_BITS, LEAF_BITS = 64, 4, 32
 LEAF_DEPTH = CLIENT_BITS + CLASS_BITS + LEAF_BITS
@@ -235,7 +235,7 @@ def _open_below(content, root_page):
         require(zeros == 0 and not is_last and 0 < len(index_page) <= EPOCHS_PER_PAGE, "the rows of the index pages")
         is_last = len(index_page) < EPOCHS_PER_PAGE
         for epoch, kind, zeros, offset, length, more_zeros, secret in index_page:
-            require(epoch > newest and kind in (SEED, EPOCH_PAGE, NOTHING), f"epoch {epoch} of kind {kind}")
+            require(epoch > newest and kind in (SEED, EPOCH_PAGE), f"epoch {epoch} of kind {kind}")
             require(not any(zeros) and more_zeros == 0, f"bytes behind the fields of epoch {epoch}")
             require(kind == EPOCH_PAGE or offset == length == 0, f"a page for epoch {epoch}, which has none")
             newest = epoch

@@ -215,10 +215,9 @@ import Testing
         #expect(!sample.storage.paths.contains("/log/00000000000000000001.sealed"))
     }
 
-    /// A search by time trusts the times of packs, so they must be right.
-    @Test(arguments: ["time", "last time"])
-    func aForgedTimeIsFound(_ part: String) async throws {
-        let sample = try await SealingSample.make(seed: 19, groups: 40)
+    /// A log whose first segment was sealed and then changed, with checksums that are right.
+    private func forged(_ part: String, seed: UInt64, groups: Int) async throws -> SealingSample {
+        let sample = try await SealingSample.make(seed: seed, groups: groups)
         let log = try sample.openSealing()
         try sample.waitUntilSealed()
         log.close()
@@ -226,6 +225,13 @@ import Testing
         var bytes = try sample.storage.bytes(of: path)
         SealedForgery(part).apply(to: &bytes)
         sample.storage.damage(path, at: 0) { $0.copyBytes(from: bytes) }
+        return sample
+    }
+
+    /// A search by time trusts the times of packs, so they must be right.
+    @Test(arguments: ["time", "last time"])
+    func aForgedTimeIsFound(_ part: String) async throws {
+        let sample = try await forged(part, seed: 19, groups: 40)
         #expect(try !LogVerifier(directory: "/log", storage: sample.storage).run().findings.isEmpty)
     }
 
@@ -321,14 +327,7 @@ import Testing
     /// Positions and tables that cannot be: an error with a name, and an end.
     @Test(arguments: ["last pack", "last of all", "order"])
     func impossibleNumbersAreRefused(_ part: String) async throws {
-        let sample = try await SealingSample.make(seed: 25, groups: 80)
-        let log = try sample.openSealing()
-        try sample.waitUntilSealed()
-        log.close()
-        let path = "/log/00000000000000000001.sealed"
-        var bytes = try sample.storage.bytes(of: path)
-        SealedForgery(part).apply(to: &bytes)
-        sample.storage.damage(path, at: 0) { $0.copyBytes(from: bytes) }
+        let sample = try await forged(part, seed: 25, groups: 80)
         #expect(try !LogVerifier(directory: "/log", storage: sample.storage).run().findings.isEmpty)
         let reader = try ReadOnlyLog(directory: "/log", storage: sample.storage).reader
         var (seen, gaps) = (0, 0)

@@ -45,6 +45,48 @@ import Testing
             #expect(onTheWay.agrees(with: afterwards))
         }
     }
+
+    /// An epoch that began because the one before was full is on record only in what it sealed.
+    @Test func theNewestEpochIsThatOfAnyRecord() {
+        var state = LogState()
+        var started = ProcessStarted()
+        started.keyEpoch = 3
+        for (position, epoch) in [(1, 0), (2, 5), (3, 4)] as [(UInt64, UInt32)] {
+            var record = FoldTests.record(.processStarted(started), LogPosition(position))
+            record.keyEpoch = epoch
+            state.apply(record)
+        }
+        #expect(state.keyEpoch == 5)
+    }
+
+    @Test func theLatestHorizonOfTheBackupsInBetweenCounts() {
+        var state = LogState()
+        for (position, horizon) in [(2, 100), (4, 300), (6, 200), (8, 900)] as [(UInt64, UInt64)] {
+            var event = LogBackedUp()
+            event.horizon = Timestamp(horizon)
+            state.apply(FoldTests.record(.logBackedUp(event), LogPosition(position)))
+        }
+        func horizon(_ first: UInt64, _ last: UInt64) -> UInt64? {
+            state.backups.horizon(after: LogPosition(first), before: LogPosition(last))?.nanoseconds
+        }
+        #expect(horizon(1, 3) == 100)
+        #expect(horizon(2, 4) == nil)
+        #expect(horizon(1, 7) == 300)
+        #expect(horizon(5, 8) == 200)
+        #expect(horizon(8, 99) == nil)
+    }
+
+    private static func record(_ event: Event, _ position: LogPosition) -> EventRecord {
+        EventRecord(
+            event,
+            position: position,
+            time: Timestamp(position.rawValue),
+            client: .zero,
+            conversation: .zero,
+            message: .zero,
+            subject: .zero
+        )
+    }
 }
 
 /// Commands as they might come, decided and folded.

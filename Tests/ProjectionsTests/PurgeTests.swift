@@ -40,7 +40,7 @@ import Testing
         return events
     }
 
-    private func overdue(_ world: World) -> [LogPosition] { world.state.purges.overdue(world.now, limit: 10) }
+    private func overdue(_ world: World) -> [LogPosition] { world.state.purges.watches.overdue(world.now, limit: 10) }
 
     // MARK: By hand
 

@@ -18,15 +18,12 @@ struct EventRoutes: Sendable {
         let after = try number(request, "after", in: 0...Int(Int32.max)) ?? 0
         let limit = try number(request, "limit", in: 1...200) ?? 50
         let wait = try number(request, "wait", in: 0...30) ?? 0
-        let deadline = ContinuousClock.now + .seconds(wait)
-        var page: [LogPosition] = []
-        while true {
-            page = try await ledger.read { state in
-                Array((state.clients.events[client.id] ?? []).dropFirst(after).prefix(limit))
-            }
-            if !page.isEmpty || ContinuousClock.now >= deadline { break }
-            try await Task.sleep(for: .milliseconds(20))
-        }
+        let page = try await ledger.poll(
+            for: .seconds(wait),
+            every: .milliseconds(20),
+            { state in Array((state.clients.events[client.id] ?? []).dropFirst(after).prefix(limit)) },
+            until: { !$0.isEmpty }
+        )
         let bodies = try page.map { try body($0) }
         return Answer.json { json in
             json.array("data") { json in for body in bodies { json.element { $0.raw(body) } } }

@@ -56,11 +56,11 @@ struct PurgeRoutes: Sendable {
 
     /// Waits until the keys are gone, for most callers want to know that and not that it will be so.
     private func isCompleted(_ entry: (borrowing LogState) -> PurgeBook.Entry?) async throws -> Bool {
-        let deadline = ContinuousClock.now + PurgeRoutes.waitMax
-        while true {
-            if try await ledger.read({ (entry($0)?.completed ?? .zero) != .zero }) { return true }
-            if ContinuousClock.now >= deadline { return false }
-            try await Task.sleep(for: .milliseconds(5))
-        }
+        try await ledger.poll(
+            for: PurgeRoutes.waitMax,
+            every: .milliseconds(5),
+            { state in (entry(state)?.completed ?? .zero) != .zero },
+            until: { $0 }
+        )
     }
 }

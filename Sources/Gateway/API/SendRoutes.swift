@@ -121,11 +121,11 @@ struct SendRoutes: Sendable {
 
     /// Waits until the provider has answered, or the time is over; never longer because of a slow disk.
     private func settled(_ message: LogPosition, seconds: Int) async throws -> MessageStatus {
-        let deadline = ContinuousClock.now + .seconds(seconds)
-        while true {
-            let status = try await ledger.read { $0.inbox.messages[message]?.status } ?? .queued
-            if (status != .queued && status != .sending) || ContinuousClock.now >= deadline { return status }
-            try await Task.sleep(for: .milliseconds(10))
-        }
+        try await ledger.poll(
+            for: .seconds(seconds),
+            every: .milliseconds(10),
+            { $0.inbox.messages[message]?.status ?? .queued },
+            until: { $0 != .queued && $0 != .sending }
+        )
     }
 }

@@ -19,11 +19,8 @@ struct SettingsRoutes: Sendable {
     }
 
     private func show(_ client: LogPosition, position: LogPosition?) async throws -> Response {
-        guard let row = try await ledger.read({ $0.clients[client] }) else {
-            throw GatewayError(.notFound, "the client is gone")
-        }
-        let texts = try ledger.settingsTexts(row.settings)
-        return Answer.json(position: position) { ClientSettings(row, texts).write(&$0) }
+        let settings = try await settings(of: client)
+        return Answer.json(position: position) { settings.write(&$0) }
     }
 
     private func update(_ request: Request, _ context: GatewayContext) async throws -> Response {
@@ -31,25 +28,30 @@ struct SettingsRoutes: Sendable {
         let change = try SettingsForm(try await request.fields())
         while true {
             // The texts of the present record are sealed anew with the rest. Should another change come first, once more.
-            let seen = try await ledger.read { $0.clients[client.id]?.settings } ?? SettingsRow()
-            let texts = try ledger.settingsTexts(seen)
-            if let position = try await commit(change, seen, texts, client.id) {
+            let seen = try await settings(of: client.id)
+            if let position = try await commit(change, seen, client.id) {
                 return try await show(client.id, position: position)
             }
         }
     }
 
+    private func settings(of client: LogPosition) async throws -> ClientSettings {
+        guard let (row, secret) = try await ledger.current({ $0.clients[client] }, secretAt: \.settings.position) else {
+            throw GatewayError(.notFound, "the client is gone")
+        }
+        return ClientSettings(row, try SettingsTexts(secret))
+    }
+
     /// Nil when the settings are not those that were seen any more.
     private func commit(
         _ change: SettingsForm,
-        _ seen: SettingsRow,
-        _ texts: SettingsTexts,
+        _ seen: ClientSettings,
         _ client: LogPosition
     ) async throws -> LogPosition? {
         let committed = try await ledger.commit { state, _ in
             guard let row = state.clients[client] else { throw GatewayError(.notFound, "the client is gone") }
-            guard row.settings == seen else { return ([], false) }
-            var settings = ClientSettings(row, texts)
+            guard row.settings.position == seen.replies.position else { return ([], false) }
+            var settings = ClientSettings(row, seen.texts)
             change.apply(to: &settings)
             let isNew = settings.purges.subtracting(row.settings.purgePlatforms)
             if !isNew.isEmpty, row.endpoint?.enabled != true {
@@ -75,9 +77,9 @@ struct SettingsTexts: Sendable {
     var prompt = ""
     var phrases: [String] = []
 
-    init() {}
-
+    /// - Parameter bytes: empty when nothing was ever set.
     init(_ bytes: [UInt8]) throws {
+        if bytes.isEmpty { return }
         let fields = try JSONFields(bytes)
         prompt = try fields.string("prompt") ?? ""
         phrases = try fields.strings("phrases") ?? []
@@ -190,12 +192,5 @@ struct SettingsForm: Sendable {
 extension Set {
     fileprivate mutating func set(_ element: Element, _ isIn: Bool) {
         if isIn { insert(element) } else { remove(element) }
-    }
-}
-
-extension Ledger {
-    /// The sealed part of a client's settings.
-    func settingsTexts(_ row: SettingsRow) throws -> SettingsTexts {
-        row.position == .zero ? SettingsTexts() : try SettingsTexts(try secret(row.position))
     }
 }

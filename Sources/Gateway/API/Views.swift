@@ -128,15 +128,15 @@ struct MessageView {
 struct ConversationView {
     private let id: LogPosition
     private let row: Inbox.ConversationRow?
-    /// Nil once the conversation is erased.
-    private let identifiers: ConversationIdentifiers?
+    /// Empty once the conversation is erased.
+    private let identifiers: ConversationIdentifiers
     private let createdAt: Timestamp
 
     init(_ id: LogPosition, _ row: Inbox.ConversationRow?, _ ledger: Ledger) throws {
         self.id = id
         self.row = row
         createdAt = try ledger.event(at: id).time
-        identifiers = try ledger.unpurged { try ledger.identifiers(id) }
+        identifiers = try ledger.unpurged { try ledger.identifiers(id) } ?? ConversationIdentifiers()
     }
 
     func write(_ json: inout JSONWriter, _ ledger: Ledger) {
@@ -145,8 +145,8 @@ struct ConversationView {
         json.string("platform", row?.platform.name)
         json.string("status", row?.status.name)
         json.string("ticket_ref", row.flatMap { $0.ticketRef.isEmpty ? nil : $0.ticketRef })
-        writer.customer(&json, identifiers ?? ConversationIdentifiers())
-        writer.account(&json, identifiers ?? ConversationIdentifiers())
+        writer.customer(&json, identifiers)
+        writer.account(&json, identifiers)
         json.number("message_count", row?.messages.count ?? 0)
         json.time("created_at", createdAt)
         json.time("updated_at", row?.lastActivity)

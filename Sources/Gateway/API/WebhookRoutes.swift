@@ -18,7 +18,8 @@ struct WebhookRoutes: Sendable {
 
     private func get(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let client = try context.requireClient()
-        guard let endpoint = try await ledger.read({ $0.clients[client.id]?.endpoint }) else {
+        let found = try await ledger.current({ $0.clients[client.id]?.endpoint }, secretAt: \.position)
+        guard let (endpoint, secret) = found else {
             return Answer.json { json in
                 json.string("url", nil)
                 json.bool("enabled", false)
@@ -26,7 +27,7 @@ struct WebhookRoutes: Sendable {
                 json.string("reason", nil)
             }
         }
-        let settings = try EndpointSettings(try ledger.secret(endpoint.position))
+        let settings = try EndpointSettings(secret)
         return Answer.json { WebhookRoutes.write(&$0, endpoint, settings) }
     }
 

@@ -17,9 +17,9 @@ struct AuditRoutes: Sendable {
     /// Checkpoint and tiles, which anybody may see where the operator says so.
     func addTree(to group: RouterGroup<GatewayContext>) {
         group.get("checkpoint") { _, _ in
-            let (checkpoint, note) = try await checkpointer.sign()
-            var response = Answer.text(.ok, "text/plain; charset=utf-8", note.encoded)
-            if let name = Answer.position { response.headers[name] = String(checkpoint.size) }
+            let signed = try await checkpointer.sign()
+            var response = Answer.text(.ok, "text/plain; charset=utf-8", signed.note.encoded)
+            if let name = Answer.position { response.headers[name] = String(signed.checkpoint.size) }
             response.headers[.cacheControl] = "no-store"
             return response
         }
@@ -40,14 +40,13 @@ struct AuditRoutes: Sendable {
         }
         let receipt = try await ledger.read { try PurgeReceipt(of: message, $0) }
         // Signed after the purge was seen, so that it covers it.
-        let (checkpoint, note) = try await checkpointer.sign()
-        try await ledger.log.waitUntilDurable(LogPosition(checkpoint.size))
+        let signed = try await checkpointer.sign()
         let source = PurgeReceipt.Source(
             reader: ledger.log.reader,
             tiles: checkpointer.tiles,
             ids: ledger.ids,
-            checkpoint: note.encoded,
-            verifierKey: checkpointer.verifierKey
+            checkpoint: signed.note.encoded,
+            verifierKey: signed.verifierKey
         )
         return Answer.json(.ok, bytes: try receipt.json(source))
     }

@@ -20,10 +20,16 @@ package final class Checkpointer: Sendable {
     /// Opens the signing key, or makes it for a log that never had one, and puts a key that is new on record.
     package static func open(_ ledger: Ledger, _ configuration: GatewayConfiguration) async throws -> Checkpointer {
         let file = KeyFile.log(path: configuration.logKey)
-        let origin = configuration.logOrigin.isEmpty ? "waybill/\(ledger.log.id)" : configuration.logOrigin
+        let origin = origin(ledger.log.id.description, ledger.plan { $0.identity }, configuration.logOrigin)
         let signer = try make(origin, seed: try file.load() ?? file.create())
         try await record(signer, ledger)
         return Checkpointer(ledger.log, signer, file, configuration.data)
+    }
+
+    /// The name of the log. One that went on from a backup must not sign as the one it was made from.
+    private static func origin(_ id: String, _ identity: [UInt8], _ configured: String) -> String {
+        if configured.isEmpty { return "waybill/" + (identity.isEmpty ? id : Hex.encode(identity)) }
+        return identity.isEmpty ? configured : configured + "/" + Hex.encode(identity)
     }
 
     private static func make(_ origin: String, seed: [UInt8]) throws -> NoteSigner {
@@ -64,29 +70,37 @@ package final class Checkpointer: Sendable {
         return new.verifierKey.description
     }
 
-    /// What verifies the checkpoints that are signed now.
-    var verifierKey: String { signer.withLock { $0.verifierKey.description } }
-
     /// A tile of the tree of every durable record; nil where that has none.
     func tile(_ path: TilePath) throws -> [UInt8]? { try tiles.tile(path, size: log.durable.rawValue) }
 
+    package struct Signed: Sendable {
+        package let checkpoint: Checkpoint
+        package let note: SignedNote
+        /// What verifies the note.
+        package let verifierKey: String
+    }
+
     /// A checkpoint of everything appended so far. Signed only once that is durable.
-    package func sign() async throws -> (Checkpoint, SignedNote) {
+    package func sign() async throws -> Signed {
         let frontier = log.frontier
         try await log.waitUntilDurable(LogPosition(frontier.size))
         let signer = signer.withLock { $0 }
         let checkpoint = Checkpoint(origin: signer.verifierKey.name, size: frontier.size, root: frontier.root)
-        return (checkpoint, signer.sign(checkpoint.text))
+        return Signed(
+            checkpoint: checkpoint,
+            note: signer.sign(checkpoint.text),
+            verifierKey: signer.verifierKey.description
+        )
     }
 
     /// Puts a fresh checkpoint into the data directory, unless nothing happened since the last.
     package func store() async throws {
-        let (checkpoint, note) = try await sign()
+        let signed = try await sign()
         let isNew = stored.withLock { stored in
-            defer { stored = max(stored, checkpoint.size) }
-            return checkpoint.size > stored
+            defer { stored = max(stored, signed.checkpoint.size) }
+            return signed.checkpoint.size > stored
         }
-        if isNew { try Checkpoint.store(note, in: directory, storage: PosixStorage()) }
+        if isNew { try Checkpoint.store(signed.note, in: directory, storage: PosixStorage()) }
     }
 
     /// Hashes what is durable by now, in steps, because after a first start there may be a long history.

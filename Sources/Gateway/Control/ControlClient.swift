@@ -7,7 +7,12 @@ package struct ControlClient: Sendable {
     package init(data: String) { socket = data + "/" + ControlRoutes.socketName }
 
     /// - Throws: what the gateway answered as an error, or `unavailable` when it does not answer.
-    package func call(_ method: String, _ path: String, _ body: [UInt8]) async throws -> [UInt8] {
+    package func call(
+        _ method: String,
+        _ path: String,
+        _ body: [UInt8],
+        timeout: Duration = .seconds(30)
+    ) async throws -> [UInt8] {
         let driver = try CurlDriver(
             policy: nil,
             connectionsMax: 1,
@@ -22,7 +27,7 @@ package struct ControlClient: Sendable {
                 url: "http://waybill\(path)",
                 headers: [("Content-Type", "application/json")],
                 body: body,
-                timeout: .seconds(30),
+                timeout: timeout,
                 connectTimeout: .seconds(5),
                 atMostOnce: true
             )

@@ -32,6 +32,18 @@ struct ControlRoutes: Sendable {
             }
             return Answer.json(.ok, bytes: try await keys.rotate(key))
         }
+        let backups = BackupControl(ledger)
+        router.post("/backups") { request, _ in
+            let fields = try await request.fields()
+            guard let key = Hex.decode(try fields.require("key")), key.count == 32 else {
+                throw fields.wrong("key", "32 bytes in hexadecimal")
+            }
+            guard let horizon = RFC3339.parse(try fields.require("horizon")) else {
+                throw fields.wrong("horizon", "a time")
+            }
+            let answer = try await backups.begin(in: try fields.require("to"), key: key, horizon: horizon)
+            return Answer.json(.ok, bytes: answer)
+        }
         return router
     }
 }

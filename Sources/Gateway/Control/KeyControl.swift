@@ -1,4 +1,3 @@
-import Dispatch
 import Log
 import Projections
 
@@ -37,28 +36,6 @@ package struct KeyControl: Sendable {
                 json.number("before", generations.before)
                 json.number("after", generations.after)
             }
-        }
-    }
-}
-
-extension Ledger {
-    /// Destroys keys away from the threads that serve requests, because it waits for the disk.
-    func destroyKeys(_ targets: [KeyStore.Target]) async throws -> (before: UInt64, after: UInt64) {
-        try await withCheckedThrowingContinuation { continuation in
-            DispatchQueue.global().async { [keys] in
-                continuation.resume(with: Result { try keys.destroy(targets) })
-            }
-        }
-    }
-
-    /// Puts the generation of the root key on record, unless the history ends with it.
-    func recordRootKey(_ generation: UInt64) async throws {
-        try await commitOutcome { state, _ in
-            guard state.rootGeneration < generation else { return [] }
-            var event = RootKeyRotated()
-            event.generationBefore = state.rootGeneration
-            event.generationAfter = generation
-            return [NewEvent(.rootKeyRotated(event))]
         }
     }
 }

@@ -88,6 +88,18 @@ package struct JSONFields: Sendable {
         }
     }
 
+    package func objects(_ name: String) throws -> [JSONFields]? {
+        switch members[name] {
+        case nil, .null: return nil
+        case .array(let values):
+            return try values.map { value in
+                guard case .object(let members) = value else { throw wrong(name, "a list of objects") }
+                return JSONFields(members: members, path: path + name + ".")
+            }
+        default: throw wrong(name, "a list of objects")
+        }
+    }
+
     package func integers(_ name: String, in range: ClosedRange<Int64>) throws -> [Int64]? {
         switch members[name] {
         case nil, .null: return nil

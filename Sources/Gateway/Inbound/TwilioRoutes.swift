@@ -175,11 +175,7 @@ struct TwilioRoutes: Sendable {
     }
 
     private func credentials(_ client: LogPosition) async throws -> TwilioCredentials? {
-        while let channel = ledger.plan({ $0.clients[client]?.channels[.sms]?.position }) {
-            try await ledger.log.waitUntilDurable(channel)
-            // One that was replaced between the two is destroyed; then there is another.
-            if let secret = try ledger.unpurged({ try ledger.secret(channel) }) { return try TwilioCredentials(secret) }
-        }
-        return nil
+        let channel = try await ledger.current({ $0.clients[client]?.channels[.sms] }, secretAt: \.position)
+        return try channel.map { try TwilioCredentials($0.secret) }
     }
 }

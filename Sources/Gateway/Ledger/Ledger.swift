@@ -121,7 +121,8 @@ package final class Ledger: Sendable {
 
     /// Gives each event its position, time and sealed bodies.
     private func seal(_ events: [NewEvent], _ context: DecisionContext) throws -> ([RecordDraft], [EventRecord]) {
-        defer { Crypto.eraseStack() }
+        let hasBodies = events.contains { !$0.bodies.isEmpty }
+        defer { if hasBodies { Crypto.eraseStack() } }
         var drafts: [RecordDraft] = []
         var records: [EventRecord] = []
         var references: [KeyReference?] = []
@@ -143,17 +144,17 @@ package final class Ledger: Sendable {
             }
             references.append(reference)
             drafts.append(draft)
-            records.append(
-                EventRecord(
-                    event.event,
-                    position: position,
-                    time: Timestamp(context.now.nanoseconds + UInt64(index)),
-                    client: event.client,
-                    conversation: event.conversation,
-                    message: event.message,
-                    subject: event.subject
-                )
+            var record = EventRecord(
+                event.event,
+                position: position,
+                time: Timestamp(context.now.nanoseconds + UInt64(index)),
+                client: event.client,
+                conversation: event.conversation,
+                message: event.message,
+                subject: event.subject
             )
+            record.keyEpoch = reference?.epoch ?? 0
+            records.append(record)
         }
         return (drafts, records)
     }
@@ -180,6 +181,21 @@ package final class Ledger: Sendable {
         let (value, position) = try state.withLock { state in (try body(state), state.position) }
         try await log.waitUntilDurable(position)
         return value
+    }
+
+    /// Reads again and again until there is what is waited for, or the time is over; the value is then what was read last.
+    func poll<Value: Sendable>(
+        for time: Duration,
+        every pause: Duration,
+        _ body: (borrowing LogState) -> Value,
+        until isEnough: (Value) -> Bool
+    ) async throws -> Value {
+        let deadline = ContinuousClock.now + time
+        while true {
+            let value = try await read(body)
+            if isEnough(value) || ContinuousClock.now >= deadline { return value }
+            try await Task.sleep(for: pause)
+        }
     }
 
     /// The head, durable or not; for planning, whose every step waits for durability itself, and for questions whose answer

@@ -90,6 +90,26 @@ extension Ledger {
         try secrets.get(position) { try body(at: position, .content) ?? [] }
     }
 
+    /// A part of the state as it is now, with the secret that its record holds; nil when there is none. One that is replaced
+    /// between the two is destroyed, and then the new one is looked for.
+    ///
+    /// - Parameter position: the record; zero for a part that holds no secret yet.
+    /// - Throws: `bodyPurged` when the secret is destroyed and nothing took its place.
+    func current<Row: Sendable>(
+        _ find: (borrowing LogState) -> Row?,
+        secretAt position: (Row) -> LogPosition
+    ) async throws -> (row: Row, secret: [UInt8])? {
+        var tried: LogPosition?
+        while let row = try await read(find) {
+            let position = position(row)
+            if position == .zero { return (row, []) }
+            if position == tried { throw GatewayError.purged }
+            if let secret = try unpurged({ try secret(position) }) { return (row, secret) }
+            tried = position
+        }
+        return nil
+    }
+
     /// `HMAC-SHA-256(look-up key, domain ‖ 0 ‖ value)`, first 16 bytes.
     func hash(_ client: LogPosition, _ domain: LookupDomain, _ value: String) throws -> LookupHash {
         try hash(client, domain, [UInt8](value.utf8))

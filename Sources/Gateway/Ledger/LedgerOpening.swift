@@ -1,20 +1,24 @@
 package import Log
-import Projections
+package import Projections
 
 extension Ledger {
     /// Opens log and keys, folds the history, and puts on record what a crash left open.
     ///
     /// After this nothing is in flight: webhooks that were under way are due again (at least once), sends that were under
     /// way are `outcome_unknown` (at most once).
+    ///
+    /// - Parameter restored: what a restore, whose last step this is, puts on record.
     package static func open(
         directory: String,
         root: any RootKeyHolder,
         configuration: LogConfiguration,
         version: String,
         isSandbox: Bool,
+        restored: LogRestored? = nil,
         alarm: @escaping @Sendable (LogError) -> Void = { _ in }
     ) async throws -> Ledger {
         let storage = PosixStorage()
+        if restored == nil { try RestoreMarker.refuse(in: directory, storage: storage) }
         let opening = try LogOpening(
             directory: directory,
             configuration: configuration,
@@ -35,7 +39,7 @@ extension Ledger {
             )
             if log.durable == .zero { try await begin(log, &state) }
             let ledger = Ledger(log: log, keys: keys, state: state, isSandbox: isSandbox)
-            try await ledger.recordStart(version: version)
+            try await ledger.recordStart(version: version, restored)
             return ledger
         } catch {
             log.close()
@@ -53,7 +57,7 @@ extension Ledger {
         try state.catchUp(log.reader, through: log.durable)
     }
 
-    private func recordStart(version: String) async throws {
+    private func recordStart(version: String, _ restored: LogRestored?) async throws {
         var started = ProcessStarted()
         started.version = version
         started.keyEpoch = UInt64(keys.epoch)
@@ -65,8 +69,25 @@ extension Ledger {
         for tail in tails { try log.acknowledgeDiscarded(tail) }
         // A crash may have come between a new root key and its record.
         try await recordRootKey(keys.generation)
+        if let restored { try await record(restored) }
         try await settleInterrupted()
     }
+
+    /// What waited for a provider when the backup was made may have gone out since: it counts as begun, and so as interrupted.
+    private func record(_ restored: LogRestored) async throws {
+        _ = try await commit(edge: false) { state, _ in
+            let waiting = restored.logId.bytes.isEmpty ? [] : state.sends.waiting
+            let starts = stride(from: 0, to: waiting.count, by: Ledger.startsMax).map { first in
+                var started = SendStarted()
+                started.messages.values = Array(waiting[first..<min(first + Ledger.startsMax, waiting.count)])
+                return NewEvent(.sendStarted(started))
+            }
+            return ([NewEvent(.logRestored(restored))] + starts, ())
+        }
+    }
+
+    /// How many messages one record names, so that it stays far below the size a record may have.
+    private static let startsMax = 10_000
 
     private static func discarded(_ tail: RecoveryReport.DiscardedTail) -> NewEvent {
         var event = TailDiscarded()

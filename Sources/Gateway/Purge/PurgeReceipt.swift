@@ -18,6 +18,7 @@ package struct PurgeReceipt: Sendable {
 
     private let message: LogPosition
     private let entry: PurgeBook.Entry
+    private let backupsUntil: Timestamp?
     private let records: [(name: StaticString, position: LogPosition)]
 
     /// Where the evidence comes from: a running writer or a data directory.
@@ -49,6 +50,7 @@ package struct PurgeReceipt: Sendable {
         else { throw GatewayError(.notFound, "the message is not purged; a receipt exists once its key is destroyed") }
         self.message = message
         self.entry = entry
+        backupsUntil = state.backups.horizon(after: message, before: entry.completed)
         records = [("original", message), ("requested", entry.requested), ("completed", entry.completed)]
     }
 
@@ -78,6 +80,7 @@ package struct PurgeReceipt: Sendable {
             json.string("checkpoint", source.checkpoint)
             json.string("verifier_key", source.verifierKey)
             json.array("surviving_hashes") { writeHashes(&$0, original) }
+            json.time("backups_until", backupsUntil)
             json.array("limits") { json in for limit in PurgeReceipt.limits { json.element { $0.string(limit) } } }
         }
     }

@@ -34,7 +34,7 @@ package struct PurgeService: Service {
 
     /// Asks for the purge of messages that had their one attempt, or whose time is over.
     private func requestOverdue() async throws -> Bool {
-        let overdue = ledger.plan { $0.purges.overdue(ledger.now, limit: 256) }
+        let overdue = ledger.plan { $0.purges.watches.overdue(ledger.now, limit: 256) }
         if overdue.isEmpty { return false }
         _ = try await ledger.commit(edge: false) { [ids = ledger.ids] state, context in
             var events: [NewEvent] = []
@@ -58,7 +58,8 @@ package struct PurgeService: Service {
         if due.isEmpty { return false }
         // Readers refuse from the request on, so it must be on disk before anything is gone.
         try await ledger.log.waitUntilDurable(ledger.head)
-        let targets = try due.flatMap(ledger.targets)
+        let records = ledger.plan { state in due.map { $0.records(in: state.inbox) } }
+        let targets = try zip(due, records).flatMap { try $0.targets($1, ledger.log.reader) }
         let generations = try await ledger.destroyKeys(targets)
         ledger.forget(due)
         try await ledger.commitOutcome { state, _ in
@@ -96,22 +97,6 @@ package struct PurgeService: Service {
 }
 
 extension Ledger {
-    /// The keys that a purge destroys. A record without a sealed section has none.
-    fileprivate func targets(of subject: PurgeBook.Subject) throws -> [KeyStore.Target] {
-        switch subject {
-        case .client(let client): return [.client(client)]
-        case .message(let record), .secret(let record): return try leaf(at: record)
-        case .conversation(let id):
-            let row = plan { $0.inbox.conversations[id] }
-            return try ([id] + (row?.messages ?? []) + (row?.others ?? [])).flatMap(leaf)
-        }
-    }
-
-    private func leaf(at position: LogPosition) throws -> [KeyStore.Target] {
-        let reference = try log.reader.record(at: position).withView { SealedSection($0.sealed)?.reference }
-        return reference.map { [.leaf($0)] } ?? []
-    }
-
     /// Lets go of opened secrets that are destroyed.
     fileprivate func forget(_ subjects: [PurgeBook.Subject]) {
         for subject in subjects {

@@ -1,6 +1,6 @@
 /// Where each epoch's tree is: its seed, while nothing of it was destroyed, or else the page with what is left.
 ///
-/// Epochs are counted from 1 without gaps, except that a restored state jumps ahead; entries are in the order of the numbers.
+/// Epochs are counted from 1; entries are in the order of the numbers.
 struct EpochDirectory: Sendable {
     /// What is known of one epoch. Its secret — the seed, or the key of its page — lies beside it in `secrets`.
     struct Entry: Sendable, Equatable {
@@ -12,8 +12,6 @@ struct EpochDirectory: Sendable {
     enum Kind: UInt8, Sendable {
         case seed = 0
         case page = 1
-        /// Nothing is left.
-        case dead = 2
     }
 
     /// How many entries an index page holds.

@@ -28,7 +28,7 @@ package struct KeyReference: Hashable, Sendable {
         self.keyClass = keyClass
     }
 
-    init?(_ bytes: UnsafeRawBufferPointer) {
+    package init?(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count >= KeyReference.size, bytes[21] | bytes[22] | bytes[23] == 0,
             let keyClass = KeyClass(rawValue: bytes[20])
         else { return nil }

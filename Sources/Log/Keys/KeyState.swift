@@ -19,10 +19,6 @@ struct KeyState {
     private(set) var directory: EpochDirectory
     /// Set by a failed step: nobody knows then what is on disk.
     private var failure: LogError?
-    /// Whether the change that is being made may be on disk already.
-    private var isPointOfNoReturn = false
-    /// The root page as it was written last.
-    private var slot: RootSlot?
     /// The slot that holds. Durable for certain once leftovers are removed.
     private var holder: Int
     /// The slot to write once more what holds to, when it may have been read from a cache only.
@@ -47,11 +43,11 @@ struct KeyState {
     }
 
     /// One epoch as it is to be.
-    struct Change {
+    struct Change: Sendable {
         let number: UInt32
         let content: Content
 
-        enum Content {
+        enum Content: Sendable {
             case seed(Digest)
             case tree(PuncturedTree)
         }
@@ -86,6 +82,35 @@ struct KeyState {
             holder: 0,
             refuge: nil
         )
+    }
+
+    /// Makes a state of what a backup held, beside whatever files of pages are there, which a start then removes.
+    static func restore(
+        _ storage: any Storage,
+        _ directory: String,
+        root: any RootKeyHolder,
+        generation: UInt64,
+        _ epochs: [Change]
+    ) throws(LogError) {
+        let last = try KeyPages.numbers(storage, directory).last ?? 0
+        // A slot of an old file must never be one of a generation that exists again.
+        var highest = generation
+        for number in try KeyPages.numbers(storage, directory) {
+            let slots = try KeyPages.open(storage, directory, number: number, .read).slots().values
+            highest = slots.reduce(highest) { max($0, $1.generation + 1) }
+        }
+        let pages = try KeyPages.create(storage, directory, number: last + 1)
+        try root.create(highest)
+        var state = KeyState(
+            root: root,
+            pages: pages,
+            generation: highest,
+            sequence: 0,
+            directory: EpochDirectory(),
+            holder: 0,
+            refuge: nil
+        )
+        try state.commit(epochs, underNewRoot: false)
     }
 
     /// What a crash leaves before the first record has at most one state, and no purge. Anything else belongs to a log that is
@@ -188,70 +213,75 @@ struct KeyState {
     mutating func commit(_ changes: [Change], underNewRoot: Bool) throws(LogError) {
         if let failure { throw failure }
         let before = self
-        isPointOfNoReturn = false
+        let next = underNewRoot ? generation + 1 : generation
         do throws(LogError) {
-            if underNewRoot { try root.create(generation + 1) }
-            let retired = try write(changes, generation: underNewRoot ? generation + 1 : generation)
-            if underNewRoot { try root.destroy(before.generation) }
-            copyRoot()
-            if let retired { try KeyPages.remove(retired.storage, retired.directory, number: retired.number) }
+            if underNewRoot { try root.create(next) }
+            try writePages(changes)
         } catch {
-            try recover(before, error, underNewRoot: underNewRoot)
-        }
-    }
-
-    /// A full disk is met while pages are added, before the root page changes: everything is as it was. Of any other failure
-    /// nobody knows what it left on disk.
-    private mutating func recover(_ before: KeyState, _ error: LogError, underNewRoot: Bool) throws(LogError) {
-        if error.code == .diskFull, !isPointOfNoReturn {
+            guard error.code == .diskFull else { throw fail(error) }
+            // Met while pages are added: the root page says nothing of them, and everything is as it was.
             self = before
-            if underNewRoot { try root.destroy(before.generation + 1) }
+            if underNewRoot { try root.destroy(next) }
             throw error
         }
+        do throws(LogError) {
+            try install(next, before)
+        } catch { throw fail(error) }
+    }
+
+    /// Nobody knows what a failed step left on disk.
+    private mutating func fail(_ error: LogError) -> LogError {
         let failure = LogError(
             .keyUnavailable,
             "writing the key state failed; restart to go on. \(error.message)",
             errno: error.errno
         )
         self.failure = failure
-        throw failure
+        return failure
     }
 
-    /// Writes pages and root page. The value is the file that was replaced, when it was written anew.
-    private mutating func write(_ changes: [Change], generation: UInt64) throws(LogError) -> KeyPages? {
-        let retired = pages.isWasteful(directory.pageBytes) ? pages : nil
-        if let retired {
-            pages = try KeyPages.create(retired.storage, retired.directory, number: retired.number + 1)
+    /// Makes the pages that were written the state that holds, and what was before it unreadable.
+    private mutating func install(_ next: UInt64, _ before: KeyState) throws(LogError) {
+        let slot = try rootSlot(next, sequence + 1)
+        try writeRoot(slot, at: (holder + 1) % RootSlot.count)
+        generation = next
+        sequence += 1
+        if next != before.generation { try root.destroy(before.generation) }
+        // Copies, in case a sector goes bad, and over what was sealed under the old root key. They are durable with whatever
+        // is written next, which is soon enough.
+        for place in 0..<RootSlot.count where place != holder { try? pages.write(slot, at: place) }
+        if pages.number != before.pages.number {
+            try KeyPages.remove(pages.storage, pages.directory, number: before.pages.number)
         }
+    }
+
+    /// Writes what changed and the index pages above it, to a new file when the present one is full of what nobody needs.
+    private mutating func writePages(_ changes: [Change]) throws(LogError) {
+        let old = pages
+        let isAnew = old.isWasteful(directory.pageBytes)
+        if isAnew { pages = try KeyPages.create(old.storage, old.directory, number: old.number + 1) }
         var entries: [EpochDirectory.Change] = []
-        for change in changes { entries.append(try write(change)) }
-        if let retired { entries += try move(from: retired, except: Set(entries.map(\.index))) }
+        var added = directory.entries.count
+        for change in changes {
+            let index = directory.index(of: change.number) ?? added
+            if index == added { added += 1 }
+            entries.append(try write(change, at: index))
+        }
+        if isAnew { entries += try move(from: old, except: Set(entries.map(\.index))) }
         let isTouched = Set(entries.map { $0.index / EpochDirectory.perPage })
         directory.apply(entries)
-        for page in 0..<directory.indexPageCount where retired != nil || isTouched.contains(page) {
+        for page in 0..<directory.indexPageCount where isAnew || isTouched.contains(page) {
             let key = Digest.random()
             var plaintext = directory.encoded(page: page)
             directory.place(page, try pages.append(KeyPages.seal(&plaintext, key: key)), key: key)
         }
         try pages.endBatch()
-        // From here on the next start may find the new state.
-        isPointOfNoReturn = true
-        let slot = try rootSlot(generation, sequence + 1)
-        try writeRoot(slot, at: next(after: holder))
-        self.slot = slot
-        self.generation = generation
-        sequence += 1
-        return retired
     }
 
-    private mutating func write(_ change: Change) throws(LogError) -> EpochDirectory.Change {
-        let index = directory.index(of: change.number) ?? directory.entries.count
+    private mutating func write(_ change: Change, at index: Int) throws(LogError) -> EpochDirectory.Change {
         var entry = EpochDirectory.Entry(number: change.number, kind: .seed)
         switch change.content {
         case .seed(let seed): return EpochDirectory.Change(index: index, entry: entry, secret: seed)
-        case .tree(let tree) where tree.count == 0:
-            entry.kind = .dead
-            return EpochDirectory.Change(index: index, entry: entry, secret: .zero)
         case .tree(let tree):
             let key = Digest.random()
             var plaintext = tree.encoded
@@ -284,18 +314,9 @@ struct KeyState {
         return RootSlot(generation: generation, sequence: sequence, box: box)
     }
 
-    /// Copies, in case a sector goes bad, and over what was sealed under the old root key. They are durable with whatever is
-    /// written next, which is soon enough.
-    private func copyRoot() {
-        guard let slot else { return }
-        for place in 0..<RootSlot.count where place != holder { try? pages.write(slot, at: place) }
-    }
-
     private mutating func writeRoot(_ slot: RootSlot, at place: Int) throws(LogError) {
         try pages.write(slot, at: place)
         try pages.file.sync()
         holder = place
     }
-
-    private func next(after place: Int) -> Int { (place + 1) % RootSlot.count }
 }

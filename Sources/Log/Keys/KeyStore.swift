@@ -175,12 +175,25 @@ package final class KeyStore: Sendable {
 
     /// The key at an address, or nil when it is destroyed or its epoch is unknown.
     package func find(_ reference: KeyReference) throws(LogError) -> LeafKey? {
-        let (known, lookup) = state.withLock { $0.find(reference) }
-        if let known { return known.leaf(reference.path) }
-        guard let lookup else { return nil }
-        let tree = try KeyStore.read(lookup)
-        state.withLock { $0.keep(tree, of: reference.epoch, lookup.version) }
-        return tree.node(above: reference.path)?.leaf(reference.path)
+        switch state.withLock({ $0.remains(of: reference.epoch) }) {
+        case nil: return nil
+        case .seed(let seed): return KeyNode.seed(seed).leaf(reference.path)
+        case .tree(let tree): return tree.node(above: reference.path)?.leaf(reference.path)
+        case .page(let lookup):
+            let tree = try KeyStore.read(lookup)
+            state.withLock { $0.keep(tree, of: reference.epoch, lookup.version) }
+            return tree.node(above: reference.path)?.leaf(reference.path)
+        }
+    }
+
+    /// What there is of an epoch.
+    fileprivate enum Remains {
+        /// Everything.
+        case seed(Digest)
+        /// What was not destroyed.
+        case tree(PuncturedTree)
+        /// The same, to be read first.
+        case page(Lookup)
     }
 
     /// A page to be read without holding a lock.
@@ -198,6 +211,35 @@ package final class KeyStore: Sendable {
         return tree
     }
 
+    // MARK: Archive
+
+    /// Writes what is left of the keys to a new file, sealed under `key`, as of one moment: no epoch begins and nothing is
+    /// destroyed meanwhile. Durable when this returns, but for its name.
+    ///
+    /// - Parameter moment: asked in that moment. A record that is durable by then has its key in the archive.
+    package func archive<Value: Sendable>(
+        to path: String,
+        key: [UInt8],
+        storage: any Storage = PosixStorage(),
+        at moment: () -> Value
+    ) throws(LogError) -> Value {
+        defer { Crypto.eraseStack() }
+        return try durable.withLock { durable in
+            Result { () throws(LogError) -> Value in
+                var writer = try KeyArchiveWriter(path, key: key, storage: storage)
+                for (index, entry) in durable.directory.entries.enumerated() {
+                    if let tree = try storedTree(of: entry.number) {
+                        try writer.add(entry.number, .tree(tree))
+                    } else {
+                        try writer.add(entry.number, .seed(durable.directory.secret(index)))
+                    }
+                }
+                try writer.finish()
+                return moment()
+            }
+        }.get()
+    }
+
     // MARK: Destroy
 
     /// What can be destroyed.
@@ -205,6 +247,24 @@ package final class KeyStore: Sendable {
         case leaf(KeyReference)
         /// Every key that a client has or ever had.
         case client(LogPosition)
+    }
+
+    /// Targets by the epoch whose tree they are in.
+    struct Prefixes {
+        private let clients: [KeyPrefix]
+        private var leaves: [UInt32: [KeyPrefix]] = [:]
+
+        init(_ targets: [Target]) {
+            clients = targets.compactMap {
+                if case .client(let client) = $0 { KeyPrefix.client(client.rawValue) } else { nil }
+            }
+            for case .leaf(let reference) in targets { leaves[reference.epoch, default: []].append(reference.path) }
+        }
+
+        /// The epochs that are touched, ascending; nil for every one.
+        var epochs: [UInt32]? { clients.isEmpty ? leaves.keys.sorted() : nil }
+
+        func of(_ epoch: UInt32) -> [KeyPrefix] { leaves[epoch, default: []] + clients }
     }
 
     /// Destroys keys and seals what is left under a new root key. Destroying what is destroyed already is no error, so a
@@ -232,35 +292,27 @@ package final class KeyStore: Sendable {
         _ directory: EpochDirectory
     ) throws(LogError) -> [KeyState.Change] {
         var changes: [KeyState.Change] = []
-        let clients = targets.compactMap {
-            if case .client(let client) = $0 { KeyPrefix.client(client.rawValue) } else { nil }
-        }
-        var prefixes: [UInt32: [KeyPrefix]] = [:]
-        for case .leaf(let reference) in targets { prefixes[reference.epoch, default: []].append(reference.path) }
-        let numbers = clients.isEmpty ? prefixes.keys.sorted() : directory.entries.map(\.number)
-        for number in numbers {
-            guard let tree = try tree(of: number),
-                let left = tree.puncturing(prefixes[number, default: []] + clients)
-            else { continue }
+        let prefixes = Prefixes(targets)
+        for number in prefixes.epochs ?? directory.entries.map(\.number) {
+            guard let tree = try tree(of: number), let left = tree.puncturing(prefixes.of(number)) else { continue }
             changes.append(KeyState.Change(number: number, content: .tree(left)))
         }
         return changes
     }
 
-    /// What is left of an epoch, or nil when nothing is.
+    /// What is left of an epoch, or nil when it is unknown.
     private func tree(of number: UInt32) throws(LogError) -> PuncturedTree? {
-        let (seed, known, lookup) = state.withLock { state -> (Digest?, PuncturedTree?, Lookup?) in
-            guard let index = state.directory.index(of: number) else { return (nil, nil, nil) }
-            switch state.directory.entries[index].kind {
-            case .dead: return (nil, nil, nil)
-            case .seed: return (state.directory.secret(index), nil, nil)
-            case .page: return (nil, state.trees[number], state.lookup(index))
-            }
+        if case .seed(let seed) = state.withLock({ $0.remains(of: number) }) { return PuncturedTree(seed: seed) }
+        return try storedTree(of: number)
+    }
+
+    /// What is left of an epoch, or nil when it is unknown or whole.
+    private func storedTree(of number: UInt32) throws(LogError) -> PuncturedTree? {
+        switch state.withLock({ $0.remains(of: number) }) {
+        case nil, .seed: nil
+        case .tree(let tree): tree
+        case .page(let lookup): try KeyStore.read(lookup)
         }
-        if let seed { return PuncturedTree(seed: seed) }
-        if let known { return known }
-        guard let lookup else { return nil }
-        return try KeyStore.read(lookup)
     }
 
     /// Changes what is durable, then what is in memory.
@@ -314,33 +366,21 @@ extension KeyStore.State {
 
     /// The living node above a path of the current epoch, whose tree is kept in memory.
     private func node(above path: KeyPrefix) -> KeyNode? {
-        guard let index = directory.index(of: current) else { return nil }
-        switch directory.entries[index].kind {
-        case .seed: return .seed(directory.secret(index))
-        case .page: return trees[current]?.node(above: path)
-        case .dead: return nil
+        switch remains(of: current) {
+        case .seed(let seed): .seed(seed)
+        case .tree(let tree): tree.node(above: path)
+        case .page, nil: nil
         }
     }
 
-    /// The living node above a leaf, or where to read about it; neither when it is destroyed.
-    fileprivate func find(_ reference: KeyReference) -> (KeyNode?, KeyStore.Lookup?) {
-        guard let index = directory.index(of: reference.epoch) else { return (nil, nil) }
-        switch directory.entries[index].kind {
-        case .seed: return (.seed(directory.secret(index)), nil)
-        case .page:
-            guard let tree = trees[reference.epoch] else { return (nil, lookup(index)) }
-            return (tree.node(above: reference.path), nil)
-        case .dead: return (nil, nil)
-        }
-    }
-
-    fileprivate func lookup(_ index: Int) -> KeyStore.Lookup {
-        KeyStore.Lookup(
-            file: file,
-            place: directory.entries[index].page,
-            key: directory.secret(index),
-            version: version
-        )
+    /// What there is of an epoch, or where to read about it; nil when it is unknown.
+    fileprivate func remains(of number: UInt32) -> KeyStore.Remains? {
+        guard let index = directory.index(of: number) else { return nil }
+        let secret = directory.secret(index)
+        let entry = directory.entries[index]
+        if entry.kind == .seed { return .seed(secret) }
+        if let tree = trees[number] { return .tree(tree) }
+        return .page(KeyStore.Lookup(file: file, place: entry.page, key: secret, version: version))
     }
 
     /// Keeps a tree that was read, unless it has changed since.

@@ -6,44 +6,44 @@ import Glibc
 /// Locking is asked for and not insisted on: where the limit (`ulimit -l`) is used up, keys may reach the swap area, as
 /// `docs/keys.md` says.
 struct LockedKeys: Sendable {
-    private var block: Block
+    private var pages: Pages
     private(set) var count = 0
 
-    init(capacity: Int = 1) { block = Block(capacity * Digest.size) }
+    init(capacity: Int = 1) { pages = Pages(capacity * Digest.size) }
 
     subscript(_ index: Int) -> Digest {
         get {
             precondition(index < count)
-            return Digest(UnsafeRawBufferPointer(block.memory), at: index * Digest.size)
+            return Digest(UnsafeRawBufferPointer(pages.memory), at: index * Digest.size)
         }
         set {
             precondition(index < count)
-            ownBlock(block.memory.count)
-            block.memory.storeBytes(of: newValue, toByteOffset: index * Digest.size, as: Digest.self)
+            ownPages(pages.memory.count)
+            pages.memory.storeBytes(of: newValue, toByteOffset: index * Digest.size, as: Digest.self)
         }
     }
 
     mutating func append(_ key: Digest) {
         let needed = (count + 1) * Digest.size
-        ownBlock(needed > block.memory.count ? block.memory.count * 2 : block.memory.count)
+        ownPages(needed > pages.memory.count ? pages.memory.count * 2 : pages.memory.count)
         count += 1
         self[count - 1] = key
     }
 
     /// Makes sure that nobody else sees what is changed, and that there is room.
-    private mutating func ownBlock(_ size: Int) {
-        if isKnownUniquelyReferenced(&block), block.memory.count >= size { return }
-        let own = Block(size)
-        own.memory.copyMemory(from: UnsafeRawBufferPointer(block.memory))
-        block = own
+    private mutating func ownPages(_ size: Int) {
+        if isKnownUniquelyReferenced(&pages), pages.memory.count >= size { return }
+        let own = Pages(size)
+        own.memory.copyMemory(from: UnsafeRawBufferPointer(pages.memory))
+        pages = own
     }
 
     /// `@unchecked Sendable`: its bytes are changed only by a list that alone refers to it.
-    private final class Block: @unchecked Sendable {
+    private final class Pages: @unchecked Sendable {
         let memory: UnsafeMutableRawBufferPointer
 
         init(_ count: Int) {
-            let size = Log.Block.roundUp(max(count, 1))
+            let size = Block.roundUp(max(count, 1))
             let base = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
             precondition(base != MAP_FAILED, "out of memory for keys")
             mlock(base, size)

@@ -40,6 +40,11 @@ package struct ReadOnlyLog: Sendable {
         reader = LogReader(catalog: catalog, end: { end })
     }
 
+    /// The parts of the tree, with what the log's writer has hashed already.
+    package func tiles(in directory: String) -> TileStore {
+        TileStore(reader, file: id.map { TileFile(directory: directory, id: $0, isReadOnly: true) })
+    }
+
     private static func end(of sealed: SegmentCatalog.Entry, storage: any Storage) throws(LogError) -> LogPosition {
         let bytes = try storage.readAll(sealed.path, limit: SegmentHeader.sizeMax)
         // Without its end the file is of no use here, but the ones before it are.

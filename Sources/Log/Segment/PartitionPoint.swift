@@ -11,7 +11,7 @@ func partitionPoint<E>(_ count: Int, _ isBefore: (Int) throws(E) -> Bool) throws
 
 extension RandomAccessCollection where Index == Int {
     /// The index of the first element for which `isBefore` is false; the elements for which it is true come first.
-    func partitionPoint(_ isBefore: (Element) -> Bool) -> Int {
+    package func partitionPoint(_ isBefore: (Element) -> Bool) -> Int {
         startIndex + Log.partitionPoint(count) { isBefore(self[startIndex + $0]) }
     }
 }

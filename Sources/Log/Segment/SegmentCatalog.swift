@@ -59,7 +59,7 @@ final class SegmentCatalog: Sendable {
     func segment(holding position: LogPosition) throws(LogError) -> (segment: ReadableSegment, end: LogPosition?)? {
         let found = state.withLock { state -> (Entry, LogPosition?)? in
             // Entries are ordered by base: the last whose base is not beyond the position.
-            let after = partitionPoint(state.entries.count) { state.entries[$0].header.base <= position }
+            let after = state.entries.partitionPoint { $0.header.base <= position }
             guard after > 0 else { return nil }
             let end = after < state.entries.count ? state.entries[after].header.base : nil
             return (state.entries[after - 1], end)
@@ -117,7 +117,7 @@ final class WrittenSegment: Sendable {
     func blockOffset(of position: LogPosition) -> Int? {
         index.withLock { index in
             extend(&index, to: position)
-            let after = partitionPoint(index.firsts.count) { index.firsts[$0] <= position }
+            let after = index.firsts.partitionPoint { $0 <= position }
             return after > 0 ? Int(index.offsets[after - 1]) : nil
         }
     }
@@ -126,7 +126,7 @@ final class WrittenSegment: Sendable {
     func groupFirst(before time: UInt64, through last: LogPosition) -> LogPosition? {
         index.withLock { index in
             extend(&index, to: last)
-            let after = partitionPoint(index.times.count) { index.times[$0] < time }
+            let after = index.times.partitionPoint { $0 < time }
             return after > 0 ? index.firsts[after - 1] : nil
         }
     }
@@ -135,7 +135,7 @@ final class WrittenSegment: Sendable {
     func groupFirst(after position: LogPosition) -> LogPosition? {
         index.withLock { index in
             extend(&index, to: position)
-            let after = partitionPoint(index.firsts.count) { index.firsts[$0] <= position }
+            let after = index.firsts.partitionPoint { $0 <= position }
             if after < index.firsts.count { return index.firsts[after] }
             return index.walk.expected > position ? index.walk.expected : nil
         }

@@ -44,7 +44,7 @@ package protocol StorageFile: AnyObject, Sendable {
 
 extension Storage {
     /// Makes the directory if there is none, and its name durable: files synced inside a directory that is lost are lost.
-    func makeDurableDirectory(_ path: String) throws(LogError) {
+    package func makeDurableDirectory(_ path: String) throws(LogError) {
         try makeDirectory(path)
         try syncDirectory(parent(of: path))
     }
@@ -89,7 +89,7 @@ extension Storage {
     /// Replaces a small file so that a crash leaves the old or the new content, never a mixture.
     ///
     /// What the kernel sees: create temp, write, fdatasync, rename, fsync of the directory.
-    func replaceFile(_ path: String, with bytes: [UInt8]) throws(LogError) {
+    package func replaceFile(_ path: String, with bytes: [UInt8]) throws(LogError) {
         let directory = parent(of: path)
         let temporary = path + ".tmp"
         let name = temporary.split(separator: "/").last.map(String.init) ?? temporary

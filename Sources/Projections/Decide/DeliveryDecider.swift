@@ -103,7 +103,7 @@ extension LogState {
         _ now: Timestamp
     ) {
         // A body that is gone, or that has just had its one attempt, is not tried again.
-        if result.verdict != .succeeded, row.isPurged || (purges.watches[row.message] != nil && result.mayHaveLeft) {
+        if result.verdict != .succeeded, row.isPurged || (purges.watches.contains(row.message) && result.mayHaveLeft) {
             event.final = "body_purged"
             return
         }

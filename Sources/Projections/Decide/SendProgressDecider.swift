@@ -294,7 +294,7 @@ extension LogState {
         guard let client = clients[report.client], client.mayReceive(platform, at: context.now) else { return [] }
         // A purged message has no key any more, and one that is to be purged should not take its statuses along. What is
         // told of it then holds nothing of its body and shares neither its key nor its fate.
-        let isDetached = isPurged(report.message) || purges.watches[report.message] != nil
+        let isDetached = isPurged(report.message) || purges.watches.contains(report.message)
         let row = inbox.conversations[conversation]
         let publisher = Publisher(state: self, ids: ids, context: context)
         return [

@@ -10,6 +10,7 @@ package enum Event: Sendable, Equatable {
     case rootKeyRotated(RootKeyRotated)
     case logKeyRotated(LogKeyRotated)
     case logRestored(LogRestored)
+    case logBackedUp(LogBackedUp)
     case tokenCreated(TokenCreated)
     case tokenRevoked(TokenRevoked)
     case clientCreated(ClientCreated)
@@ -76,6 +77,7 @@ extension Event {
         case .rootKeyRotated: .rootKeyRotated
         case .logKeyRotated: .logKeyRotated
         case .logRestored: .logRestored
+        case .logBackedUp: .logBackedUp
         case .tokenCreated: .tokenCreated
         case .tokenRevoked: .tokenRevoked
         case .clientCreated: .clientCreated
@@ -142,6 +144,7 @@ extension Event {
         case .rootKeyRotated(let payload): body(payload)
         case .logKeyRotated(let payload): body(payload)
         case .logRestored(let payload): body(payload)
+        case .logBackedUp(let payload): body(payload)
         case .tokenCreated(let payload): body(payload)
         case .tokenRevoked(let payload): body(payload)
         case .clientCreated(let payload): body(payload)
@@ -228,6 +231,7 @@ extension Event {
             case .rootKeyRotated: decode(Event.rootKeyRotated)
             case .logKeyRotated: decode(Event.logKeyRotated)
             case .logRestored: decode(Event.logRestored)
+            case .logBackedUp: decode(Event.logBackedUp)
             case .tokenCreated: decode(Event.tokenCreated)
             case .tokenRevoked: decode(Event.tokenRevoked)
             case .clientCreated: decode(Event.clientCreated)

@@ -11,7 +11,9 @@ package enum EventCatalogue {
         case .processStopped: "A process closed the log in order."
         case .rootKeyRotated: "The key state was sealed under a new root key."
         case .logKeyRotated: "Checkpoints are signed with a new key."
-        case .logRestored: "The log was restored from a backup."
+        case .logRestored:
+            "The log or its keys were restored from a backup. log_id: the identity from here on, where it is a new log."
+        case .logBackedUp: "A backup was begun. Until the horizon it may open what is purged after it."
         case .tokenCreated: "An operator or auditor token. `hash` is SHA-256 of the token. subject: none."
         case .tokenRevoked: "subject: the record that created the token."
         case .clientCreated: "A new client. Sealed content: name and look-up key."

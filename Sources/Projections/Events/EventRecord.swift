@@ -9,6 +9,8 @@ package struct EventRecord: Sendable {
     package var conversation: LogPosition
     package var message: LogPosition
     package var subject: LogPosition
+    /// The epoch of the key that its bodies are sealed under; 0 without bodies.
+    package var keyEpoch = UInt32(0)
 
     package init(
         _ event: Event,
@@ -49,6 +51,7 @@ package struct EventRecord: Sendable {
             message: record.message,
             subject: record.subject
         )
+        keyEpoch = KeyReference(record.sealed)?.epoch ?? 0
     }
 }
 

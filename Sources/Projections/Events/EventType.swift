@@ -10,6 +10,7 @@ package enum EventType: UInt16, Sendable, CaseIterable {
     case logRestored = 8
     case tokenCreated = 9
     case tokenRevoked = 10
+    case logBackedUp = 11
     case clientCreated = 32
     case clientUpdated = 33
     case clientDeleted = 34
@@ -73,6 +74,7 @@ package enum EventType: UInt16, Sendable, CaseIterable {
         case .rootKeyRotated: "key.root_rotated"
         case .logKeyRotated: "key.log_rotated"
         case .logRestored: "log.restored"
+        case .logBackedUp: "log.backed_up"
         case .tokenCreated: "token.created"
         case .tokenRevoked: "token.revoked"
         case .clientCreated: "client.created"
@@ -140,6 +142,7 @@ package enum EventType: UInt16, Sendable, CaseIterable {
         case .rootKeyRotated: .rootKeyRotated(RootKeyRotated())
         case .logKeyRotated: .logKeyRotated(LogKeyRotated())
         case .logRestored: .logRestored(LogRestored())
+        case .logBackedUp: .logBackedUp(LogBackedUp())
         case .tokenCreated: .tokenCreated(TokenCreated())
         case .tokenRevoked: .tokenRevoked(TokenRevoked())
         case .clientCreated: .clientCreated(ClientCreated())

@@ -85,16 +85,32 @@ package struct LogKeyRotated: EventPayload {
     }
 }
 
-/// The log was restored from a backup.
+/// The log, or only its keys, were restored from a backup. `log_id` is absent when the log kept its identity, because nothing of
+/// its history was missing.
 package struct LogRestored: EventPayload {
     package var backupPosition = LogPosition.zero
     package var lossAccepted = false
     package var logIdBefore = RawBytes()
+    package var logId = RawBytes()
+    package var bodiesLost = UInt64(0)
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "backup_position", &backupPosition)
         visitor.field(2, "loss_accepted", &lossAccepted)
         visitor.field(3, "log_id_before", &logIdBefore)
+        visitor.field(4, "log_id", &logId)
+        visitor.field(5, "bodies_lost", &bodiesLost)
+    }
+}
+
+/// A backup was begun, which holds every key that was alive then. `key_id` tells the backup key apart from others.
+package struct LogBackedUp: EventPayload {
+    package var horizon = Timestamp(0)
+    package var keyId = RawBytes()
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "horizon", &horizon)
+        visitor.field(2, "key_id", &keyId)
     }
 }
 

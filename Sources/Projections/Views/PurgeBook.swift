@@ -23,20 +23,10 @@ package struct PurgeBook: Sendable, Equatable {
         package var completed = LogPosition.zero
     }
 
-    /// A message that is to be purged after its one attempt, or after its time.
-    struct Watch: Sendable, Equatable {
-        let client: LogPosition
-        let conversation: LogPosition
-        let deadline: Timestamp
-        /// Deliveries that have not had their attempt.
-        var deliveries: Set<LogPosition> = []
-    }
-
     package private(set) var entries: [Subject: Entry] = [:]
     /// Requested and not completed, and when it is due.
     package private(set) var pending: [Subject: Timestamp] = [:]
-    /// Messages whose purge is yet to be requested.
-    private(set) var watches: [LogPosition: Watch] = [:]
+    package private(set) var watches = PurgeWatches()
     private var needsPlanning = false
 
     package init() {}
@@ -56,13 +46,10 @@ package struct PurgeBook: Sendable, Equatable {
         Array(pending.lazy.filter { $0.value <= now }.map(\.key).prefix(limit))
     }
 
-    /// Messages whose purge is to be requested by now.
-    package func overdue(_ now: Timestamp, limit: Int) -> [LogPosition] {
-        Array(watches.lazy.filter { $0.value.deliveries.isEmpty || $0.value.deadline <= now }.map(\.key).prefix(limit))
-    }
-
     /// Whether anything is due, by itself or because time has passed.
-    package func isDue(_ now: Timestamp) -> Bool { !due(now, limit: 1).isEmpty || !overdue(now, limit: 1).isEmpty }
+    package func isDue(_ now: Timestamp) -> Bool {
+        !due(now, limit: 1).isEmpty || !watches.overdue(now, limit: 1).isEmpty
+    }
 
     /// Whether nobody may read what belongs to these any more; `zero` belongs to nothing.
     package func bars(client: LogPosition, conversation: LogPosition, message: LogPosition) -> Bool {
@@ -77,13 +64,10 @@ package struct PurgeBook: Sendable, Equatable {
         conversation: LogPosition,
         message: LogPosition
     ) -> Bool {
+        func isEnded(_ subject: Subject) -> Bool { entries[subject].map { $0.requested > position } ?? false }
         // The first records of a client, a conversation and a message do not name themselves.
-        let subjects: [Subject] = [
-            .message(message), .conversation(conversation), .client(client), .message(position),
-            .conversation(position),
-            .client(position),
-        ]
-        return subjects.contains { entries[$0].map { $0.requested > position } ?? false }
+        return isEnded(.message(message)) || isEnded(.conversation(conversation)) || isEnded(.client(client))
+            || isEnded(.message(position)) || isEnded(.conversation(position)) || isEnded(.client(position))
     }
 
     /// The purge that covers a message, the narrowest first.
@@ -97,13 +81,13 @@ package struct PurgeBook: Sendable, Equatable {
     mutating func apply(_ record: EventRecord, client: ClientRow?, delivery: DeliveryBook.Row?) {
         switch record.event {
         case .purgeRequested:
-            watches[record.message] = nil
+            watches.remove(record.message)
             request(.message(record.message), record)
         case .eraseRequested:
-            watches = watches.filter { $0.value.conversation != record.conversation }
+            watches.remove { $1.conversation == record.conversation }
             request(.conversation(record.conversation), record)
         case .clientDeleted:
-            watches = watches.filter { $0.value.client != record.client }
+            watches.remove { $1.client == record.client }
             request(.client(record.client), record)
         case .purgeCompleted(let event): complete(event, record.position)
         default:
@@ -151,10 +135,9 @@ package struct PurgeBook: Sendable, Equatable {
         switch record.event {
         case .messageReceived(let event) where event.purgeBy.nanoseconds > 0: watch(record, until: event.purgeBy)
         case .sendAccepted(let event) where event.purges:
-            // Nothing but its outcome ends it.
-            watch(record, until: Timestamp(.max))
-            watches[record.position]?.deliveries = [record.position]
-        case .eventPublished(let event) where event.wanted: watches[record.message]?.deliveries.insert(record.position)
+            watch(record, until: nil)
+            watches.begin(record.position, of: record.position)
+        case .eventPublished(let event) where event.wanted: watches.begin(record.position, of: record.message)
         case .deliveryFinished(let event) where event.succeeded || !event.final.isEmpty:
             attempted(record.subject, delivery?.message ?? .zero)
         case .endpointDisabled: endpointLost(record.client)
@@ -168,26 +151,20 @@ package struct PurgeBook: Sendable, Equatable {
         }
     }
 
-    private mutating func watch(_ record: EventRecord, until deadline: Timestamp) {
-        watches[record.position] = Watch(
-            client: record.client,
-            conversation: record.conversation,
-            deadline: deadline
+    private mutating func watch(_ record: EventRecord, until deadline: Timestamp?) {
+        watches.add(
+            record.position,
+            PurgeWatches.Watch(client: record.client, conversation: record.conversation, deadline: deadline)
         )
         needsPlanning = true
     }
 
-    /// An attempt is over, whatever came of it.
-    private mutating func attempted(_ delivery: LogPosition, _ message: LogPosition) {
-        guard watches[message]?.deliveries.remove(delivery) != nil else { return }
-        needsPlanning = true
+    private mutating func attempted(_ attempt: LogPosition, _ message: LogPosition) {
+        if watches.end(attempt, of: message) { needsPlanning = true }
     }
 
-    /// A disabled endpoint counts as the attempt. A send's own outcome is waited for all the same.
     private mutating func endpointLost(_ client: LogPosition) {
-        for (message, watch) in watches where watch.client == client {
-            watches[message]?.deliveries = watch.deliveries.filter { $0 == message }
-        }
+        watches.endDeliveries(of: client)
         needsPlanning = true
     }
 }

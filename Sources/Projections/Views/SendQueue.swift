@@ -63,6 +63,9 @@ package struct SendQueue: Sendable {
         }
     }
 
+    /// Messages that are not with the provider, the oldest first.
+    package var waiting: [LogPosition] { rows.filter { !$0.value.isInFlight }.keys.sorted() }
+
     /// Messages of a conversation that are not with the provider, the oldest first.
     package func waiting(in conversation: LogPosition) -> [LogPosition] {
         rows.filter { $0.value.conversation == conversation && !$0.value.isInFlight }.keys.sorted()

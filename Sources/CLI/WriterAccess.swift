@@ -1,0 +1,40 @@
+import Gateway
+import Log
+
+/// A data directory that a command has to write to: on its own, or through the socket of the gateway that runs on it.
+struct WriterAccess {
+    let data: String
+    let keyRoot: String
+    var log = LogConfiguration()
+    /// What the history says why the log was opened.
+    let purpose: String
+
+    /// - Parameter offline: what to do when no gateway runs; otherwise the request is sent to the one that does.
+    func ask(
+        _ method: String,
+        _ path: String,
+        _ body: [UInt8],
+        timeout: Duration = .seconds(30),
+        offline: (Ledger) async throws -> [UInt8]
+    ) async throws -> [UInt8] {
+        do {
+            let ledger = try await Ledger.open(
+                directory: data,
+                root: try RootKeys.holder(keyRoot),
+                configuration: log,
+                version: WaybillVersion.current,
+                isSandbox: false
+            )
+            do {
+                let answer = try await offline(ledger)
+                await ledger.close(reason: purpose)
+                return answer
+            } catch {
+                await ledger.close(reason: purpose + " failed")
+                throw error
+            }
+        } catch let error as LogError where error.code == .locked {
+            return try await ControlClient(data: data).call(method, path, body, timeout: timeout)
+        }
+    }
+}
