@@ -12,6 +12,8 @@ struct LogBenchmark {
         let numbers = arguments.dropFirst(2).compactMap { Int($0) }
         switch (measure, numbers.count) {
         case ("append", 3): try await append(directory, numbers[0], numbers[1], seconds: numbers[2])
+        case ("append-unsealed", 3):
+            try await append(directory, numbers[0], numbers[1], seconds: numbers[2], ready: section(512 - 160))
         case ("bare", 3): try await bare(directory, numbers[0], numbers[1], seconds: numbers[2])
         case ("fill", 2): try await fill(directory, records: numbers[0], bytes: numbers[1])
         case ("read", 0): try read(directory)
@@ -25,6 +27,7 @@ struct LogBenchmark {
         print(
             """
             append DIR PRODUCERS BATCH SECONDS   sealed 512-byte records, durable before the next batch
+            append-unsealed DIR PRODUCERS BATCH SECONDS   the same with bodies that are sealed already
             bare DIR PRODUCERS BATCH SECONDS     the same producers, opaque bytes, group commit and nothing else
             fill DIR RECORDS BYTES               writes a log, then waits to be killed
             read DIR                             scans and verifies it
@@ -37,9 +40,15 @@ struct LogBenchmark {
 
     // MARK: Durable appends
 
-    private static func append(_ directory: String, _ producers: Int, _ batch: Int, seconds: Int) async throws {
-        let sink = try LogSink(directory)
-        try await measure("append", sink, producers, batch, seconds)
+    private static func append(
+        _ directory: String,
+        _ producers: Int,
+        _ batch: Int,
+        seconds: Int,
+        ready: [UInt8]? = nil
+    ) async throws {
+        let sink = try LogSink(directory, ready: ready)
+        try await measure(ready == nil ? "append" : "append without sealing", sink, producers, batch, seconds)
         sink.close()
     }
 

@@ -16,6 +16,7 @@ package final class Checkpointer: Sendable {
     let tiles: TileStore
     /// The size of the stored checkpoint.
     private let stored = Mutex<UInt64>(0)
+    private let isRotating = Mutex(false)
 
     /// Opens the signing key, or makes it for a log that never had one, and puts a key that is new on record.
     package static func open(_ ledger: Ledger, _ configuration: GatewayConfiguration) async throws -> Checkpointer {
@@ -60,7 +61,17 @@ package final class Checkpointer: Sendable {
 
     /// Signs with a new key from now on; the value is what verifies it. A crash between the new file and its record is made
     /// good by the next start.
+    ///
+    /// - Throws: `unavailable` while another rotation runs.
     func rotate(_ ledger: Ledger) async throws -> String {
+        let isFree = isRotating.withLock { isRotating in
+            defer { isRotating = true }
+            return !isRotating
+        }
+        guard isFree else {
+            throw GatewayError(.unavailable, "the key is being replaced already; try again", retryAfter: 1)
+        }
+        defer { isRotating.withLock { $0 = false } }
         let new = try Checkpointer.make(signer.withLock { $0.verifierKey.name }, seed: try file.create())
         signer.withLock { $0 = new }
         try await Checkpointer.record(new, ledger)
@@ -96,11 +107,13 @@ package final class Checkpointer: Sendable {
     /// Puts a fresh checkpoint into the data directory, unless nothing happened since the last.
     package func store() async throws {
         let signed = try await sign()
-        let isNew = stored.withLock { stored in
-            defer { stored = max(stored, signed.checkpoint.size) }
-            return signed.checkpoint.size > stored
+        try stored.withLock { stored in
+            // Signed with a key that was replaced meanwhile: whoever replaced it stores one of its own.
+            guard signer.withLock({ $0.verifierKey.description }) == signed.verifierKey else { return }
+            guard signed.checkpoint.size > stored else { return }
+            try Checkpoint.store(signed.note, in: directory, storage: PosixStorage())
+            stored = signed.checkpoint.size
         }
-        if isNew { try Checkpoint.store(signed.note, in: directory, storage: PosixStorage()) }
     }
 
     /// Hashes what is durable by now, in steps, because after a first start there may be a long history.

@@ -71,6 +71,9 @@ extension Ledger {
         return reference
     }
 
+    /// The same, or nil when the record is damaged: what happened must be put on record all the same.
+    func readableKeyReference(at position: LogPosition) -> KeyReference? { try? keyReference(at: position) }
+
     package func event(at position: LogPosition) throws -> EventRecord {
         try log.reader.record(at: position).withView { try EventRecord($0) }
     }
@@ -116,8 +119,15 @@ extension Ledger {
     }
 
     func hash(_ client: LogPosition, _ domain: LookupDomain, _ value: [UInt8]) throws -> LookupHash {
-        let message = [UInt8](domain.rawValue.utf8) + [0] + value
-        return LookupHash(Crypto.hmacSHA256(key: try lookupKey(client), message: message)) ?? .absent
+        try lookup(client)(domain, value)
+    }
+
+    /// The same for whoever must not fail later.
+    func lookup(_ client: LogPosition) throws -> @Sendable (LookupDomain, [UInt8]) -> LookupHash {
+        let key = try lookupKey(client)
+        return { domain, value in
+            LookupHash(Crypto.hmacSHA256(key: key, message: [UInt8](domain.rawValue.utf8) + [0] + value)) ?? .absent
+        }
     }
 
     /// Who a conversation is with.

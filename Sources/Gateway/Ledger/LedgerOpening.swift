@@ -102,7 +102,7 @@ extension Ledger {
         let (deliveries, sends) = plan { ($0.deliveries.inFlight, $0.sends.inFlight) }
         for delivery in deliveries {
             let event = plan { $0.deliveries.rows[delivery]?.event } ?? delivery
-            let reference = try keyReference(at: event)
+            let reference = readableKeyReference(at: event)
             _ = try await commit(edge: false) { state, context in
                 let started = state.deliveries.rows[delivery]?.startedAt ?? context.now
                 let result = DeliveryResult(.interrupted, error: "interrupted", startedAt: started)
@@ -110,7 +110,7 @@ extension Ledger {
             }
         }
         for message in sends {
-            let body = try sentBody(message)
+            let body = readableSentBody(message)
             _ = try await commit(edge: false) { [ids] state, context in
                 let started = state.sends.rows[message]?.startedAt ?? context.now
                 let result = SendResult(.unknown, code: "interrupted", startedAt: started)

@@ -27,6 +27,11 @@ extension Ledger {
         }
     }
 
+    /// The same for an outcome, which must be put on record although the message itself is damaged.
+    func readableSentBody(_ message: LogPosition) -> SentBody {
+        (try? sentBody(message)) ?? SentBody(seal: .newKey(.message), metadata: [])
+    }
+
     func sendContent(_ message: LogPosition) throws -> SendContent {
         let fields = try JSONFields(try body(at: message, .content) ?? [])
         var content = SendContent()

@@ -79,9 +79,9 @@ package struct DeliveryService: Service {
     }
 
     private func attempt(_ delivery: LogPosition, _ row: DeliveryBook.Row, _ startedAt: Timestamp) async {
+        let result = await exchange(row, startedAt)
+        let seal = ledger.readableKeyReference(at: row.event)
         do {
-            let seal = try ledger.keyReference(at: row.event)
-            let result = try await exchange(row, startedAt)
             try await ledger.commitOutcome { state, context in
                 state.decide(result, for: delivery, seal: seal, context)
             }
@@ -91,7 +91,7 @@ package struct DeliveryService: Service {
         }
     }
 
-    private func exchange(_ row: DeliveryBook.Row, _ startedAt: Timestamp) async throws -> DeliveryResult {
+    private func exchange(_ row: DeliveryBook.Row, _ startedAt: Timestamp) async -> DeliveryResult {
         let found: (outgoing: OutgoingRequest, secret: LogPosition, endpoint: LogPosition)?
         do {
             found = try await request(row)
@@ -101,6 +101,9 @@ package struct DeliveryService: Service {
             return isPurged
                 ? DeliveryResult(.failed, error: "body_purged", startedAt: startedAt)
                 : DeliveryResult(.interrupted, error: DeliveryResult.endpointChanged, startedAt: startedAt)
+        } catch {
+            logger.error("an event could not be read to be delivered", metadata: ["error": "\(error)"])
+            return DeliveryResult(.failed, error: DeliveryResult.unreadable, startedAt: startedAt)
         }
         guard let request = found else {
             return DeliveryResult(.failed, error: "endpoint_missing", startedAt: startedAt)

@@ -114,10 +114,10 @@ package struct SendService: Service {
     }
 
     private func attempt(_ message: LogPosition, _ startedAt: Timestamp) async {
+        let result = await result(of: message, startedAt)
+        metrics.count("waybill_send_attempts_total{outcome=\"\(result.outcome.name)\"}")
+        let body = ledger.readableSentBody(message)
         do {
-            let body = try ledger.sentBody(message)
-            let result = try await result(of: message, startedAt)
-            metrics.count("waybill_send_attempts_total{outcome=\"\(result.outcome.name)\"}")
             try await ledger.commitOutcome { [ids = ledger.ids] state, context in
                 state.decide(result, for: message, body, ids: ids, context)
             }
@@ -128,7 +128,7 @@ package struct SendService: Service {
     }
 
     /// What came of the call; what was purged before it began is not sent.
-    private func result(of message: LogPosition, _ startedAt: Timestamp) async throws -> SendResult {
+    private func result(of message: LogPosition, _ startedAt: Timestamp) async -> SendResult {
         do {
             return try await call(message, try ledger.sendContent(message), startedAt)
         } catch let error as GatewayError where error == .purged {
@@ -137,9 +137,14 @@ package struct SendService: Service {
             return isPurged
                 ? SendResult(.rejected, code: "body_purged", startedAt: startedAt)
                 : SendResult(.retryLater, code: "channel_changed", startedAt: startedAt)
+        } catch {
+            // Nothing has left. The medium may be read again later.
+            logger.error("a message could not be read to be sent", metadata: ["error": "\(error)"])
+            return SendResult(.retryLater, code: "unreadable", startedAt: startedAt)
         }
     }
 
+    /// Throws only before the first byte leaves: what came after must be put on record.
     private func call(_ message: LogPosition, _ content: SendContent, _ startedAt: Timestamp) async throws -> SendResult
     {
         let place = ledger.plan { state in
@@ -163,12 +168,15 @@ package struct SendService: Service {
             statusCallback: callback,
             baseURL: twilioBaseURL
         )
+        let lookup = try ledger.lookup(client)
         let answer = await driver.perform(request)
         var result = TwilioChannel.result(answer, startedAt: startedAt, finishedAt: ledger.now)
         result.channel = channel
         if !result.providerMessageID.isEmpty {
-            let name = credentials.accountSID + "/" + result.providerMessageID
-            result.providerKey = try ledger.hash(client, .twilioMessage, name)
+            result.providerKey = lookup(
+                .twilioMessage,
+                [UInt8]((credentials.accountSID + "/" + result.providerMessageID).utf8)
+            )
         }
         return result
     }

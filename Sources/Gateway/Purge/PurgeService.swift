@@ -2,34 +2,42 @@ import Log
 import Logging
 import Projections
 import ServiceLifecycle
+import Synchronization
 
 /// Carries out purges: asks for those whose time has come, destroys the keys of what was asked for, and puts on record
 /// that it is done. Whatever is interrupted is still pending in the state, and is done again after a restart.
-package struct PurgeService: Service {
+package final class PurgeService: Service {
     /// How many subjects one change of the key state takes together.
     static let batchMax = 4096
 
     let ledger: Ledger
     let metrics: GatewayMetrics
     let logger: Logger
+    /// Purges of records that are damaged, so that nobody knows their keys. Tried again after a restart.
+    private let unreadable = Mutex<Set<PurgeBook.Subject>>([])
+
+    init(ledger: Ledger, metrics: GatewayMetrics, logger: Logger) {
+        self.ledger = ledger
+        self.metrics = metrics
+        self.logger = logger
+    }
 
     package func run() async throws {
         let changes = ledger.changes(for: .purges)
         for await _ in changes.cancelOnGracefulShutdown() {
-            do {
-                while try await step() {}
-            } catch {
-                // What could not be done stays pending; the clock comes back to it.
-                logger.error("a purge could not be carried out", metadata: ["error": "\(error)"])
-            }
+            while await attempt(requestOverdue) {}
+            while await attempt(destroyDue) {}
         }
     }
 
-    /// False when there is nothing left to do.
-    private func step() async throws -> Bool {
-        let hasRequested = try await requestOverdue()
-        let hasDestroyed = try await destroyDue()
-        return hasRequested || hasDestroyed
+    /// False when there is nothing left to do, or it cannot be done now: then it stays pending, and the clock comes back to it.
+    private func attempt(_ step: () async throws -> Bool) async -> Bool {
+        do {
+            return try await step()
+        } catch {
+            logger.error("a purge could not be carried out", metadata: ["error": "\(error)"])
+            return false
+        }
     }
 
     /// Asks for the purge of messages that had their one attempt, or whose time is over.
@@ -54,12 +62,24 @@ package struct PurgeService: Service {
     }
 
     private func destroyDue() async throws -> Bool {
-        let due = ledger.plan { $0.purges.due(ledger.now, limit: PurgeService.batchMax) }
+        let skipped = unreadable.withLock { $0 }
+        let found = ledger.plan { $0.purges.due(ledger.now, limit: PurgeService.batchMax + skipped.count) }
+        var due = found.filter { !skipped.contains($0) }
         if due.isEmpty { return false }
         // Readers refuse from the request on, so it must be on disk before anything is gone.
         try await ledger.log.waitUntilDurable(ledger.head)
         let records = ledger.plan { state in due.map { $0.records(in: state.inbox) } }
-        let targets = try zip(due, records).flatMap { try $0.targets($1, ledger.log.reader) }
+        var targets: [KeyStore.Target] = []
+        for (subject, records) in zip(due, records) {
+            do {
+                targets += try subject.targets(records, ledger.log.reader)
+            } catch {
+                logger.critical("a key cannot be destroyed, for its record is damaged", metadata: ["error": "\(error)"])
+                unreadable.withLock { _ = $0.insert(subject) }
+                due.removeAll { $0 == subject }
+            }
+        }
+        if due.isEmpty { return true }
         let generations = try await ledger.destroyKeys(targets)
         ledger.forget(due)
         try await ledger.commitOutcome { state, _ in

@@ -24,10 +24,12 @@ package struct DeliveryResult: Sendable {
     package var endpoint = LogPosition.zero
 
     /// False when it is certain that no byte of the body left.
-    var mayHaveLeft: Bool { error != DeliveryResult.endpointChanged }
+    var mayHaveLeft: Bool { error != DeliveryResult.endpointChanged && error != DeliveryResult.unreadable }
 
     /// The code of an attempt that ended before it began, because the endpoint was replaced under its hands.
     package static let endpointChanged = "endpoint_changed"
+    /// The same, because the event or a secret could not be read from the medium.
+    package static let unreadable = "unreadable"
 
     package init(_ verdict: Verdict, error: String = "", startedAt: Timestamp) {
         self.verdict = verdict
@@ -60,7 +62,7 @@ extension LogState {
     package func decide(
         _ result: DeliveryResult,
         for delivery: LogPosition,
-        seal: KeyReference,
+        seal: KeyReference?,
         _ context: DecisionContext
     ) -> [NewEvent] {
         guard let row = deliveries.rows[delivery], row.state == .inFlight else { return [] }
@@ -83,7 +85,7 @@ extension LogState {
         event.previous = row.trail
         plan(&event, result, row, context.now)
         let bodies: [(purpose: SealedPurpose, plaintext: [UInt8])] =
-            result.excerpt.isEmpty || row.isPurged ? [] : [(.responseExcerpt, result.excerpt)]
+            result.excerpt.isEmpty || row.isPurged || seal == nil ? [] : [(.responseExcerpt, result.excerpt)]
         let finished = NewEvent(
             .deliveryFinished(event),
             client: row.client,
@@ -91,7 +93,7 @@ extension LogState {
             message: row.message,
             subject: delivery,
             bodies: bodies,
-            seal: .sameAs(seal)
+            seal: seal.map { .sameAs($0) } ?? .newKey(.message)
         )
         return [finished] + disabling(result, row)
     }

@@ -124,10 +124,14 @@ package struct SendQueue: Sendable {
     /// Messages whose `expires_at` has passed while they waited, each told once.
     package mutating func takeExpired(_ now: Timestamp) -> [LogPosition] {
         var expired: [LogPosition] = []
+        // What is with the provider may come back to wait.
+        var held: [Expiry] = []
         while let first = expiries.min, first.at <= now {
             expiries.removeMin()
-            if rows[first.message]?.isInFlight == false { expired.append(first.message) }
+            guard let row = rows[first.message] else { continue }
+            if row.isInFlight { held.append(first) } else { expired.append(first.message) }
         }
+        expiries.insert(contentsOf: held)
         return expired
     }
 

@@ -1,0 +1,805 @@
+"""Backups and restores through the binary, and what a backup gives away, by a reader that shares no code with it."""
+
+import copy
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import read_backup
+import read_keys
+import verify_receipt
+from read_backup import ARCHIVE, CHUNKS, MAC, MANIFEST, open_archive, open_backup, read_backup_key, time_of
+from read_log import Malformed
+from support.fake_twilio import slow
+from support.files import copy_data, find_bytes, regular_files, used_offsets
+from support.gateway import binary, clean_environment
+from support.http import call
+from support.problems import assert_problem
+from support.strace import KILLED, Fault
+from support.tenant import SETTLED, customer_number, unique
+from support.wait import holds_for, wait_until
+from test_keys import bodies_of, content, plaintexts, purge
+from test_purge import conversation_of, erase, message_of, pulled, received, seen, sent
+from test_receipts import connected, log_key, printed
+from tlog import VerifierKey, open_note, parse_checkpoint, sha256
+
+HORIZON_DAYS = 30
+WAYS = ["alone", "beside"]  # without a gateway, and with one that runs
+GONE = {"purged", "erased"}  # before the backups
+ENDED = {"delivered", "dead", "discarded", "purged"}
+# What a start or a refused restore may write: who has the directory.
+OF_THE_PROCESS = {"lock", "status"}
+OF_THE_NEW_EPOCH = ["of a known customer", "of a new customer"]
+KILLS = 8
+# A restore is killed before each of these calls, at these positions of a thread, up to the last one that it comes to.
+CALLS = ["write", "pwrite64", "fsync", "fdatasync", "rename", "renameat2", "unlink"]
+POSITIONS = [1, 2, 3, 5, 8, 13]
+
+
+# What the tests do
+
+
+def small(make_gateway, name="new"):
+    """With segments that are copied in no time."""
+    return make_gateway(name, WAYBILL_LOG_SEGMENT_BYTES=str(1 << 20))
+
+
+def backup(gateway, target, key, *arguments, days=HORIZON_DAYS):
+    return gateway.run("backup", "--data", gateway.data, "--to", target, "--backup-key", key, f"--horizon={days}",
+                       *arguments)
+
+
+def backed_up(gateway, target, key, **options):
+    """What is said of a backup that worked."""
+    result = backup(gateway, target, key, "--json", **options)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def restore(gateway, source, *arguments):
+    return gateway.run("restore", "--from", source, "--data", gateway.data, *arguments)
+
+
+def restored(gateway, source, *arguments):
+    """What is said of a restore that worked."""
+    result = restore(gateway, source, "--json", *arguments)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def contents(data):
+    return {path.relative_to(data): path.name in OF_THE_PROCESS or sha256(path.read_bytes())
+            for path in regular_files(data)}
+
+
+def durable(data):
+    """Without what means nothing to the next process."""
+    return {path: digest for path, digest in contents(data).items()
+            if path.suffix != ".tmp" and path.name not in OF_THE_PROCESS}
+
+
+def refused(gateway, source, *arguments):
+    """What is said of a restore that must change nothing; where there was nothing, nothing may be there."""
+    before = contents(gateway.data)
+    result = restore(gateway, source, *arguments)
+    assert (result.returncode, result.stdout) == (1, ""), f"{result.returncode}: {result.stdout}{result.stderr}"
+    assert result.stderr.strip() and "Fatal" not in result.stderr
+    assert contents(gateway.data) == before
+    return result.stderr
+
+
+def moved(tenant, gateway):
+    """The same client, who knows no other address."""
+    other = copy.copy(tenant)
+    other.gateway = gateway
+    return other
+
+
+def everything(tenant):
+    """What a client sees, byte for byte."""
+    conversations = [one["id"] for one in tenant.all("/v1/conversations")]
+    lists = [f"/v1/conversations/{one}/messages" for one in conversations] + ["/v1/webhook", "/v1/settings"]
+    lists += [f"/v1/deliveries/{one['id']}" for one in tenant.all("/v1/deliveries")]
+    messages = [one["id"] for path in lists[:len(conversations)] for one in tenant.all(path)]
+    return seen(tenant, conversations, messages) | {path: tenant.get(path).content for path in lists}
+
+
+def assert_verifies(gateway, *arguments):
+    result = gateway.verify("--invariants", *arguments)
+    assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
+
+
+def assert_works(tenant):
+    """Messages come and go, and purges are carried out."""
+    text = unique("works")
+    event = received(tenant, customer_number(), text)
+    assert tenant.message(message_of(event))["text"] == text
+    purge(tenant, message_of(event))
+    sent(tenant, customer_number(), text)
+    assert len(tenant.account.calls_with(text)) == 1
+
+
+def signed(gateway):
+    """A fresh checkpoint."""
+    return call("GET", gateway.base_url + "/audit/v1/checkpoint", gateway.operator).text
+
+
+class Scene(NamedTuple):
+    """A gateway that still runs, and two backups of all that its client was shown."""
+
+    gateway: object
+    tenant: object
+    endpoint: object
+    key: Path
+    backups: dict  # directories, by the way they were made
+    reports: dict
+    copied: Path  # the data directory as it was between the backups
+    shown: dict
+    texts: dict
+    positions: dict
+    customers: dict
+    repeated: object  # the answer to the send whose key is its text
+    note: str
+    vkey: str
+
+    @property
+    def secret(self):
+        return read_backup_key(self.key)
+
+    def note_of_later(self):
+        """A checkpoint of a history that goes beyond the backups."""
+        assert self.tenant.inbound("after the backup", customer_number()).status_code == 200
+        note = signed(self.gateway)
+        assert parse_checkpoint(note).size > max(report["position"] for report in self.reports.values())
+        return note
+
+
+@pytest.fixture(scope="module")
+def scene(make_gateway, twilio, receiver, tmp_path_factory):
+    gateway, directory = small(make_gateway, "old").start(), tmp_path_factory.mktemp("copies")
+    tenant, endpoint = connected(gateway, twilio), receiver.endpoint()
+    tenant.subscribe(endpoint, retry_schedule=[1])
+    names = ["delivered", "purged", "erased", "dead", "later", "sent"]
+    texts, customers = {name: unique(name) for name in names}, {name: customer_number() for name in names}
+    customers["later"] = customers["delivered"]
+    events = {name: received(tenant, customers[name], texts[name]) for name in names[:3]}
+    endpoint.wait_for(3)
+    endpoint.default = 500
+    events["dead"] = received(tenant, customers["dead"], texts["dead"])
+    tenant.wait_for_dead_letters(1)
+    endpoint.default = 200
+    received(tenant, customers["purged"], "STOP")
+    purge(tenant, message_of(events["purged"]))
+    erase(tenant, conversation_of(events["erased"]))
+    assert gateway.stop() == 0
+    # A new epoch of keys.
+    gateway.start()
+    events["later"] = received(tenant, customers["later"], texts["later"], sid=texts["later"])
+    repeated, _ = sent(tenant, customers["sent"], texts["sent"], key=texts["sent"])
+    wait_until(lambda: "message.status" in str(pulled(tenant)), 5, "the event of the status")
+    wait_until(lambda: all(one["state"] in ENDED for one in tenant.all("/v1/deliveries")), 10, "every delivery to end")
+    ids = {name: message_of(event) for name, event in events.items()} | {"sent": repeated["message_id"]}
+    positions = {name: tenant.message(one)["position"] for name, one in ids.items()}
+    shown = everything(tenant)
+    key, backups, reports = directory / "backup.key", {way: directory / way for way in WAYS}, {}
+    backups["alone"].mkdir()
+    assert gateway.stop() == 0
+    note = gateway.run_ok("checkpoint", "--data", gateway.data)
+    reports["alone"] = backed_up(gateway, backups["alone"], key)
+    copied = copy_data(gateway.data, directory / "copied")
+    gateway.start()
+    reports["beside"] = backed_up(gateway, backups["beside"], key)
+    yield Scene(gateway, tenant, endpoint, key, backups, reports, copied, shown, texts, positions, customers, repeated,
+                note, log_key(gateway))
+    assert gateway.stop() == 0, gateway.log_tail()
+
+
+# What a backup is
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_manifest(scene, way):
+    manifest, trees = open_backup(scene.backups[way], scene.secret)
+    report, created = scene.reports[way], time_of(manifest["created_at"])
+    assert (report["position"], report["horizon"]) == (manifest["position"], manifest["horizon"])
+    assert report["key_created"] == (way == "alone")
+    assert manifest["backup_key_file"] == str(scene.key)
+    assert stat.S_IMODE(scene.key.stat().st_mode) == 0o600
+    assert manifest["key_epoch"] == max(trees) >= 2
+    assert manifest["position"] >= parse_checkpoint(scene.note).size
+    assert parse_checkpoint(scene.note).origin == f"waybill/{manifest['log_id']}"
+    assert timedelta(0) <= datetime.now(UTC) - created < timedelta(minutes=10)
+    assert timedelta(HORIZON_DAYS) <= time_of(manifest["horizon"]) - created <= timedelta(HORIZON_DAYS + 1)
+    horizons = [line["data"]["horizon"] for line in scene.gateway.replay("--type", "log.backed_up")]
+    assert time_of(manifest["horizon"]) in map(time_of, horizons)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_backup_opens_with_its_key_alone(scene, way):
+    opened = open_backup(scene.backups[way], scene.secret)
+    bodies = bodies_of(scene.backups[way], opened)
+    for name, position in scene.positions.items():
+        if name in GONE:
+            assert opened.leaf_key(bodies[position].record.reference) is None
+        else:
+            assert content(bodies[position])["text"] == scene.texts[name]
+    assert not any(scene.texts[name].encode() in plaintexts(bodies) for name in GONE)
+    command = [sys.executable, "-B", read_backup.__file__, scene.backups[way]]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert [json.loads(line)["position"] for line in result.stdout.splitlines()] == list(bodies)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_backup_alone_gives_nothing_away(scene, way):
+    data, tenant = scene.gateway.data, scene.tenant
+    needles = scene.texts | {
+        "the API key": tenant.key, "the token": tenant.account.auth_token, "the backup key": scene.secret.hex(),
+        "the signing key": (data / "log.key").read_text()[:64]}
+    needles |= {f"root key {n}": key.hex() for n, key in read_keys.read_root_keys(data / "root.key").items()}
+    assert find_bytes(scene.backups[way], {name: text.encode() for name, text in needles.items()}) == []
+    held = [path.read_bytes() for path in regular_files(scene.backups[way])]
+    raw = [scene.secret, *read_keys.read_root_keys(data / "root.key").values()]
+    assert not any(key in one for key in raw for one in held)
+
+
+# What is no backup
+
+
+def forged(scene, target, files=(), is_signed=True, **fields):
+    """A copy of a backup in which some files are other ones, or are missing, under a manifest that says so."""
+    source, files = scene.backups["beside"], dict(files)
+    shutil.copytree(source, target, copy_function=os.link)
+    if is_signed:
+        written = (source / MANIFEST).read_bytes()
+        manifest = json.loads(written) | fields
+        for one in manifest["files"]:
+            if files.get(one["name"]) is not None:
+                one |= {"size": len(files[one["name"]]), "sha256": sha256(files[one["name"]]).hex()}
+        anew = json.dumps(manifest).encode()
+        macs = [read_backup.mac(content, scene.secret).encode() for content in (written, anew)]
+        files = {MANIFEST: anew, MAC: (source / MAC).read_bytes().replace(*macs)} | files
+    for name, changed in files.items():
+        (target / name).unlink()
+        if changed is not None:
+            (target / name).write_bytes(changed)
+    return target
+
+
+def flipped(content, offset):
+    return content[:offset] + bytes([content[offset] ^ 0x01]) + content[offset + 1:]
+
+
+def bytes_of_the_archive(whole):
+    """The first bytes and the last ones of every field, of every chunk."""
+    content, offsets, start = whole[ARCHIVE], [0, 7, 8, 23], CHUNKS
+    for chunk in read_backup.chunks(content):
+        offsets += [start, start + 1, start + 3, start + 4, start + 15, start + 16, start + len(chunk) // 2]
+        offsets += [start + len(chunk) - 1]
+        start += len(chunk)
+    return [{ARCHIVE: flipped(content, offset)} for offset in offsets]
+
+
+def chunks_of_the_archive(whole):
+    """Cut off, left out, moved, repeated."""
+    head, chunks = whole[ARCHIVE][:CHUNKS], list(read_backup.chunks(whole[ARCHIVE]))
+    every = range(len(chunks))
+    assert len(chunks) > 2
+    others = [chunks[:n] for n in every] + [chunks[:n] + chunks[n + 1:] for n in every]
+    others += [chunks[:n] + [chunks[n + 1], chunks[n]] + chunks[n + 2:] for n in every[:-1]]
+    others += [chunks[:n] + [chunks[n]] + chunks[n:] for n in every]
+    cut = [{ARCHIVE: whole[ARCHIVE][:length]} for length in (0, 8, CHUNKS - 1, CHUNKS + 3, len(whole[ARCHIVE]) - 1)]
+    return cut + [{ARCHIVE: head + b"".join(one)} for one in others] + [{ARCHIVE: whole[ARCHIVE] + b"\0"}]
+
+
+def bytes_of_segments(whole):
+    found = []
+    for name in sorted(set(whole) - {ARCHIVE, MANIFEST, MAC}):
+        offsets = list(used_offsets(whole[name]))
+        places = (0, offsets[len(offsets) // 2], len(whole[name]) - 1)
+        found += [{name: flipped(whole[name], offset)} for offset in places]
+    return found
+
+
+def every_nth(name, step):
+    return lambda whole: [{name: flipped(whole[name], offset)} for offset in range(0, len(whole[name]), step)]
+
+
+# By name: what is changed, and whether the manifest is made anew, so that it takes more than digests to see it.
+DAMAGE = {
+    "keys": (bytes_of_the_archive, True),
+    "chunks of keys": (chunks_of_the_archive, True),
+    "keys under the old manifest": (lambda whole: bytes_of_the_archive(whole)[::9] + [{ARCHIVE: b""}], False),
+    "segments": (bytes_of_segments, False),
+    "manifest": (every_nth(MANIFEST, 97), False),
+    "mac": (every_nth(MAC, 21), False),
+    "a missing file": (lambda whole: [{name: None} for name in whole], False),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_backup_is_refused(scene, make_gateway, tmp_path, damage):
+    whole = {path.name: path.read_bytes() for path in scene.backups["beside"].iterdir()}
+    make, is_signed = DAMAGE[damage]
+    target = small(make_gateway)
+    for number, files in enumerate(make(whole)):
+        refused(target, forged(scene, tmp_path / str(number), files, is_signed), "--backup-key", scene.key)
+
+
+def test_the_other_reader_finds_every_changed_byte_of_the_keys(scene):
+    content = (scene.backups["beside"] / ARCHIVE).read_bytes()
+    for offset in range(len(content)):
+        with pytest.raises(Malformed):
+            open_archive(flipped(content, offset), scene.secret)
+
+
+def test_backup_past_its_horizon_is_refused(scene, make_gateway, tmp_path):
+    created = json.loads((scene.backups["beside"] / MANIFEST).read_bytes())["created_at"]
+    assert "horizon" in refused(small(make_gateway), forged(scene, tmp_path / "late", horizon=created))
+
+
+def test_backup_key_must_be_the_one_and_private(scene, make_gateway, tmp_path):
+    target, source, copied = small(make_gateway), scene.backups["beside"], tmp_path / "other.key"
+    elsewhere = forged(scene, tmp_path / "elsewhere", backup_key_file=str(copied))
+    assert str(copied) in refused(target, elsewhere), "it is not there"
+    genuine = scene.key.read_text()
+    for mode, text in ((0o600, "00" * 32), (0o600, genuine[:-3]), (0o600, ""), (0o644, genuine)):
+        copied.write_text(text)
+        copied.chmod(mode)
+        refused(target, elsewhere)
+        refused(target, source, "--backup-key", copied)
+        if text != "00" * 32:
+            result = backup(scene.gateway, tmp_path / "to", copied)
+            assert result.returncode == 1 and result.stderr.strip()
+            assert not (tmp_path / "to" / MANIFEST).exists()
+            assert (copied.read_text(), stat.S_IMODE(copied.stat().st_mode)) == (text, mode)
+    copied.chmod(0o600)
+    # So a manifest that was made anew is one, and what other tests change in such a backup is why it is refused.
+    assert restored(target, elsewhere)["mode"] == "log"
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "x", ""])
+def test_bad_horizon(scene, tmp_path, days):
+    result = backup(scene.gateway, tmp_path / "to", tmp_path / "key", days=days)
+    assert (result.returncode, result.stdout) == (2, "") and result.stderr.strip()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_backup_goes_into_no_directory_with_something_in_it(scene, tmp_path):
+    for target in (scene.backups["alone"], tmp_path):
+        (tmp_path / "something").touch()
+        before = contents(target)
+        result = backup(scene.gateway, target, scene.key)
+        assert (result.returncode, result.stdout) == (1, "") and str(target) in result.stderr
+        assert contents(target) == before
+
+
+# History and keys
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_everything_is_restored(scene, make_gateway, way, tmp_path):
+    new, source = small(make_gateway), scene.backups[way]
+    position = scene.reports[way]["position"]
+    root = {"alone": new.data / "root.key", "beside": new.directory / "elsewhere.key"}[way]
+    elsewhere = ["--key-root", root] if way == "beside" else []
+    report = restored(new, source, *elsewhere)
+    manifest = json.loads((source / MANIFEST).read_bytes())
+    assert (report["mode"], report["bodies_lost"]) == ("log", 0)
+    assert report["log_id"] not in (None, manifest["log_id"])
+    assert stat.S_IMODE(root.stat().st_mode) == 0o600
+    assert elsewhere == [] or not (new.data / "root.key").exists()
+
+    new.start(*elsewhere)
+    new._operator = scene.gateway.operator if way == "beside" else None
+    assert new.admin("GET", f"/clients/{scene.tenant.id}").status_code == 200
+    there = moved(scene.tenant, new)
+    assert everything(there) == scene.shown
+    repeat = there.send(scene.texts["sent"], scene.customers["sent"], key=scene.texts["sent"])
+    assert (repeat.status_code, repeat.json()) == (202, scene.repeated)
+    assert repeat.headers.get("Idempotency-Replayed") == "true"
+    assert there.inbound(scene.texts["later"], scene.customers["later"], sid=scene.texts["later"]).status_code == 200
+    assert_problem(there.send("are you sure", scene.customers["purged"]), 410, code="recipient_opted_out")
+    assert everything(there) == scene.shown, "nothing of it was new"
+    (letter,) = there.all("/v1/dead-letters")
+    before = len(scene.endpoint.requests)
+    assert there.post(f"/v1/dead-letters/{letter['id']}/replay").status_code == 202
+    assert scene.endpoint.wait_for(before + 1)[before].headers["webhook-id"] == letter["event_id"]
+    assert_works(there)
+    assert len(there.account.calls_with(scene.texts["sent"])) == 1
+
+    found = bodies_of(new.data, read_keys.read_keys(new.data, root))
+    opened = bodies_of(source, open_backup(source, scene.secret))
+    assert {at: body for at, body in found.items() if at <= position} == opened, "no more and no less than the backup"
+    assert_is_a_new_log(scene, new, position, report["log_id"], tmp_path)
+    assert new.stop() == 0
+    assert_is_a_new_log(scene, new, position, report["log_id"], tmp_path)
+
+
+def assert_is_a_new_log(scene, new, position, log_id, tmp_path):
+    """It has an identity of its own, and the history of the old one."""
+    old, later = tmp_path / "note", tmp_path / "later"
+    old.write_text(scene.note)
+    later.write_text(scene.note_of_later())
+    assert_verifies(new)
+    assert_verifies(new, "--checkpoint", old)
+    assert new.verify("--checkpoint", later).returncode == 1
+    before, key = (VerifierKey.parse(text) for text in (scene.vkey, log_key(new)))
+    assert key.name == f"waybill/{log_id}" != before.name and key.public != before.public
+    if new.process is not None:
+        checkpoint = parse_checkpoint(open_note(signed(new), key))
+        assert checkpoint.origin == key.name and checkpoint.size > position
+    (line,) = new.replay("--type", "log.restored")
+    assert line["position"] > line["data"]["backup_position"] == position
+    assert not line["data"].get("loss_accepted")
+
+
+@pytest.mark.parametrize("is_longer", [False, True])
+def test_checkpoint_that_is_left_of_the_old_log(scene, make_gateway, is_longer):
+    new, source = small(make_gateway), scene.backups["beside"]
+    new.data.mkdir()
+    (new.data / "checkpoint").write_text(scene.note_of_later() if is_longer else scene.note)
+    if is_longer:
+        assert "--accept-loss" in refused(new, source)
+    restored(new, source, *["--accept-loss"] * is_longer)
+    assert everything(moved(scene.tenant, new.start())) == scene.shown
+    (line,) = new.replay("--type", "log.restored")
+    assert line["data"].get("loss_accepted", False) == is_longer
+    assert new.stop() == 0
+
+
+@pytest.mark.parametrize("there", [
+    "another log", "a shorter log", "a root key", "a root key elsewhere", "keys that open", "a file of somebody"])
+def test_directory_that_is_not_to_be_restored(scene, make_gateway, there):
+    new, arguments = small(make_gateway), []
+    if there == "another log":
+        assert new.start().stop() == 0
+    elif there in ("a shorter log", "keys that open"):
+        copy_data(scene.copied, new.data)
+    elif there == "a root key elsewhere":
+        arguments = ["--key-root", shutil.copy(scene.copied / "root.key", new.directory / "elsewhere.key")]
+    else:
+        new.data.mkdir()
+        shutil.copy(scene.copied / "root.key", new.data / ("root.key" if there == "a root key" else "notes.txt"))
+    if there.endswith("log"):
+        lose_keys(new.data)
+    for accepted in ([], ["--accept-loss"]):
+        refused(new, scene.backups["beside"], *arguments, *accepted)
+
+
+def test_gateway_goes_on_after_all_that(scene):
+    assert restore(scene.gateway, scene.backups["beside"], "--accept-loss").returncode == 1
+    assert_works(scene.tenant)
+    assert_verifies(scene.gateway)
+
+
+# Keys alone
+
+
+class Lost(NamedTuple):
+    """Data directories whose keys shall be lost, of a log that went on after its backup."""
+
+    backup: Path
+    epoch: int
+    tenant: object
+    vkey: str
+    data: dict
+    shown: dict
+    ids: dict
+    stranger: str  # a customer of the new epoch
+
+
+@pytest.fixture(scope="module")
+def lost(make_gateway, twilio, tmp_path_factory):
+    gateway, directory = small(make_gateway, "old").start(), tmp_path_factory.mktemp("lost")
+    tenant, customer, data, shown = connected(gateway, twilio), customer_number(), {}, {}
+    stranger = customer_number()
+    events = {name: received(tenant, customer, unique(name)) for name in ("purged before", "purged after", "kept")}
+    purge(tenant, message_of(events["purged before"]))
+    backed_up(gateway, directory / "backup", directory / "backup.key")
+    purge(tenant, message_of(events["purged after"]))
+    events["received after"] = received(tenant, customer_number(), unique("received after"))
+    for name in ("same epoch", "new epoch"):
+        if name == "new epoch":
+            gateway.start()
+            for one, phone in zip(OF_THE_NEW_EPOCH, (customer, stranger)):
+                events[one] = received(tenant, phone, unique("new epoch"))
+        shown[name] = everything(tenant)
+        assert gateway.stop() == 0
+        data[name] = copy_data(gateway.data, directory / name)
+    epoch = json.loads((directory / "backup" / MANIFEST).read_bytes())["key_epoch"]
+    return Lost(directory / "backup", epoch, tenant, log_key(gateway), data, shown,
+                {name: message_of(event) for name, event in events.items()}, stranger)
+
+
+def lose_keys(data, files=("root.key", "keys-*")):
+    for path in [path for name in files for path in data.glob(name)]:
+        path.unlink()
+
+
+def all_bodies(data):
+    return bodies_of(data, read_keys.read_keys(data, data / "root.key"))
+
+
+@pytest.mark.parametrize("files", [["root.key"], ["root.key", "keys-*"]], ids=" ".join)
+def test_keys_of_the_same_epoch(lost, make_gateway, files):
+    new = small(make_gateway)
+    before = all_bodies(copy_data(lost.data["same epoch"], new.data))
+    lose_keys(new.data, files)
+    report = restored(new, lost.backup)
+    assert (report["mode"], report["log_id"], report["bodies_lost"]) == ("keys", None, 0)
+    assert all_bodies(new.data) == before
+    new.start()
+    there = moved(lost.tenant, new)
+    assert everything(there) == lost.shown["same epoch"]
+    names = ["purged before", "purged after", "kept", "received after"]
+    assert [there.message(lost.ids[name])["purged"] for name in names] == [True, True, False, False]
+    assert_works(there)
+    assert new.stop() == 0
+    assert_verifies(new)
+    assert log_key(new) == lost.vkey, "it is the same log"
+
+
+def test_keys_of_a_newer_epoch_are_lost(lost, make_gateway):
+    new = small(make_gateway)
+    before = all_bodies(copy_data(lost.data["new epoch"], new.data))
+    gone = {at: body.record.reference for at, body in before.items() if body.record.reference.epoch > lost.epoch}
+    lose_keys(new.data)
+    said = refused(new, lost.backup)
+    report = restored(new, lost.backup, "--accept-loss")
+    assert (report["mode"], report["log_id"]) == ("keys", None)
+    assert report["bodies_lost"] in (len(gone), len(set(gone.values())))
+    assert str(report["bodies_lost"]) in said and "--accept-loss" in said
+
+    left = {at: body._replace(parts=None) if at in gone else body for at, body in before.items()}
+    assert all_bodies(new.data) == left
+    new.start()
+    there = moved(lost.tenant, new)
+    shown = everything(there)
+    for name, message_id in lost.ids.items():
+        if name in OF_THE_NEW_EPOCH:
+            message = there.message(message_id)
+            assert (message["purged"], message["text"]) == (True, None)
+        else:
+            path = f"/v1/messages/{message_id}"
+            assert shown[path] == lost.shown["new epoch"][path]
+    assert_works(there)
+    text = unique("once more")
+    event = received(there, lost.stranger, text)
+    assert there.message(message_of(event))["text"] == text, "of a customer whose identifiers were lost"
+    assert new.stop() == 0
+    assert_verifies(new)
+    # The reader finds a leaf that was issued twice: it would not be what both records commit to.
+    assert text.encode() in plaintexts(all_bodies(new.data))
+
+
+# Sends and deliveries under way
+
+
+def test_what_was_queued_is_not_sent_twice(make_gateway, twilio, receiver, customer, tmp_path):
+    old, new = small(make_gateway, "old").start(), small(make_gateway)
+    tenant, endpoint = connected(old, twilio), receiver.endpoint(default=500)
+    tenant.subscribe(endpoint, retry_schedule=[2] * 6)
+    event = received(tenant, customer, "due again")
+    endpoint.wait_for(1)
+    tenant.account.script = [slow(3)]
+    sends = [tenant.accepted("under way", customer)["message_id"]]
+    tenant.account.wait_for_call("under way")
+    sends.append(tenant.accepted("queued", customer)["message_id"])
+    backed_up(old, tmp_path / "backup", tmp_path / "key")
+    assert tenant.message(sends[1])["status"] == "queued", "as it was in the backup"
+    endpoint.default = 200
+    for message_id in sends:
+        tenant.wait_for_status(message_id, "sent")
+    tenant.wait_for_delivery(event["id"], "delivered")
+    assert old.stop() == 0
+
+    def delivered():
+        return [request.body for request in list(endpoint.requests) if request.headers["webhook-id"] == event["id"]]
+
+    before = delivered()
+    restored(new, tmp_path / "backup")
+    there = moved(tenant, new.start())
+    for message_id in sends:
+        assert there.wait_for_status(message_id, *SETTLED)["status"] == "outcome_unknown"
+    there.wait_for_delivery(event["id"], "delivered")
+    assert len(delivered()) == len(before) + 1 and len(set(delivered())) == 1
+    holds_for(lambda: [one["Body"] for one in tenant.account.calls] == ["under way", "queued"], 2, "no second call")
+    assert there.report_status(tenant.account.calls[1], "delivered").status_code in (200, 204)
+    there.wait_for_status(sends[1], "delivered")
+    sent(there, customer, "the next one")
+    assert new.stop() == 0
+    assert_verifies(new)
+
+
+# Interrupted restores
+
+
+class Interrupted(NamedTuple):
+    """Restores that are killed, and then begun anew."""
+
+    scene: Scene
+    make_gateway: object
+    mode: str
+
+    @property
+    def source(self):
+        return self.scene.backups["alone"]
+
+    def begin(self, *command):
+        """The gateway of a directory to restore into, what is in there, and the running restore."""
+        new = small(self.make_gateway)
+        if self.mode == "keys":
+            lose_keys(copy_data(self.scene.copied, new.data))
+        before = durable(new.data)
+        arguments = ["restore", "--from", self.source, "--data", new.data]
+        with new.log.open("ab") as log:
+            return new, before, subprocess.Popen([*command, binary(), *arguments], stdin=subprocess.DEVNULL, stdout=log,
+                                                 stderr=log, cwd=new.directory, env=clean_environment(new.settings))
+
+    def finish(self, new, before):
+        """Nothing was written, or what was is not served, or it is complete. Whether it was not served."""
+        nothing = durable(new.data) == before
+        half = not nothing and not comes_up(new)
+        if nothing or half:
+            assert restored(new, self.source)["mode"] == self.mode
+            new.start()
+        bodies, text = {line["position"]: str(line["body"]) for line in new.replay("--bodies")}, unique("works")
+        for name, position in self.scene.positions.items():
+            assert (self.scene.texts[name] in bodies.get(position, "")) == (name not in GONE), name
+        there = moved(self.scene.tenant, new)
+        assert there.message(message_of(received(there, customer_number(), text)))["text"] == text
+        new.kill()
+        return half
+
+
+@pytest.fixture(params=["log", "keys"])
+def interrupted(request, scene, make_gateway):
+    return Interrupted(scene, make_gateway, request.param)
+
+
+def comes_up(gateway):
+    gateway.log.unlink()
+    try:
+        gateway.start()
+    except AssertionError as error:
+        assert "serve ended with 1" in str(error) and "restore" in gateway.log_tail(), error
+        return False
+    return True
+
+
+def test_restore_that_is_killed_some_time(interrupted):
+    seconds = None
+    for number in range(KILLS + 1):
+        started = time.monotonic()
+        new, before, process = interrupted.begin()
+        try:
+            # The first one comes to its end, and says how long that takes.
+            process.wait(60 if seconds is None else seconds * number / KILLS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        seconds = seconds or time.monotonic() - started
+        interrupted.finish(new, before)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is missing")
+def test_restore_that_is_killed_before_a_call(interrupted):
+    half = []
+    for name in CALLS:
+        for at in POSITIONS:
+            fault = Fault(name, "KILL", at)
+            new, before, process = interrupted.begin("strace", "-f", "-qq", "-o", os.devnull, *fault.options)
+            code = process.wait(60)
+            assert code in (0, KILLED), new.log_tail()
+            half += [fault] if interrupted.finish(new, before) else []
+            if code == 0:
+                break
+    assert half, "no kill left half a restore"
+
+
+# Under load
+
+
+class Traffic:
+    """Messages come, and one of four is purged; what was acknowledged is noted after its answer."""
+
+    def __init__(self, tenant):
+        self.tenant, self.over, self.failures = tenant, threading.Event(), []
+        self.acknowledged, self.purged = [], []
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        customer, after = customer_number(), 0
+        try:
+            while not self.over.is_set():
+                text = unique("under load") + "x" * 1000
+                assert self.tenant.inbound(text, customer).status_code == 200
+                self.acknowledged.append(text)
+                if len(self.acknowledged) % 4 == 0:
+                    event = self.tenant.read(f"/v1/events?after={after}&limit=200")["data"][-1]
+                    after = event["sequence"]
+                    purge(self.tenant, message_of(event))
+                    self.purged.append(event["data"]["message"]["text"])
+        except Exception as failure:
+            self.failures.append(failure)
+
+    def wait_for(self, more):
+        enough = len(self.acknowledged) + more
+        wait_until(lambda: len(self.acknowledged) >= enough or self.failures, 30, "traffic")
+        assert self.failures == []
+
+    def join(self):
+        self.over.set()
+        self.thread.join(30)
+        assert not self.thread.is_alive() and self.failures == []
+
+
+def test_backups_while_traffic_flows(make_gateway, twilio, tmp_path):
+    old = small(make_gateway, "old").start()
+    traffic, key, told = Traffic(connected(old, twilio)), tmp_path / "key", []
+    try:
+        for number in range(5):
+            traffic.wait_for(40)
+            told.append((tmp_path / str(number), list(traffic.acknowledged), set(traffic.purged)))
+            backed_up(old, told[-1][0], key)
+    finally:
+        traffic.join()
+    assert old.stop() == 0
+    for directory, acknowledged, purged in told:
+        opened = open_backup(directory, read_backup_key(key))
+        archived = plaintexts(bodies_of(directory, opened))
+        new = small(make_gateway)
+        assert restored(new, directory)["bodies_lost"] == 0
+        assert_verifies(new)
+        shown = new.run_ok("replay", "--data", new.data, "--bodies")
+        for text in acknowledged:
+            if text in purged:
+                assert text.encode() not in archived and text not in shown
+            elif text not in traffic.purged:
+                assert text.encode() in archived and text in shown
+
+
+# Receipts
+
+
+def test_receipts_name_the_latest_horizon(make_gateway, twilio, tmp_path):
+    old, new, key = small(make_gateway, "old").start(), small(make_gateway), tmp_path / "key"
+    tenant, horizons = connected(old, twilio), [None]
+    ids = [message_of(received(tenant, customer_number(), unique("secret"))) for _ in range(4)]
+    purge(tenant, ids[0])
+    for message_id, days in zip(ids[1:], (30, 10, 90)):
+        result = backup(old, tmp_path / str(days), key, days=days)
+        assert result.returncode == 0, result.stderr
+        assert (str(key) in result.stdout + result.stderr) == (days == 30), "a key that is made is told of"
+        horizons.append(json.loads((tmp_path / str(days) / MANIFEST).read_bytes())["horizon"])
+        purge(tenant, message_id)
+    assert old.stop() == 0
+    for message_id, until in zip(ids, [horizons[0], horizons[1], horizons[1], horizons[3]]):
+        assert_holds_until(old, message_id, until)
+
+    restored(new, tmp_path / "90")
+    there = moved(tenant, new.start())
+    assert [there.message(one)["purged"] for one in ids] == [True, True, True, False]
+    purge(there, ids[3])
+    assert new.stop() == 0
+    assert_holds_until(new, ids[3], horizons[3])
+
+
+def assert_holds_until(gateway, message_id, until):
+    result = printed(gateway, message_id)
+    assert result.returncode == 0, result.stderr
+    assert verify_receipt.verify(result.stdout, log_key(gateway)).message_id == message_id
+    told = json.loads(result.stdout)["backups_until"]
+    assert (told and time_of(told)) == (until and time_of(until))
