@@ -20,7 +20,7 @@ struct PurgeReceiptCommand: ParsableCommand {
         let log = try ReadOnlyLog(directory: data)
         var state = LogState()
         try state.catchUp(log.reader, through: log.end)
-        let ids = OpaqueID(key: state.idKey)
+        let ids = state.ids
         guard let position = ids.decode(.message, message) else {
             throw ValidationError("--message is not a message id")
         }

@@ -112,7 +112,21 @@ struct Replay: AsyncParsableCommand {
         } catch let error as LogError where error.code == .corrupt {
             return nil
         }
-        return state.idKey.count == OpaqueID.keySize ? OpaqueID(key: state.idKey) : nil
+        guard state.idKey.count == OpaqueID.keySize else { return nil }
+        return OpaqueID(key: state.idKey, branches: try branches(log))
+    }
+
+    /// Where the log went on from a backup, as far as it can be read.
+    private static func branches(_ log: ReadOnlyLog) throws -> [OpaqueID.Branch] {
+        var branches: [OpaqueID.Branch] = []
+        let note = { (view: RecordView) throws in
+            guard view.type == EventType.logRestored.rawValue,
+                case .logRestored(let event) = try? EventRecord(view).event, !event.logId.bytes.isEmpty
+            else { return }
+            branches.append(event.branch(at: view.position))
+        }
+        try log.reader.salvage(from: LogPosition(1), through: log.end, note, gap: { _, _ in })
+        return branches
     }
 
     private func warnWithoutIDs() {

@@ -17,6 +17,8 @@ package struct LogState: Sendable {
     package private(set) var keyEpoch = UInt64(0)
     /// Who the log is, in its checkpoints, since it went on from a backup; empty for one that never did.
     package private(set) var identity: [UInt8] = []
+    /// Where it did, for ids.
+    package private(set) var branches: [OpaqueID.Branch] = []
     package private(set) var backups = BackupBook()
     package private(set) var tokens = TokenRegistry()
     package private(set) var clients = ClientDirectory()
@@ -38,7 +40,7 @@ package struct LogState: Sendable {
         if case .logKeyRotated(let event) = record.event { verifierKey = event.verifierKeyAfter }
         keyEpoch = max(keyEpoch, UInt64(record.keyEpoch))
         if case .processStarted(let event) = record.event { keyEpoch = max(keyEpoch, event.keyEpoch) }
-        if case .logRestored(let event) = record.event, !event.logId.bytes.isEmpty { identity = event.logId.bytes }
+        if case .logRestored(let event) = record.event { goOn(from: event, at: record.position) }
         backups.apply(record)
         if case .rootKeyRotated(let event) = record.event {
             rootGeneration = max(rootGeneration, event.generationAfter)
@@ -59,6 +61,15 @@ package struct LogState: Sendable {
         sends.apply(record)
     }
 
+    private mutating func goOn(from event: LogRestored, at position: LogPosition) {
+        guard !event.logId.bytes.isEmpty else { return }
+        identity = event.logId.bytes
+        branches.append(event.branch(at: position))
+    }
+
+    /// The ids of the API.
+    package var ids: OpaqueID { OpaqueID(key: idKey, branches: branches) }
+
     /// Folds durable records from where the state stands up to `end`.
     package mutating func catchUp(_ reader: LogReader, through end: LogPosition) throws {
         guard position < end else { return }
@@ -69,7 +80,8 @@ package struct LogState: Sendable {
     package func agrees(with other: LogState) -> Bool {
         position == other.position && time == other.time && idKey == other.idKey && verifierKey == other.verifierKey
             && rootGeneration == other.rootGeneration && keyEpoch == other.keyEpoch
-            && identity == other.identity && backups == other.backups && tokens == other.tokens
+            && identity == other.identity && branches == other.branches && backups == other.backups
+            && tokens == other.tokens
             && clients == other.clients && inbox == other.inbox && idempotency == other.idempotency
             && deduplication == other.deduplication && optOuts == other.optOuts && usage == other.usage
             && purges == other.purges

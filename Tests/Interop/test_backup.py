@@ -622,6 +622,42 @@ def test_what_was_queued_is_not_sent_twice(make_gateway, twilio, receiver, custo
     assert_verifies(new)
 
 
+# Ids
+
+
+def spoken(tenant):
+    """Position of each message → ids of its event and of itself. Some open a conversation, so positions are odd and even."""
+    known, ids = customer_number(), {}
+    for number in range(12):
+        event = received(tenant, customer_number() if number % 4 == 3 else known, unique("spoken"))
+        message = tenant.message(message_of(event))
+        ids[message["position"]] = {event["id"], message["id"]}
+    return ids
+
+
+def test_no_id_is_given_out_twice(make_gateway, twilio, tmp_path):
+    """Receivers know an event by its id: what came under one they know would be dropped as a repeat."""
+    old, new = small(make_gateway, "old").start(), small(make_gateway)
+    tenant = connected(old, twilio)
+    before = message_of(received(tenant, customer_number(), "before"))
+    backed_up(old, tmp_path / "backup", tmp_path / "key")
+    lost = spoken(tenant)
+    behind = pulled(tenant)[-1]["sequence"]
+    assert old.stop() == 0
+    restored(new, tmp_path / "backup")
+    there = moved(tenant, new.start())
+    assert_problem(there.get(f"/v1/events?after={behind}"), 400, "invalid_request")
+    found = spoken(there)
+    assert lost.keys() & found.keys(), "no position came twice"
+    assert set.union(*lost.values()).isdisjoint(set.union(*found.values()))
+    assert there.message(before)["text"] == "before"
+    gone = {one for ids in lost.values() for one in ids if one.startswith("msg_")}
+    assert {there.get(f"/v1/messages/{one}").status_code for one in gone} == {404}
+    assert new.stop() == 0
+    replayed = {one["message_id"] for one in new.replay() if one["type"] == "message.received"}
+    assert replayed == {before} | {one for ids in found.values() for one in ids if one.startswith("msg_")}
+
+
 # Interrupted restores
 
 

@@ -25,6 +25,7 @@ from read_log import SEALED_HEAD, Malformed, check_payload, read_leb128, require
 from tlog import VerifierKey, open_note, parse_checkpoint, root_from_inclusion
 
 FORMAT = "waybill-purge-receipt/1"
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 LIMITS = [
     "It shows that this key was replaced in the key state and that the root key was replaced after it. Nobody who "
     "reads it can see that the old root key exists nowhere any more.",
@@ -96,6 +97,7 @@ def _verify(receipt, vkey, position, id_key):
     require(original.position < requested.position < completed.position, "the records are not in this order")
     _check_key(receipt, original)
     _check_hashes(receipt, original)
+    _check_backups(receipt)
     _check_purge(original, requested, completed)
     _check_generations(receipt["root_key_generation"], completed)
     require(position in (None, original.position), f"the message is at position {original.position}")
@@ -226,6 +228,12 @@ def _check_hashes(receipt, original):
     require(receipt["surviving_hashes"] == expected, "the hashes are not the original's")
 
 
+def _check_backups(receipt):
+    """Nothing in a receipt proves it; who wants to know reads the log. So it is only of the right form."""
+    until = receipt["backups_until"]
+    require(until is None or (isinstance(until, str) and TIME.fullmatch(until)), "backups_until is neither null nor a time")
+
+
 def _check_purge(original, requested, completed):
     require(requested.type in SUBJECTS, "the request is none of a purge")
     require(completed.type == "purge.completed", "the completion is none of a purge")
@@ -244,14 +252,18 @@ def _check_generations(shown, completed):
 
 
 def _check_id(message_id, position, id_key):
-    """An id is one AES-256 block over position (8), kind (1) and zeros (7), in Base32."""
+    """An id is one AES-256 block over position (8), kind (1), tag (4) and zeros (3), in Base32. The tag is the log's branch."""
     require(re.fullmatch(f"{ID_PREFIX}[{ID_ALPHABET}]{{26}}", message_id), "not the id of a message")
     if id_key is None:
         return
-    encryptor = Cipher(algorithms.AES256(id_key), modes.ECB()).encryptor()
-    number = int.from_bytes(encryptor.update(struct.pack("<QB7x", position, MESSAGE_KIND)), "big") << 2
-    own = "".join(ID_ALPHABET[number >> shift & 31] for shift in range(125, -5, -5))
-    require(message_id == ID_PREFIX + own, "the id is another message's")
+    number = 0
+    for symbol in message_id.removeprefix(ID_PREFIX):
+        number = number << 5 | ID_ALPHABET.index(symbol)
+    require(number & 3 == 0, "not the id of a message")
+    decryptor = Cipher(algorithms.AES256(id_key), modes.ECB()).decryptor()
+    block = decryptor.update((number >> 2).to_bytes(16, "big"))
+    own = struct.unpack_from("<QB", block) == (position, MESSAGE_KIND) and not any(block[13:])
+    require(own, "the id is another message's")
 
 
 def main():

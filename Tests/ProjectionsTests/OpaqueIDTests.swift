@@ -31,6 +31,22 @@ import Testing
         #expect(others.encode(.message, LogPosition(42)) != ids.encode(.message, LogPosition(42)))
     }
 
+    /// A log that went on from a backup gives positions out again, and never an id.
+    @Test func fromABranchOnIdsAreOthers() {
+        let key = [UInt8](repeating: 1, count: 32)
+        let branches = [OpaqueID.Branch(from: LogPosition(40), tag: 7), OpaqueID.Branch(from: LogPosition(60), tag: 9)]
+        let branched = OpaqueID(key: key, branches: branches)
+        for raw in UInt64(35)...65 {
+            let position = LogPosition(raw)
+            let old = ids.encode(.event, position)
+            let new = branched.encode(.event, position)
+            #expect((old == new) == (raw < 40))
+            #expect(branched.decode(.event, new) == position)
+            #expect(branched.decode(.event, old) == (raw < 40 ? position : nil))
+            #expect(ids.decode(.event, new) == (raw < 40 ? position : nil))
+        }
+    }
+
     @Test func everyChangedSymbolIsNoticed() {
         let text = Array(ids.encode(.message, LogPosition(42)))
         for index in text.indices {

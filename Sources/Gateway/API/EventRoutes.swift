@@ -18,6 +18,11 @@ struct EventRoutes: Sendable {
         let after = try number(request, "after", in: 0...Int(Int32.max)) ?? 0
         let limit = try number(request, "limit", in: 1...200) ?? 50
         let wait = try number(request, "wait", in: 0...30) ?? 0
+        // A log that went on from a backup may be behind what was pulled from the one before; waiting would pass over events.
+        let last = try await ledger.read { $0.clients.events[client.id]?.count ?? 0 }
+        guard after <= last else {
+            throw GatewayError(.invalidRequest, "the last event is \(last); begin again from there", field: "after")
+        }
         let page = try await ledger.poll(
             for: .seconds(wait),
             every: .milliseconds(20),

@@ -62,7 +62,7 @@ package final class Ledger: Sendable {
         self.keys = keys
         self.isSandbox = isSandbox
         self.clock = clock
-        ids = OpaqueID(key: state.idKey)
+        ids = state.ids
         access = Mutex(Access(state))
         self.state = Mutex(state)
     }

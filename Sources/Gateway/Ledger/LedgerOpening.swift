@@ -38,8 +38,14 @@ extension Ledger {
                 storage: storage
             )
             if log.durable == .zero { try await begin(log, &state) }
-            let ledger = Ledger(log: log, keys: keys, state: state, isSandbox: isSandbox)
-            try await ledger.recordStart(version: version, restored)
+            var ledger = Ledger(log: log, keys: keys, state: state, isSandbox: isSandbox)
+            try await ledger.recordStart(version: version)
+            if let restored {
+                try await ledger.record(restored)
+                // Ids are others from here on.
+                ledger = Ledger(log: log, keys: keys, state: ledger.plan { $0 }, isSandbox: isSandbox)
+            }
+            try await ledger.settleInterrupted()
             return ledger
         } catch {
             log.close()
@@ -57,7 +63,7 @@ extension Ledger {
         try state.catchUp(log.reader, through: log.durable)
     }
 
-    private func recordStart(version: String, _ restored: LogRestored?) async throws {
+    private func recordStart(version: String) async throws {
         var started = ProcessStarted()
         started.version = version
         started.keyEpoch = UInt64(keys.epoch)
@@ -69,8 +75,6 @@ extension Ledger {
         for tail in tails { try log.acknowledgeDiscarded(tail) }
         // A crash may have come between a new root key and its record.
         try await recordRootKey(keys.generation)
-        if let restored { try await record(restored) }
-        try await settleInterrupted()
     }
 
     /// What waited for a provider when the backup was made may have gone out since: it counts as begun, and so as interrupted.

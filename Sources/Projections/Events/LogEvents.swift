@@ -103,6 +103,16 @@ package struct LogRestored: EventPayload {
     }
 }
 
+extension LogRestored {
+    /// How ids change with it: the tag is the first 4 bytes of the new identity.
+    package func branch(at position: LogPosition) -> OpaqueID.Branch {
+        OpaqueID.Branch(
+            from: position,
+            tag: logId.bytes.prefix(4).reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+        )
+    }
+}
+
 /// A backup was begun, which holds every key that was alive then. `key_id` tells the backup key apart from others.
 package struct LogBackedUp: EventPayload {
     package var horizon = Timestamp(0)

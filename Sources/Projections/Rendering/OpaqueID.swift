@@ -2,8 +2,11 @@ package import Log
 
 /// The ids of the API: prefix, underscore, 26 letters and digits.
 ///
-/// An id is one AES-256 block over position (8 bytes), kind (1) and zeros (7), in Base32. Nobody without the key can make
-/// or relate ids; the zeros make a guess fail with all but 2^-56 probability; looking one up needs no index.
+/// An id is one AES-256 block over position (8 bytes), kind (1), tag (4) and zeros (3), in Base32. Nobody without the key can
+/// make or relate ids; tag and zeros make a guess fail with all but 2^-56 probability; looking one up needs no index.
+///
+/// The tag is zero but in a log that went on from a backup: that gives positions out a second time, and receivers who know an
+/// id already would take what is new for a repeat.
 package struct OpaqueID: Sendable {
     package enum Kind: UInt8, Sendable, CaseIterable {
         case client = 1
@@ -34,13 +37,33 @@ package struct OpaqueID: Sendable {
     /// Bytes of the key.
     package static let keySize = 32
 
-    private let permutation: BlockPermutation
+    /// From a position on ids have this tag.
+    package struct Branch: Sendable, Equatable {
+        let from: LogPosition
+        let tag: UInt32
 
-    package init(key: [UInt8]) { permutation = BlockPermutation(key: key) }
+        package init(from: LogPosition, tag: UInt32) {
+            self.from = from
+            self.tag = tag
+        }
+    }
+
+    private let permutation: BlockPermutation
+    private let branches: [Branch]
+
+    /// - Parameter branches: in the order of their positions.
+    package init(key: [UInt8], branches: [Branch] = []) {
+        permutation = BlockPermutation(key: key)
+        self.branches = branches
+    }
+
+    private func tag(_ position: LogPosition) -> UInt32 { branches.last { $0.from <= position }?.tag ?? 0 }
 
     package func encode(_ kind: Kind, _ position: LogPosition) -> String {
         var block = withUnsafeBytes(of: position.rawValue.littleEndian) { [UInt8]($0) }
-        block += [kind.rawValue, 0, 0, 0, 0, 0, 0, 0]
+        block.append(kind.rawValue)
+        withUnsafeBytes(of: tag(position).littleEndian) { block += $0 }
+        block += [0, 0, 0]
         return kind.prefix + Base32.encode(permutation.encrypt(block))
     }
 
@@ -50,7 +73,9 @@ package struct OpaqueID: Sendable {
             let sealed = Base32.decode(text.dropFirst(kind.prefix.count), count: 16)
         else { return nil }
         let block = permutation.decrypt(sealed)
-        guard block[8] == kind.rawValue, block[9...].allSatisfy({ $0 == 0 }) else { return nil }
-        return LogPosition(block[..<8].reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) })
+        guard block[8] == kind.rawValue, block[13...].allSatisfy({ $0 == 0 }) else { return nil }
+        let position = LogPosition(block[..<8].reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) })
+        let tag = block[9..<13].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+        return tag == self.tag(position) ? position : nil
     }
 }
