@@ -16,7 +16,7 @@ package struct Backup: Sendable {
     /// Checks the target and takes the backup key, which is made when there is none.
     ///
     /// - Parameter days: from today to the horizon.
-    /// - Throws: `invalidRequest` when the target is not empty.
+    /// - Throws: `notFound` when there is no log in `data`, `invalidRequest` when the target is not empty.
     package init(
         of data: String,
         to target: String,
@@ -24,6 +24,8 @@ package struct Backup: Sendable {
         days: Int,
         now: UInt64 = EventLog.systemTime()
     ) throws {
+        // A wrong directory must not become a new log.
+        _ = try ReadOnlyLog(directory: data)
         try storage.makeDurableDirectory(target)
         guard try storage.list(target).isEmpty else {
             throw GatewayError(.invalidRequest, "\(target) is not empty; a backup needs a directory of its own")

@@ -19,17 +19,11 @@ package enum LogCopy {
         to target: String,
         storage: any Storage = PosixStorage()
     ) throws(LogError) -> (size: UInt64, digest: Digest) {
-        let input = try storage.open(source, .read)
         let output = try storage.open(target, .create)
-        let size = try input.size
-        let digest = try copy(
-            size,
-            { (buffer, offset) throws(LogError) in try input.read(into: buffer, at: offset) },
-            output
-        )
+        let found = try read(source, storage, into: output)
         try output.sync()
         output.releaseCache()
-        return (UInt64(size), digest)
+        return found
     }
 
     /// The size and digest of a file.
@@ -37,34 +31,30 @@ package enum LogCopy {
         of path: String,
         storage: any Storage = PosixStorage()
     ) throws(LogError) -> (size: UInt64, digest: Digest) {
-        let input = try storage.open(path, .read)
-        let size = try input.size
-        let digest = try copy(
-            size,
-            { (buffer, offset) throws(LogError) in try input.read(into: buffer, at: offset) },
-            nil
-        )
-        return (UInt64(size), digest)
+        try read(path, storage, into: nil)
     }
 
-    private static func copy(
-        _ size: Int,
-        _ read: (UnsafeMutableRawBufferPointer, Int) throws(LogError) -> Int,
-        _ output: (any StorageFile)?
-    ) throws(LogError) -> Digest {
+    private static func read(
+        _ path: String,
+        _ storage: any Storage,
+        into output: (any StorageFile)?
+    ) throws(LogError) -> (size: UInt64, digest: Digest) {
+        let input = try storage.open(path, .read)
+        let size = try input.size
         let buffer = ReusedBuffer()
         defer { withExtendedLifetime(buffer) {} }
+        let memory = buffer.reserve(1 << 20)
         var stream = SHA256Stream()
         var offset = 0
         while offset < size {
-            let count = try read(buffer.reserve(min(1 << 20, size - offset)), offset)
-            if count == 0 { throw LogError(.inputOutput, "a file became shorter while it was copied; try again") }
-            let bytes = UnsafeRawBufferPointer(rebasing: buffer.reserve(count)[...])
+            let count = try input.read(into: memory, at: offset)
+            if count == 0 { throw LogError(.inputOutput, "\(path) became shorter while it was read; try again") }
+            let bytes = UnsafeRawBufferPointer(rebasing: memory[..<min(count, size - offset)])
             stream.update(bytes)
             try output?.write(bytes, at: offset)
-            offset += count
+            offset += bytes.count
         }
-        return stream.finish()
+        return (UInt64(size), stream.finish())
     }
 
     /// Whether a file of this name is a segment.
