@@ -1,6 +1,5 @@
 import ArgumentParser
 import Gateway
-import Glibc
 import Log
 import Projections
 
@@ -89,15 +88,5 @@ struct RestoreCommand: AsyncParsableCommand {
         if let id = outcome.logID {
             Output.line("this is a new log, \(id): give its checkpoint key to those who verify")
         }
-    }
-}
-
-/// A path that means the same to the gateway that runs, whatever its working directory.
-enum AbsolutePath {
-    static func of(_ path: String) -> String {
-        if path.hasPrefix("/") { return path }
-        guard let here = getcwd(nil, 0) else { return path }
-        defer { free(here) }
-        return String(cString: here) + "/" + path
     }
 }

@@ -59,21 +59,21 @@ import Testing
         #expect(state.keyEpoch == 5)
     }
 
-    @Test func theLatestHorizonOfTheBackupsInBetweenCounts() {
+    @Test func theLatestHorizonOfTheBackupsBeforeCounts() {
         var state = LogState()
         for (position, horizon) in [(2, 100), (4, 300), (6, 200), (8, 900)] as [(UInt64, UInt64)] {
             var event = LogBackedUp()
             event.horizon = Timestamp(horizon)
             state.apply(FoldTests.record(.logBackedUp(event), LogPosition(position)))
         }
-        func horizon(_ first: UInt64, _ last: UInt64) -> UInt64? {
-            state.backups.horizon(after: LogPosition(first), before: LogPosition(last))?.nanoseconds
+        func horizon(_ last: UInt64) -> UInt64? {
+            state.backups.horizon(before: LogPosition(last))?.nanoseconds
         }
-        #expect(horizon(1, 3) == 100)
-        #expect(horizon(2, 4) == nil)
-        #expect(horizon(1, 7) == 300)
-        #expect(horizon(5, 8) == 200)
-        #expect(horizon(8, 99) == nil)
+        #expect(horizon(2) == nil)
+        #expect(horizon(3) == 100)
+        #expect(horizon(7) == 300)
+        #expect(horizon(8) == 300)
+        #expect(horizon(9) == 900)
     }
 
     private static func record(_ event: Event, _ position: LogPosition) -> EventRecord {

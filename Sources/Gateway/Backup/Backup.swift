@@ -26,6 +26,9 @@ package struct Backup: Sendable {
     ) throws {
         // A wrong directory must not become a new log.
         _ = try ReadOnlyLog(directory: data)
+        guard !keyFile.hasPrefix(target + "/") else {
+            throw GatewayError(.invalidRequest, "the backup key must not lie in the backup; keep them apart")
+        }
         try storage.makeDurableDirectory(target)
         guard try storage.list(target).isEmpty else {
             throw GatewayError(.invalidRequest, "\(target) is not empty; a backup needs a directory of its own")
@@ -63,6 +66,12 @@ package struct Backup: Sendable {
         try LogCopy.copySegments(of: data, before: begun.segment, to: target) { file in
             files.append(file)
             progress(file)
+        }
+        if let finding = try LogVerifier(directory: target).run().findings.first {
+            throw GatewayError(
+                .internalError,
+                "the log is damaged: \(finding.problem) in \(finding.file) at offset \(finding.offset); run waybill verify"
+            )
         }
         let copy = try ReadOnlyLog(directory: target)
         let tree = try copy.reader.tree()

@@ -38,6 +38,10 @@ package struct Restore {
         let bytes = try BackupManifest.bytes(in: source, storage: storage)
         manifest = try BackupManifest(bytes)
         let path = keyFile ?? manifest.keyFile
+        // Nobody has vouched for the manifest yet: a key that comes with it would open whatever it came with.
+        if keyFile == nil, path.hasPrefix(source + "/") || path.hasPrefix(AbsolutePath.of(source) + "/") {
+            throw GatewayError(.invalidRequest, "the backup names a key inside itself; name yours with --backup-key")
+        }
         guard let key = try KeyFile.backup(path: path).load() else {
             throw GatewayError(.notFound, "the backup key is not at \(path); name it with --backup-key")
         }
@@ -230,7 +234,9 @@ package struct Restore {
     private func finish(_ restored: Restored) async throws -> Outcome {
         let state = restored.state
         // Those that are only asked for are carried out by the next start, which puts them on record.
-        let targets = try state.purges.entries.keys.flatMap { subject in
+        // A secret that ends later is needed until then.
+        let ended = state.purges.entries.keys.filter { (state.purges.pending[$0] ?? Timestamp(0)) <= state.time }
+        let targets = try ended.flatMap { subject in
             try subject.targets(subject.records(in: state.inbox), restored.reader)
         }
         let age = KeyStore.Age(generation: state.rootGeneration, epoch: UInt32(clamping: state.keyEpoch))
@@ -257,7 +263,7 @@ package struct Restore {
             position: position,
             logID: restored.mode == .log ? Hex.encode(event.logId.bytes) : nil,
             bodiesLost: restored.bodiesLost,
-            purges: state.purges.entries.count
+            purges: ended.count
         )
     }
 }

@@ -50,7 +50,7 @@ package struct PurgeReceipt: Sendable {
         else { throw GatewayError(.notFound, "the message is not purged; a receipt exists once its key is destroyed") }
         self.message = message
         self.entry = entry
-        backupsUntil = state.backups.horizon(after: message, before: entry.completed)
+        backupsUntil = state.backups.horizon(before: entry.completed)
         records = [("original", message), ("requested", entry.requested), ("completed", entry.completed)]
     }
 

@@ -12,10 +12,10 @@ package struct BackupBook: Sendable, Equatable {
 
     package init() {}
 
-    /// The latest horizon of those made after one record and before another, or nil when there is none.
-    package func horizon(after first: LogPosition, before last: LogPosition) -> Timestamp? {
-        let start = rows.partitionPoint { $0.position <= first }
-        return rows[start...].prefix { $0.position < last }.map(\.horizon).max()
+    /// The latest horizon of those made before a record, or nil when there is none. Also a backup that is older than a message
+    /// may open it: the seed of the epoch that was current then goes on making keys until that epoch ends.
+    package func horizon(before last: LogPosition) -> Timestamp? {
+        rows.prefix { $0.position < last }.map(\.horizon).max()
     }
 
     mutating func apply(_ record: EventRecord) {
