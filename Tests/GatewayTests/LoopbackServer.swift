@@ -108,7 +108,7 @@ extension LoopbackServer {
         return (listener, UInt16(bigEndian: address.sin_port))
     }
 
-    /// A whole request, or nil if the client goes away first or 20 seconds pass.
+    /// A whole request, or nil if the client goes away first or two minutes pass.
     private static func readRequest(_ connection: Int32) -> String? {
         var text = ""
         while true {
@@ -126,10 +126,10 @@ extension LoopbackServer {
         return line.flatMap { Int($0.dropFirst("content-length: ".count)) } ?? 0
     }
 
-    /// What arrives next; empty at the end, nil after an error or 20 seconds.
+    /// What arrives next; empty at the end, nil after an error or two minutes.
     private static func read(_ connection: Int32) -> [UInt8]? {
         var wait = pollfd(fd: connection, events: Int16(POLLIN), revents: 0)
-        guard poll(&wait, 1, 20_000) == 1 else { return nil }
+        guard poll(&wait, 1, 120_000) == 1 else { return nil }
         var buffer = [UInt8](repeating: 0, count: 65_536)
         let count = recv(connection, &buffer, buffer.count, 0)
         return count < 0 ? nil : Array(buffer.prefix(count))

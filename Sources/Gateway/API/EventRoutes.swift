@@ -18,17 +18,19 @@ struct EventRoutes: Sendable {
         let after = try number(request, "after", in: 0...Int(Int32.max)) ?? 0
         let limit = try number(request, "limit", in: 1...200) ?? 50
         let wait = try number(request, "wait", in: 0...30) ?? 0
+        let (page, last) = try await ledger.poll(
+            for: .seconds(wait),
+            every: .milliseconds(20),
+            { state in
+                let events = state.clients.events[client.id] ?? []
+                return (Array(events.dropFirst(after).prefix(limit)), events.count)
+            },
+            until: { (page, last) in !page.isEmpty || after > last }
+        )
         // A log that went on from a backup may be behind what was pulled from the one before; waiting would pass over events.
-        let last = try await ledger.read { $0.clients.events[client.id]?.count ?? 0 }
         guard after <= last else {
             throw GatewayError(.invalidRequest, "the last event is \(last); begin again from there", field: "after")
         }
-        let page = try await ledger.poll(
-            for: .seconds(wait),
-            every: .milliseconds(20),
-            { state in Array((state.clients.events[client.id] ?? []).dropFirst(after).prefix(limit)) },
-            until: { !$0.isEmpty }
-        )
         let bodies = try page.map { try body($0) }
         return Answer.json { json in
             json.array("data") { json in for body in bodies { json.element { $0.raw(body) } } }

@@ -16,7 +16,7 @@ package final class Checkpointer: Sendable {
     let tiles: TileStore
     /// The size of the stored checkpoint.
     private let stored = Mutex<UInt64>(0)
-    private let isRotating = Mutex(false)
+    private let isRotating = Atomic(false)
 
     /// Opens the signing key, or makes it for a log that never had one, and puts a key that is new on record.
     package static func open(_ ledger: Ledger, _ configuration: GatewayConfiguration) async throws -> Checkpointer {
@@ -64,14 +64,10 @@ package final class Checkpointer: Sendable {
     ///
     /// - Throws: `unavailable` while another rotation runs.
     func rotate(_ ledger: Ledger) async throws -> String {
-        let isFree = isRotating.withLock { isRotating in
-            defer { isRotating = true }
-            return !isRotating
-        }
-        guard isFree else {
+        guard !isRotating.exchange(true, ordering: .acquiring) else {
             throw GatewayError(.unavailable, "the key is being replaced already; try again", retryAfter: 1)
         }
-        defer { isRotating.withLock { $0 = false } }
+        defer { isRotating.store(false, ordering: .releasing) }
         let new = try Checkpointer.make(signer.withLock { $0.verifierKey.name }, seed: try file.create())
         signer.withLock { $0 = new }
         try await Checkpointer.record(new, ledger)

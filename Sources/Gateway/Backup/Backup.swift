@@ -67,23 +67,25 @@ package struct Backup: Sendable {
             files.append(file)
             progress(file)
         }
-        if let finding = try LogVerifier(directory: target).run().findings.first {
+        let report = try LogVerifier(directory: target).run()
+        if let finding = report.findings.first {
             throw GatewayError(
                 .internalError,
                 "the log is damaged: \(finding.problem) in \(finding.file) at offset \(finding.offset); run waybill verify"
             )
         }
-        let copy = try ReadOnlyLog(directory: target)
-        let tree = try copy.reader.tree()
-        guard let id = copy.id, tree.size == begun.position.rawValue else {
-            throw GatewayError(.internalError, "the copy ends at \(copy.end) and not at \(begun.position); try again")
+        guard report.last == begun.position else {
+            throw GatewayError(
+                .internalError,
+                "the copy ends at \(report.last) and not at \(begun.position); try again"
+            )
         }
         let manifest = BackupManifest(
             created: created,
             horizon: horizon,
-            logID: id.description,
+            logID: begun.logID,
             position: begun.position,
-            root: tree.root,
+            root: report.root,
             keyEpoch: begun.keyEpoch,
             keyFile: keyFile,
             keyID: BackupKey.id(of: key),

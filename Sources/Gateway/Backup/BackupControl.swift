@@ -16,6 +16,7 @@ package struct BackupControl: Sendable {
     package struct Begun: Sendable {
         /// The last record of the backup.
         package let position: LogPosition
+        package let logID: String
         /// The newest segment, which is written; those before it are to be copied.
         package let segment: UInt64
         package let keyEpoch: UInt32
@@ -23,13 +24,15 @@ package struct BackupControl: Sendable {
         var json: [UInt8] {
             JSONWriter.object { json in
                 json.number("position", position.rawValue)
+                json.string("log_id", logID)
                 json.number("segment", segment)
                 json.number("key_epoch", keyEpoch)
             }
         }
 
-        init(position: LogPosition, segment: UInt64, keyEpoch: UInt32) {
+        init(position: LogPosition, logID: String, segment: UInt64, keyEpoch: UInt32) {
             self.position = position
+            self.logID = logID
             self.segment = segment
             self.keyEpoch = keyEpoch
         }
@@ -40,6 +43,7 @@ package struct BackupControl: Sendable {
                 UInt64(try fields.integer(name, in: 0...most) ?? 0)
             }
             position = LogPosition(try number("position"))
+            logID = try fields.require("log_id")
             segment = try number("segment")
             keyEpoch = UInt32(try number("key_epoch", most: Int64(UInt32.max)))
         }
@@ -65,7 +69,12 @@ package struct BackupControl: Sendable {
                 (ledger.log.durable, ledger.keys.epoch)
             }
             if let segment = try ledger.log.reader.copyNewest(through: position, to: directory) {
-                return Begun(position: position, segment: segment, keyEpoch: epoch)
+                return Begun(
+                    position: position,
+                    logID: ledger.log.id.description,
+                    segment: segment,
+                    keyEpoch: epoch
+                )
             }
             try PosixStorage().remove(path)
         }

@@ -19,10 +19,14 @@ struct RestoreMarker: Equatable {
     let keyRoot: String
 
     static func load(_ directory: String, storage: any Storage) throws -> RestoreMarker? {
-        guard let names = try? storage.list(directory), names.contains(name) else { return nil }
+        guard exists(in: directory, storage: storage) else { return nil }
         let fields = try JSONFields(try storage.readAll(directory + "/" + name, limit: 1 << 16))
         guard let mode = Mode(rawValue: try fields.require("mode")) else { throw fields.wrong("mode", "log or keys") }
         return RestoreMarker(mode: mode, keyRoot: try fields.require("key_root"))
+    }
+
+    private static func exists(in directory: String, storage: any Storage) -> Bool {
+        (try? storage.list(directory).contains(name)) ?? false
     }
 
     /// Durable when this returns.
@@ -41,7 +45,7 @@ struct RestoreMarker: Equatable {
 
     /// - Throws: `unavailable` while a restore is not finished.
     static func refuse(in directory: String, storage: any Storage) throws {
-        guard let names = try? storage.list(directory), names.contains(name) else { return }
+        guard exists(in: directory, storage: storage) else { return }
         throw GatewayError(
             .unavailable,
             "\(directory) is being restored, or its restore was interrupted; run the same waybill restore again"

@@ -80,7 +80,7 @@ extension Ledger {
     /// What waited for a provider when the backup was made may have gone out since: it counts as begun, and so as interrupted.
     private func record(_ restored: LogRestored) async throws {
         _ = try await commit(edge: false) { state, _ in
-            let waiting = restored.logId.bytes.isEmpty ? [] : state.sends.waiting
+            let waiting = restored.logId.bytes.isEmpty ? [] : state.sends.waiting(in: nil)
             let starts = stride(from: 0, to: waiting.count, by: Ledger.startsMax).map { first in
                 var started = SendStarted()
                 started.messages.values = Array(waiting[first..<min(first + Ledger.startsMax, waiting.count)])

@@ -2,31 +2,24 @@ import Log
 import Logging
 import Projections
 import ServiceLifecycle
-import Synchronization
 
 /// Carries out purges: asks for those whose time has come, destroys the keys of what was asked for, and puts on record
 /// that it is done. Whatever is interrupted is still pending in the state, and is done again after a restart.
-package final class PurgeService: Service {
+package struct PurgeService: Service {
     /// How many subjects one change of the key state takes together.
     static let batchMax = 4096
 
     let ledger: Ledger
     let metrics: GatewayMetrics
     let logger: Logger
-    /// Purges of records that are damaged, so that nobody knows their keys. Tried again after a restart.
-    private let unreadable = Mutex<Set<PurgeBook.Subject>>([])
-
-    init(ledger: Ledger, metrics: GatewayMetrics, logger: Logger) {
-        self.ledger = ledger
-        self.metrics = metrics
-        self.logger = logger
-    }
 
     package func run() async throws {
+        // Purges of records that are damaged, so that nobody knows their keys. Tried again after a restart.
+        var unreadable: Set<PurgeBook.Subject> = []
         let changes = ledger.changes(for: .purges)
         for await _ in changes.cancelOnGracefulShutdown() {
             while await attempt(requestOverdue) {}
-            while await attempt(destroyDue) {}
+            while await attempt({ try await destroyDue(&unreadable) }) {}
         }
     }
 
@@ -61,31 +54,31 @@ package final class PurgeService: Service {
         return true
     }
 
-    private func destroyDue() async throws -> Bool {
-        let skipped = unreadable.withLock { $0 }
-        let found = ledger.plan { $0.purges.due(ledger.now, limit: PurgeService.batchMax + skipped.count) }
-        var due = found.filter { !skipped.contains($0) }
+    private func destroyDue(_ unreadable: inout Set<PurgeBook.Subject>) async throws -> Bool {
+        let found = ledger.plan { $0.purges.due(ledger.now, limit: PurgeService.batchMax + unreadable.count) }
+        let due = found.filter { !unreadable.contains($0) }
         if due.isEmpty { return false }
         // Readers refuse from the request on, so it must be on disk before anything is gone.
         try await ledger.log.waitUntilDurable(ledger.head)
         let records = ledger.plan { state in due.map { $0.records(in: state.inbox) } }
         var targets: [KeyStore.Target] = []
+        var readable: [PurgeBook.Subject] = []
         for (subject, records) in zip(due, records) {
             do {
                 targets += try subject.targets(records, ledger.log.reader)
+                readable.append(subject)
             } catch {
                 logger.critical("a key cannot be destroyed, for its record is damaged", metadata: ["error": "\(error)"])
-                unreadable.withLock { _ = $0.insert(subject) }
-                due.removeAll { $0 == subject }
+                unreadable.insert(subject)
             }
         }
-        if due.isEmpty { return true }
+        if readable.isEmpty { return true }
         let generations = try await ledger.destroyKeys(targets)
-        ledger.forget(due)
+        ledger.forget(readable)
         try await ledger.commitOutcome { state, _ in
-            PurgeService.completion(of: due.filter { state.purges.pending[$0] != nil }, generations, state)
+            PurgeService.completion(of: readable.filter { state.purges.pending[$0] != nil }, generations, state)
         }
-        metrics.count("waybill_purges_total", by: due.count)
+        metrics.count("waybill_purges_total", by: readable.count)
         return true
     }
 

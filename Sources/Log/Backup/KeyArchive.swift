@@ -13,8 +13,6 @@ package struct KeyArchive: Sendable {
     static let magic = [UInt8]("WAYBKBK1".utf8)
     static let saltSize = 16
     static let headSize = magic.count + saltSize
-    /// The largest box that an epoch can need: half of its leaves, in the worst pattern about a hundred nodes each.
-    static let boxMax = 512 << 20
 
     /// Ascending by number.
     let epochs: [KeyState.Change]

@@ -73,10 +73,14 @@ struct KeyState {
         try refuseUsed(storage, directory)
         let pages = try KeyPages.create(storage, directory, number: 1)
         if generations.isEmpty { try root.create(1) }
-        return KeyState(
+        return empty(root, pages, generation: generations.last ?? 1)
+    }
+
+    private static func empty(_ root: any RootKeyHolder, _ pages: KeyPages, generation: UInt64) -> KeyState {
+        KeyState(
             root: root,
             pages: pages,
-            generation: generations.last ?? 1,
+            generation: generation,
             sequence: 0,
             directory: EpochDirectory(),
             holder: 0,
@@ -92,24 +96,16 @@ struct KeyState {
         generation: UInt64,
         _ epochs: [Change]
     ) throws(LogError) {
-        let last = try KeyPages.numbers(storage, directory).last ?? 0
+        let numbers = try KeyPages.numbers(storage, directory)
         // A slot of an old file must never be one of a generation that exists again.
         var highest = generation
-        for number in try KeyPages.numbers(storage, directory) {
+        for number in numbers {
             let slots = try KeyPages.open(storage, directory, number: number, .read).slots().values
             highest = slots.reduce(highest) { max($0, $1.generation + 1) }
         }
-        let pages = try KeyPages.create(storage, directory, number: last + 1)
+        let pages = try KeyPages.create(storage, directory, number: (numbers.last ?? 0) + 1)
         try root.create(highest)
-        var state = KeyState(
-            root: root,
-            pages: pages,
-            generation: highest,
-            sequence: 0,
-            directory: EpochDirectory(),
-            holder: 0,
-            refuge: nil
-        )
+        var state = empty(root, pages, generation: highest)
         try state.commit(epochs, underNewRoot: false)
     }
 

@@ -10,30 +10,6 @@ import Synchronization
 package final class KeyStore: Sendable {
     /// How many leaves an epoch has. Half of them times 32 bytes is the most that its page can take.
     package static let leavesPerEpoch = 65_536
-    /// How many nodes of punctured trees are kept in memory.
-    fileprivate static let cachedNodesMax = 1 << 19
-
-    /// How many places in trees are remembered: about 3 KiB each.
-    fileprivate static let cursorsMax = 1024
-
-    fileprivate struct Subtree: Hashable {
-        let client: UInt64
-        let keyClass: KeyClass
-    }
-
-    fileprivate struct State: Sendable {
-        var directory: EpochDirectory
-        var file: any StorageFile
-        /// Counts changes, so that a page that was read before one is not kept after it.
-        var version: UInt64 = 0
-        var trees: [UInt32: PuncturedTree] = [:]
-        /// The epoch that new keys belong to, and what was issued of it.
-        var current: UInt32
-        var issued = 0
-        var nextLeaf: [Subtree: UInt64] = [:]
-        var cursors: [Subtree: LeafCursor] = [:]
-    }
-
     /// Opened beside a writer, which alone may change anything.
     private let isReadOnly: Bool
     private let durable: Mutex<KeyState>
@@ -152,13 +128,6 @@ package final class KeyStore: Sendable {
         }
     }
 
-    fileprivate enum Issue {
-        case issued(KeyReference, LeafKey)
-        /// The epoch is used up.
-        case full
-        case destroyed
-    }
-
     private func requireWriter() throws(LogError) {
         if isReadOnly {
             throw LogError(.keyUnavailable, "the keys were opened for reading; only the writer may do this")
@@ -184,24 +153,6 @@ package final class KeyStore: Sendable {
             state.withLock { $0.keep(tree, of: reference.epoch, lookup.version) }
             return tree.node(above: reference.path)?.leaf(reference.path)
         }
-    }
-
-    /// What there is of an epoch.
-    fileprivate enum Remains {
-        /// Everything.
-        case seed(Digest)
-        /// What was not destroyed.
-        case tree(PuncturedTree)
-        /// The same, to be read first.
-        case page(Lookup)
-    }
-
-    /// A page to be read without holding a lock.
-    fileprivate struct Lookup: Sendable {
-        let file: any StorageFile
-        let place: PagePlace
-        let key: Digest
-        let version: UInt64
     }
 
     private static func read(_ lookup: Lookup) throws(LogError) -> PuncturedTree {
@@ -334,79 +285,5 @@ extension KeyState {
         let changes = [Change(number: directory.newest + 1, content: .seed(.random()))]
         try commit(changes, underNewRoot: false)
         return changes
-    }
-}
-
-extension KeyStore.State {
-    fileprivate var isFull: Bool { issued >= KeyStore.leavesPerEpoch }
-
-    fileprivate mutating func issue(_ subtree: KeyStore.Subtree) -> KeyStore.Issue {
-        if isFull { return .full }
-        let leaf = nextLeaf[subtree, default: 0]
-        let reference = KeyReference(
-            client: subtree.client,
-            leaf: leaf,
-            epoch: current,
-            keyClass: subtree.keyClass
-        )
-        guard var cursor = cursor(subtree, above: reference.path) else { return .destroyed }
-        let key = cursor.key(reference.path)
-        cursors[subtree] = cursor
-        nextLeaf[subtree] = leaf + 1
-        issued += 1
-        return .issued(reference, key)
-    }
-
-    private mutating func cursor(_ subtree: KeyStore.Subtree, above path: KeyPrefix) -> LeafCursor? {
-        // Taken out, so that changing it copies nothing.
-        if let known = cursors.removeValue(forKey: subtree), known.covers(path) { return known }
-        if cursors.count >= KeyStore.cursorsMax { cursors.removeAll() }
-        return node(above: path).map { LeafCursor(below: $0) }
-    }
-
-    /// The living node above a path of the current epoch, whose tree is kept in memory.
-    private func node(above path: KeyPrefix) -> KeyNode? {
-        switch remains(of: current) {
-        case .seed(let seed): .seed(seed)
-        case .tree(let tree): tree.node(above: path)
-        case .page, nil: nil
-        }
-    }
-
-    /// What there is of an epoch, or where to read about it; nil when it is unknown.
-    fileprivate func remains(of number: UInt32) -> KeyStore.Remains? {
-        guard let index = directory.index(of: number) else { return nil }
-        let secret = directory.secret(index)
-        let entry = directory.entries[index]
-        if entry.kind == .seed { return .seed(secret) }
-        if let tree = trees[number] { return .tree(tree) }
-        return .page(KeyStore.Lookup(file: file, place: entry.page, key: secret, version: version))
-    }
-
-    /// Keeps a tree that was read, unless it has changed since.
-    fileprivate mutating func keep(_ tree: PuncturedTree, of number: UInt32, _ version: UInt64) {
-        guard version == self.version else { return }
-        // What was used last is not worth telling apart: whatever is needed is read again.
-        if trees.values.reduce(tree.count, { $0 + $1.count }) > KeyStore.cachedNodesMax {
-            trees = trees.filter { $0.key == current }
-        }
-        // Of the current epoch it is the only place where keys are issued from.
-        trees[number] = tree
-    }
-
-    /// Takes over a change. Whatever was derived from what is destroyed now goes.
-    fileprivate mutating func follow(_ durable: KeyState, _ changes: [KeyState.Change]) {
-        version += 1
-        directory = durable.directory
-        file = durable.pages.file
-        cursors.removeAll()
-        for change in changes {
-            trees[change.number] = nil
-            if case .tree(let tree) = change.content { keep(tree, of: change.number, version) }
-        }
-        guard current != directory.newest else { return }
-        current = directory.newest
-        issued = 0
-        nextLeaf.removeAll()
     }
 }

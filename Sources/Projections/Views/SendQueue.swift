@@ -64,11 +64,11 @@ package struct SendQueue: Sendable {
     }
 
     /// Messages that are not with the provider, the oldest first.
-    package var waiting: [LogPosition] { rows.filter { !$0.value.isInFlight }.keys.sorted() }
-
-    /// Messages of a conversation that are not with the provider, the oldest first.
-    package func waiting(in conversation: LogPosition) -> [LogPosition] {
-        rows.filter { $0.value.conversation == conversation && !$0.value.isInFlight }.keys.sorted()
+    ///
+    /// - Parameter conversation: nil for those of all.
+    package func waiting(in conversation: LogPosition?) -> [LogPosition] {
+        rows.filter { !$0.value.isInFlight && (conversation == nil || $0.value.conversation == conversation) }
+            .keys.sorted()
     }
 
     private mutating func add(_ event: SendAccepted, _ record: EventRecord) {
