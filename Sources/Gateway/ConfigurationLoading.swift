@@ -91,6 +91,11 @@ struct ConfigurationParser {
         }
         try parseWebhooks(&settings)
         settings.twilioBaseURL = try url("providers.twilio.base_url") ?? settings.twilioBaseURL
+        settings.graphBaseURL = try url("providers.graph.base_url") ?? settings.graphBaseURL
+        settings.instagramBaseURL = try url("providers.instagram.base_url") ?? settings.instagramBaseURL
+        settings.metaAppSecrets = (values["meta.app_secrets"] ?? "").split(separator: ",")
+            .map { String($0).trimmingSpaces }.filter { !$0.isEmpty }
+        settings.metaVerifyToken = values["meta.verify_token"] ?? ""
         settings.idempotencyRetention = try duration("idempotency.retention") ?? settings.idempotencyRetention
         settings.queueMax = try integer("sends.queue_max", in: 1...10_000_000) ?? settings.queueMax
         try parseLog(&settings)

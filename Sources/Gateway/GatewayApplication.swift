@@ -55,6 +55,7 @@ package struct GatewayApplication: Service {
 
     private func serve(_ ledger: Ledger, _ checkpointer: Checkpointer, _ metrics: GatewayMetrics) async throws {
         try await printFirstToken(ledger)
+        try await ChannelIntake(ledger: ledger).settleAll()
         let address = ServedAddress(configuration)
         let sandbox = configuration.isSandbox ? Sandbox(ledger: ledger, logger: logger) : nil
         try await sandbox?.start()
@@ -80,7 +81,8 @@ package struct GatewayApplication: Service {
             configuration: settings,
             publicURL: { address.publicURL },
             metrics: metrics,
-            checkpointer: checkpointer
+            checkpointer: checkpointer,
+            logger: logger
         )
         var services: [any Service] = [
             PlanningClock(ledger: ledger), LogWatch(ledger: ledger),
@@ -96,7 +98,7 @@ package struct GatewayApplication: Service {
             SendService(
                 ledger: ledger,
                 driver: providers,
-                twilioBaseURL: settings.twilioBaseURL,
+                addresses: ProviderAddresses(settings),
                 publicURL: { address.publicURL },
                 metrics: metrics,
                 logger: logger

@@ -20,6 +20,12 @@ package struct GatewayConfiguration: Sendable {
     package var webhooksAllowCIDRs: [IPNetwork] = []
     package var webhooksHeaderPrefix = "ChatGenius"
     package var twilioBaseURL = "https://api.twilio.com"
+    package var graphBaseURL = "https://graph.facebook.com"
+    package var instagramBaseURL = "https://graph.instagram.com"
+    /// Any of them may have signed a webhook of Meta's; without one none is accepted.
+    package var metaAppSecrets: [String] = []
+    /// What Meta says when it asks whether the webhook address is ours; empty for none.
+    package var metaVerifyToken = ""
     /// Seconds that an idempotency key is remembered.
     package var idempotencyRetention: UInt64 = 7 * 86_400
     /// Messages of one client that may wait to be sent.

@@ -54,7 +54,7 @@ package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible
     package init(_ refusal: Refusal) {
         code = refusal.code.rawValue
         detail = refusal.detail
-        field = nil
+        field = refusal.field
         status =
             switch refusal.code {
             case .planRequired, .channelNotConnected, .smsNotEnabled: 403
@@ -62,8 +62,10 @@ package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible
             case .recipientOptedOut, .conversationErased, .bodyPurged: 410
             case .smsQuotaExceeded, .queueFull: 429
             case .idempotencyMismatch: 422
-            case .notCancelable, .notADeadLetter, .endpointDisabled, .trialUsed, .purgeRequiresWebhook: 409
-            case .unsupportedChannel: 400
+            case .notCancelable, .notADeadLetter, .endpointDisabled, .trialUsed, .purgeRequiresWebhook, .accountInUse,
+                .ambiguousRecipient, .outsideWindow:
+                409
+            case .unsupportedChannel, .invalidRequest: 400
             }
         retryAfter = status == 429 ? (refusal.code == .queueFull ? 10 : 3600) : nil
     }

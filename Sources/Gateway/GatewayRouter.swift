@@ -1,4 +1,5 @@
 package import Hummingbird
+package import Logging
 import Projections
 
 /// The public edges, put together.
@@ -8,19 +9,22 @@ package struct GatewayRouter: Sendable {
     let publicURL: @Sendable () -> String
     let metrics: GatewayMetrics
     let checkpointer: Checkpointer
+    let logger: Logger
 
     package init(
         ledger: Ledger,
         configuration: GatewayConfiguration,
         publicURL: @escaping @Sendable () -> String,
         metrics: GatewayMetrics,
-        checkpointer: Checkpointer
+        checkpointer: Checkpointer,
+        logger: Logger
     ) {
         self.ledger = ledger
         self.configuration = configuration
         self.publicURL = publicURL
         self.metrics = metrics
         self.checkpointer = checkpointer
+        self.logger = logger
     }
 
     package func build() -> Router<GatewayContext> {
@@ -28,6 +32,7 @@ package struct GatewayRouter: Sendable {
         router.add(middleware: ProblemMiddleware(metrics: metrics))
         OperationsRoutes(ledger: ledger, metrics: metrics).add(to: router)
         TwilioRoutes(ledger: ledger, publicURL: publicURL, metrics: metrics).add(to: router)
+        MetaRoutes(ledger: ledger, configuration: configuration, metrics: metrics, logger: logger).add(to: router)
         let client = router.group("v1").add(middleware: ClientAuthentication(ledger: ledger))
         SendRoutes(ledger: ledger, configuration: configuration).add(to: client)
         MessageRoutes(ledger: ledger).add(to: client)

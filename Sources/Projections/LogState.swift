@@ -27,6 +27,7 @@ package struct LogState: Sendable {
     package private(set) var deduplication = DeduplicationIndex()
     package private(set) var optOuts = OptOutRegister()
     package private(set) var usage = UsageCounters()
+    package private(set) var parked = ParkedBook()
     package var purges = PurgeBook()
     package var deliveries = DeliveryBook()
     package var sends = SendQueue()
@@ -53,6 +54,12 @@ package struct LogState: Sendable {
         tokens.apply(record)
         clients.apply(record)
         inbox.apply(record)
+        if case .sendFinished(let event) = record.event, !event.providerKey.isAbsent,
+            let echo = deduplication.first(record.client, event.providerKey)
+        {
+            inbox.merge(echo: echo)
+        }
+        parked.apply(record)
         idempotency.apply(record)
         deduplication.apply(record)
         optOuts.apply(record)
@@ -84,7 +91,7 @@ package struct LogState: Sendable {
             && tokens == other.tokens
             && clients == other.clients && inbox == other.inbox && idempotency == other.idempotency
             && deduplication == other.deduplication && optOuts == other.optOuts && usage == other.usage
-            && purges == other.purges
+            && parked == other.parked && purges == other.purges
             && deliveries.rows == other.deliveries.rows && sends.rows == other.sends.rows
     }
 }

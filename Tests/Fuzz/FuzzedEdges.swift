@@ -44,6 +44,23 @@ private func render(_ value: JSONValue, into json: inout JSONWriter) {
     )
 }
 
+/// Whatever Meta's servers sign is taken apart without harm, each item by itself; and what has to wait for its message means the
+/// same when it is read again.
+@Sendable func metaWebhook(_ bytes: UnsafeRawBufferPointer) {
+    guard let json = ProviderJSON([UInt8](bytes)) else { return }
+    for event in MetaWebhook.events(json) {
+        precondition(ProviderJSON(event.bytes) != nil, "an item is a value of its own")
+        switch event.action {
+        case .edit, .unsend, .reaction, .report:
+            let again = ProviderJSON(MetaWebhook.envelope(of: event)).flatMap {
+                MetaWebhook.events($0).first { $0.action == event.action }
+            }
+            precondition(again?.duplicateKey == event.duplicateKey, "an envelope gives the event again")
+        default: break
+        }
+    }
+}
+
 /// The cache of the tree: its hashes are taken as they stand, no more than were asked for, and none from another log's.
 @Sendable func tileFile(_ bytes: UnsafeRawBufferPointer) {
     guard let most = bytes.first, let sample = FuzzedLog.sample, let id = sample.id else { return }

@@ -4,6 +4,7 @@ import HTTPTypes
 import Hummingbird
 import HummingbirdTesting
 import Log
+import Logging
 import NIOCore
 import Projections
 import TestSupport
@@ -57,7 +58,8 @@ struct GatewayProbe: Sendable {
             configuration: configuration,
             publicURL: { publicURL },
             metrics: GatewayMetrics(),
-            checkpointer: try await Checkpointer.open(ledger, configuration)
+            checkpointer: try await Checkpointer.open(ledger, configuration),
+            logger: Logger(label: "test")
         )
         try await Application(router: router.build()).test(.router) { client in
             try await body(GatewayProbe(http: client, ledger: ledger, operatorToken: token))

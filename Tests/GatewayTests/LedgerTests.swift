@@ -256,7 +256,7 @@ struct LedgerTests {
         let directory = TemporaryDirectory()
         let (first, last) = try await before(directory) { ledger, client in
             var message = inbound(client, 1)
-            message.text = "Grüße aus dem Log"
+            message.content.text = "Grüße aus dem Log"
             message.providerBytes = [1, 2, 3]
             try await receive(ledger, message)
             return try await ledger.read { state in (state.inbox.messages.keys.min(), state.position) }

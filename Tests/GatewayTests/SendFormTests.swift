@@ -55,16 +55,35 @@ import Testing
         "+1555", "15551234567", "+05551234567", "+1555123456789012", "+1 555 123 4567", "", "+155512345é7",
     ].map { phone in Bad("{\"to_phone\":\"\(phone)\",\"text\":\"hi\"}", "to_phone") }
 
+    private static func sms(_ rest: String) -> String { #"{"to_phone":"+15551234567",\#(rest)}"# }
+
+    /// Contents that SMS does not have; what is told from the request alone is no matter of policy.
     static let otherChannels: [Bad] = [
-        Bad(to(#""media_url":"https://x/y.png""#), "media_url", code: "unsupported_channel"),
-        Bad(to(#""template_name":"t""#), "template_name", code: "unsupported_channel"),
-        Bad(to(#""reaction":{}"#), "reaction", code: "unsupported_channel"),
-        Bad(to(#""typing":true"#), "typing", code: "unsupported_channel"),
-        Bad(to(#""reply_to":"msg_x""#), "reply_to", code: "unsupported_channel"),
-        Bad(to(#""human_agent":true"#), "human_agent", code: "unsupported_channel"),
+        Bad(
+            sms(#""template_name":"t","template_language":"en""#),
+            "template_name",
+            code: "unsupported_channel"
+        ),
+        Bad(sms(#""reaction":{"message_id":"msg_x","emoji":"x"}"#), "reaction", code: "unsupported_channel"),
+        Bad(sms(#""typing":true"#), "typing", code: "unsupported_channel"),
     ]
 
-    @Test(arguments: [shapes, options, senders, phones, otherChannels])
+    static let contents: [Bad] = [
+        Bad(to(#""media_url":"https://x/y.png","media_type":"image""#), "media_url"),
+        Bad(sms(#""media_url":"https://x/y.png""#), "media_type"),
+        Bad(sms(#""media_url":"https://x/y.png","media_type":"film""#), "media_type"),
+        Bad(sms(#""media_url":"ftp://x/y.png","media_type":"image""#), "media_url"),
+        Bad(sms(#""media_url":"https://x/ y.png","media_type":"image""#), "media_url"),
+        Bad(to(#""caption":"c""#), "caption"), Bad(to(#""filename":"f""#), "filename"),
+        Bad(to(#""template_components":[]"#), "template_components"),
+        Bad(sms(#""template_name":"t""#), "template_language"),
+        Bad(sms(#""template_name":"t","template_language":"en","template_components":{}"#), "template_components"),
+        Bad(sms(#""reaction":{"emoji":"x"}"#), "reaction.message_id"),
+        Bad(sms(#""reaction":{"message_id":"msg_x","more":1}"#), "reaction.more", code: "unknown_field"),
+        Bad(sms(#""typing":true,"reply_to":"msg_x""#), "reply_to"),
+    ]
+
+    @Test(arguments: [shapes, options, senders, phones, otherChannels, contents])
     func badRequestsNameTheFieldAtFault(_ rows: [Bad]) async throws {
         try await GatewayProbe.with { probe in
             let account = try await probe.smsAccount()

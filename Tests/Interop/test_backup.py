@@ -515,10 +515,10 @@ def lost(make_gateway, twilio, tmp_path_factory):
     purge(tenant, message_of(events["purged before"]))
     backed_up(gateway, directory / "backup", directory / "backup.key")
     purge(tenant, message_of(events["purged after"]))
-    events["received after"] = received(tenant, customer_number(), unique("received after"))
-    for name in ("same epoch", "new epoch"):
+    for name in ("nothing new", "new epoch"):
         if name == "new epoch":
             gateway.start()
+            events["received after"] = received(tenant, customer_number(), unique("received after"))
             for one, phone in zip(OF_THE_NEW_EPOCH, (customer, stranger)):
                 events[one] = received(tenant, phone, unique("new epoch"))
         shown[name] = everything(tenant)
@@ -539,18 +539,18 @@ def all_bodies(data):
 
 
 @pytest.mark.parametrize("files", [["root.key"], ["root.key", "keys-*"]], ids=" ".join)
-def test_keys_of_the_same_epoch(lost, make_gateway, files):
+def test_keys_of_all_that_is_there(lost, make_gateway, files):
     new = small(make_gateway)
-    before = all_bodies(copy_data(lost.data["same epoch"], new.data))
+    before = all_bodies(copy_data(lost.data["nothing new"], new.data))
     lose_keys(new.data, files)
     report = restored(new, lost.backup)
     assert (report["mode"], report["log_id"], report["bodies_lost"]) == ("keys", None, 0)
     assert all_bodies(new.data) == before
     new.start()
     there = moved(lost.tenant, new)
-    assert everything(there) == lost.shown["same epoch"]
-    names = ["purged before", "purged after", "kept", "received after"]
-    assert [there.message(lost.ids[name])["purged"] for name in names] == [True, True, False, False]
+    assert everything(there) == lost.shown["nothing new"]
+    names = ["purged before", "purged after", "kept"]
+    assert [there.message(lost.ids[name])["purged"] for name in names] == [True, True, False]
     assert_works(there)
     assert new.stop() == 0
     assert_verifies(new)
@@ -574,7 +574,7 @@ def test_keys_of_a_newer_epoch_are_lost(lost, make_gateway):
     there = moved(lost.tenant, new)
     shown = everything(there)
     for name, message_id in lost.ids.items():
-        if name in OF_THE_NEW_EPOCH:
+        if name in (*OF_THE_NEW_EPOCH, "received after"):
             message = there.message(message_id)
             assert (message["purged"], message["text"]) == (True, None)
         else:
@@ -846,3 +846,17 @@ def assert_holds_until(gateway, message_id, until):
     assert verify_receipt.verify(result.stdout, log_key(gateway)).message_id == message_id
     told = json.loads(result.stdout)["backups_until"]
     assert (told and time_of(told)) == (until and time_of(until))
+
+
+def test_a_backup_opens_nothing_that_comes_later(make_gateway, twilio, customer, tmp_path):
+    gateway = small(make_gateway).start()
+    tenant = connected(gateway, twilio)
+    before = received(tenant, customer, unique("before"))
+    backed_up(gateway, tmp_path / "backup", tmp_path / "key")
+    later = received(tenant, customer, unique("later"))
+    positions = [tenant.message(message_of(event))["position"] for event in (before, later)]
+    assert gateway.stop() == 0
+    manifest, trees = open_backup(tmp_path / "backup", bytes.fromhex((tmp_path / "key").read_text().strip()))
+    epochs = [all_bodies(gateway.data)[at].record.reference.epoch for at in positions]
+    assert epochs[0] in trees and epochs[1] not in trees
+    assert epochs[1] > manifest["key_epoch"]

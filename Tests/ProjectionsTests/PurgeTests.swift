@@ -139,7 +139,7 @@ import Testing
         let conversation = try #require(world.state.inbox.messages[message]?.conversation)
         let queued = try world.send(world.request(client, key: "k"))
         var elsewhere = world.inbound(client, from: "bea", id: "b")
-        elsewhere.text = "living"
+        elsewhere.content.text = "living"
         let other = world.context.next.advanced(by: 1)
         world.receive(elsewhere)
         world.apply(try world.state.decideErase(conversation, client: client, ids: world.ids, world.context))

@@ -29,6 +29,7 @@ import Testing
         event.usageMonth = 202_611
         event.opens = true
         event.purges = true
+        event.windowUntil = Timestamp(9)
         try check(event, Event.sendAccepted)
     }
 

@@ -142,10 +142,10 @@ extension World {
         )
         message.identifiers.phone = "+15550001111"
         message.identifiers.accountPhone = "+15550002222"
-        message.platformMessageID = id
-        message.text = "Hello"
-        message.encoding = "GSM-7"
-        message.segments = 1
+        message.content.platformMessageID = id
+        message.content.text = "Hello"
+        message.content.encoding = "GSM-7"
+        message.content.segments = 1
         message.consent = consent
         message.providerBytes = [1, 2, 3]
         return message

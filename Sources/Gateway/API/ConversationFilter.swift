@@ -7,7 +7,8 @@ struct ConversationFilter {
     private let platform: Platform?
     private let status: ConversationStatus?
     private let updatedSince: Timestamp?
-    private let customer: LookupHash?
+    /// The keyed hashes that a customer may be known by; nil for any customer.
+    private let customers: Set<LookupHash>?
 
     init(_ request: Request, _ client: LogPosition, _ ledger: Ledger) throws {
         let query = request.uri.queryParameters
@@ -23,10 +24,12 @@ struct ConversationFilter {
             guard let time = RFC3339.parse(String(text)) else { throw ConversationFilter.wrong("updated_since") }
             return time
         }
-        let phone = try query["phone"].map { try ledger.hash(client, .smsCustomer, String($0)) }
-        let user = try query["platform_user_id"].map { try ledger.hash(client, .platformUser, String($0)) }
+        let phone = query["phone"].map { (String($0), [Platform.sms, .whatsapp]) }
+        let user = query["platform_user_id"].map { (String($0), [Platform.facebook, .instagram, .whatsapp]) }
         if phone != nil, user != nil { throw ConversationFilter.wrong("platform_user_id") }
-        customer = phone ?? user
+        customers = try (phone ?? user).map { (id, platforms) in
+            Set(try platforms.map { try ledger.customerHash(client, $0, id) })
+        }
     }
 
     func matches(_ row: Inbox.ConversationRow) -> Bool {
@@ -36,7 +39,9 @@ struct ConversationFilter {
 
     /// Whose conversation was erased is not found by it any more.
     private func matchesCustomer(_ row: Inbox.ConversationRow) -> Bool {
-        customer == nil || (row.customer == customer && row.status != .erased)
+        guard let customers else { return true }
+        return row.status != .erased
+            && (customers.contains(row.customer) || row.aliases.contains(where: customers.contains))
     }
 
     private static func wrong(_ field: String) -> GatewayError {

@@ -9,7 +9,6 @@ struct SendForm: Sendable {
         case platformUser(String)
     }
 
-    static let textMax = 1600
     /// What other APIs call the sender.
     private static let senders: Set<String> = ["from", "from_phone", "sender", "sender_id", "messaging_service_sid"]
 
@@ -18,31 +17,37 @@ struct SendForm: Sendable {
         "filename", "template_name", "template_language", "template_components", "reaction", "typing", "reply_to",
         "metadata", "expires_at", "human_agent", "idempotency_key",
     ]
-    /// Contents and options that the contract names and that come with the other channels.
-    private static let later: Set<String> = [
-        "media_url", "media_type", "caption", "filename", "template_name", "template_language",
-        "template_components", "reaction", "typing", "reply_to", "human_agent",
-    ]
-
     let recipient: Recipient
-    let platform: Platform
-    let text: String
+    /// Nil when the recipient says it.
+    let platform: Platform?
+    private let contentForm: SendContentForm
     let expiresAt: Timestamp?
     /// A JSON object of strings, or empty.
     let metadata: [UInt8]
     let idempotencyKey: String
 
-    init(_ fields: JSONFields, idempotencyHeader: String?) throws {
+    /// What is to be said, with key and metadata.
+    var content: SendContent {
+        var content = contentForm.content
+        content.metadata = metadata
+        content.idempotencyKey = idempotencyKey
+        return content
+    }
+
+    /// Our id of the message that this one is about or answers.
+    var refersTo: String? { contentForm.refersTo }
+
+    /// - Parameter body: the bytes that the fields were read from.
+    init(_ fields: JSONFields, body: [UInt8], idempotencyHeader: String?) throws {
         if let sender = fields.first(in: SendForm.senders) {
             throw GatewayError(.unknownField, "the sender is the server's; leave \(sender) out", field: sender)
         }
         try fields.allow(SendForm.known)
-        if let name = fields.first(in: SendForm.later) {
-            throw GatewayError(.unsupportedChannel, "\(name) is not available over sms in this version", field: name)
-        }
         recipient = try SendForm.recipient(fields)
         platform = try SendForm.platform(fields)
-        text = try SendForm.text(fields)
+        contentForm = try SendContentForm(fields, body: body)
+        // What can be told from the request alone is not a matter of policy, and not put on record.
+        if let platform, let refusal = contentForm.content.refusal(on: platform) { throw refusal }
         expiresAt = try SendForm.expiry(fields)
         metadata = try SendForm.metadata(fields)
         idempotencyKey = try SendForm.key(fields, idempotencyHeader)
@@ -68,8 +73,8 @@ struct SendForm: Sendable {
     }
 
     /// `to_phone` alone means sms.
-    private static func platform(_ fields: JSONFields) throws -> Platform {
-        guard let name = try fields.string("platform") else { return .sms }
+    private static func platform(_ fields: JSONFields) throws -> Platform? {
+        guard let name = try fields.string("platform") else { return fields.has("to_phone") ? .sms : nil }
         guard let platform = Platform(name: name) else {
             throw fields.wrong("platform", "facebook, instagram, sms or whatsapp")
         }
@@ -77,13 +82,6 @@ struct SendForm: Sendable {
             throw fields.wrong("platform", "sms or whatsapp for a phone number")
         }
         return platform
-    }
-
-    private static func text(_ fields: JSONFields) throws -> String {
-        let text = try fields.require("text")
-        // Twilio counts characters of the UTF-16 form.
-        guard text.utf16.count <= textMax else { throw fields.wrong("text", "at most \(textMax) characters long") }
-        return text
     }
 
     private static func expiry(_ fields: JSONFields) throws -> Timestamp? {
@@ -148,8 +146,8 @@ struct SendForm: Sendable {
             case .phone(let phone): json.string("to_phone", phone)
             case .platformUser(let user): json.string("platform_user_id", user)
             }
-            json.string("platform", platform.name)
-            json.string("text", text)
+            json.string("platform", platform?.name)
+            contentForm.content.writeContent(&json)
             json.time("expires_at", expiresAt)
             json.string("metadata", String(decoding: metadata, as: UTF8.self))
         }

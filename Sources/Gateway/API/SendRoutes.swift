@@ -18,9 +18,10 @@ struct SendRoutes: Sendable {
 
     private func send(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let client = try context.requireClient()
-        let fields = try await request.fields()
+        let body = try await request.bytes(limit: 256 << 10)
+        let fields = try JSONFields(body)
         let header = SendRoutes.idempotencyKey.flatMap { request.headers[$0] }
-        let form = try SendForm(fields, idempotencyHeader: header)
+        let form = try SendForm(fields, body: body, idempotencyHeader: header)
         let wanted = try command(form, client)
         let committed = try await ledger.commit { state, context -> ([NewEvent], SendDecision) in
             let decision = state.decide(wanted, context)
@@ -50,28 +51,33 @@ struct SendRoutes: Sendable {
             // An id that is not ours cannot be told from one that is somebody else's.
             recipient = .conversation(ledger.ids.decode(.conversation, id) ?? .zero)
         case .phone(let phone):
-            recipient = .phone(try ledger.hash(client.id, .smsCustomer, phone), phone)
+            recipient = .phone(try ledger.customerHash(client.id, form.platform ?? .sms, phone), phone)
         case .platformUser(let user):
-            recipient = .platformUser(try ledger.hash(client.id, .platformUser, user))
+            let platforms = form.platform.map { [$0] } ?? [.facebook, .instagram, .whatsapp]
+            let hashes = try platforms.map { ($0, try ledger.customerHash(client.id, $0, user)) }
+            recipient = .platformUser(Dictionary(uniqueKeysWithValues: hashes))
         }
-        var content = SendContent()
-        content.text = form.text
-        content.metadata = form.metadata
-        content.idempotencyKey = form.idempotencyKey
-        return SendRequest(
+        let content = form.content
+        var request = SendRequest(
             client: client.id,
             platform: form.platform,
             recipient: recipient,
-            kind: "text",
+            kind: content.type,
             content: content.json,
             key: try ledger.hash(client.id, .idempotencyKey, form.idempotencyKey),
             fingerprint: try ledger.hash(client.id, .requestFingerprint, form.canonical),
             keyExpiresAt: now.advanced(bySeconds: configuration.idempotencyRetention),
             expiresAt: form.expiresAt ?? Timestamp(0),
-            segments: UInt64(SMSEncoding(of: form.text).segments),
+            segments: UInt64(SMSEncoding(of: content.text).segments),
             usageMonth: UsageMonth.of(now, timeZone: client.timeZone),
             queueMax: configuration.queueMax
         )
+        for platform in Platform.allCases { request.unsupported[platform] = content.refusal(on: platform) }
+        // An id that is not ours is that of no message in the conversation.
+        request.refersTo = form.refersTo.map { ledger.ids.decode(.message, $0) ?? .zero }
+        request.isTemplate = content.kind == .template
+        request.isByHuman = content.isByHuman
+        return request
     }
 
     /// Where an accepted message stands in the log: all that its answer is made of.
@@ -88,6 +94,7 @@ struct SendRoutes: Sendable {
         replayed: Bool
     ) async throws -> Response {
         let message = accepted.message
+        let platform = ledger.plan { $0.inbox.messages[message]?.platform } ?? .sms
         var status = MessageStatus.queued
         var code = HTTPResponse.Status.accepted
         if let seconds = SendRoutes.waitSeconds(request) {
@@ -97,7 +104,7 @@ struct SendRoutes: Sendable {
         var response = Answer.json(code, position: message) { json in
             json.string("message_id", ledger.ids.encode(.message, message))
             json.string("conversation_id", ledger.ids.encode(.conversation, accepted.conversation))
-            json.string("platform", form.platform.name)
+            json.string("platform", platform.name)
             json.string("status", code == .ok ? status.name : MessageStatus.queued.name)
             json.string("idempotency_key", form.idempotencyKey)
             json.time("created_at", accepted.time)

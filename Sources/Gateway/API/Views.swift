@@ -12,7 +12,11 @@ struct MessageView {
     private let id: LogPosition
     private let row: Inbox.MessageRow
     private let createdAt: Timestamp
-    private let content: JSONFields?
+    private let content: ProviderJSON?
+    /// What a message of ours was asked to say.
+    private let asked: SendContent?
+    /// The newest wording, where the customer edited the message.
+    private let edited: ProviderJSON?
     private var steps: [Step] = []
     private var providerMessageID: String?
 
@@ -20,12 +24,14 @@ struct MessageView {
         self.id = id
         self.row = row
         createdAt = try ledger.event(at: id).time
-        content = try ledger.unpurged { try JSONFields(try ledger.body(at: id, .content) ?? []) }
-        if row.direction == .inbound {
-            providerMessageID = try content?.string("platform_message_id")
-        } else {
-            try walkTrail(ledger)
-        }
+        let bytes = try ledger.unpurged { try ledger.body(at: id, .content) }
+        content = bytes.flatMap { ProviderJSON($0) }
+        asked = row.direction == .outbound ? try bytes.map { try SendContent(try JSONFields($0)) } : nil
+        let edit = ledger.plan { $0.inbox.edits[id]?.position }
+        let wording = try edit.flatMap { edit in try ledger.unpurged { try ledger.body(at: edit, .content) } }
+        edited = wording.flatMap { ProviderJSON($0) }
+        providerMessageID = content?["platform_message_id"]?.text
+        if row.direction == .outbound { try walkTrail(ledger) }
     }
 
     /// Status records name the one before, so the history is read backwards from the last.
@@ -62,7 +68,9 @@ struct MessageView {
             }
         }
         let ordered = steps.reversed().enumerated().sorted { ($0.element.at, $0.offset) < ($1.element.at, $1.offset) }
-        self.steps = [Step(status: .queued, at: createdAt, code: "")] + ordered.map(\.element)
+        // What was sent outside Waybill was never queued here.
+        let first: MessageStatus = content?["platform_message_id"] == nil ? .queued : .sent
+        self.steps = [Step(status: first, at: createdAt, code: "")] + ordered.map(\.element)
     }
 
     /// Newest first: what came of the call, then its start.
@@ -84,8 +92,7 @@ struct MessageView {
         json.string("conversation_id", ledger.ids.encode(.conversation, row.conversation))
         json.string("platform", row.platform.name)
         json.string("direction", row.direction.name)
-        json.string("type", "text")
-        json.string("text", content.flatMap { try? $0.string("text") })
+        writeContent(&json)
         json.bool("purged", content == nil)
         json.string("status", row.status.name)
         json.string("provider_message_id", providerMessageID)
@@ -93,6 +100,34 @@ struct MessageView {
         json.number("position", id.rawValue)
         if row.direction == .inbound { return }
         writeOutbound(&json)
+    }
+
+    private static let parts: [StaticString] = [
+        "encoding", "segments", "location", "contacts", "interactive", "share", "order", "story", "reply_to",
+    ]
+
+    private func writeContent(_ json: inout JSONWriter) {
+        let shown = edited ?? content
+        json.string("type", shown?["type"]?.text ?? asked?.type ?? "text")
+        json.string("text", shown?["text"]?.text)
+        if edited != nil { json.bool("edited", true) }
+        for name in MessageView.parts {
+            if let part = content?["\(name)"] { json.raw(name, part.raw) }
+        }
+        let media = content?["media"]?.elements ?? []
+        if media.isEmpty { return }
+        json.array("media") { json in
+            for item in media {
+                json.element { json in
+                    json.object { json in
+                        for name in item.names where !name.hasPrefix("_") {
+                            json.key(dynamic: name)
+                            json.raw(item[name]?.raw ?? [UInt8]("null".utf8))
+                        }
+                    }
+                }
+            }
+        }
     }
 
     private func writeOutbound(_ json: inout JSONWriter) {
@@ -118,9 +153,9 @@ struct MessageView {
         } else {
             json.null()
         }
-        let metadata = content.flatMap { try? $0.string("metadata") } ?? ""
-        json.raw("metadata", metadata.isEmpty ? [UInt8]("{}".utf8) : [UInt8](metadata.utf8))
-        json.string("idempotency_key", content.flatMap { try? $0.string("idempotency_key") })
+        let metadata = asked?.metadata ?? []
+        json.raw("metadata", metadata.isEmpty ? [UInt8]("{}".utf8) : metadata)
+        json.string("idempotency_key", asked.flatMap { $0.idempotencyKey.isEmpty ? nil : $0.idempotencyKey })
     }
 }
 

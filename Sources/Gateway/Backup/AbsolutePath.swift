@@ -8,4 +8,11 @@ package enum AbsolutePath {
         defer { free(here) }
         return String(cString: here) + "/" + path
     }
+
+    /// Where a path leads in the end: without links and `..`. One that leads nowhere is only made absolute.
+    static func resolved(_ path: String) -> String {
+        guard let real = realpath(path, nil) else { return of(path) }
+        defer { free(real) }
+        return String(cString: real)
+    }
 }

@@ -68,6 +68,8 @@ package struct BackupControl: Sendable {
             let (position, epoch) = try ledger.keys.archive(to: path, key: key) {
                 (ledger.log.durable, ledger.keys.epoch)
             }
+            // The backup has the seed of the present epoch, which would open what comes next too.
+            try ledger.keys.renewEpoch()
             if let segment = try ledger.log.reader.copyNewest(through: position, to: directory) {
                 return Begun(
                     position: position,

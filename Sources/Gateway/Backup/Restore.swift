@@ -39,7 +39,7 @@ package struct Restore {
         manifest = try BackupManifest(bytes)
         let path = keyFile ?? manifest.keyFile
         // Nobody has vouched for the manifest yet: a key that comes with it would open whatever it came with.
-        if keyFile == nil, path.hasPrefix(source + "/") || path.hasPrefix(AbsolutePath.of(source) + "/") {
+        if keyFile == nil, AbsolutePath.resolved(path).hasPrefix(AbsolutePath.resolved(source) + "/") {
             throw GatewayError(.invalidRequest, "the backup names a key inside itself; name yours with --backup-key")
         }
         guard let key = try KeyFile.backup(path: path).load() else {
@@ -108,8 +108,8 @@ package struct Restore {
         guard try root.generations().isEmpty else {
             throw GatewayError(
                 .invalidRequest,
-                "there is a root key at \(RootKeys.shown(keyRoot)), and a restore makes a new one; "
-                    + "move it away, or point --key-root elsewhere"
+                "there is a root key at \(RootKeys.shown(keyRoot)), and a restore makes a new one; point --key-root "
+                    + "elsewhere, or destroy it if no log needs it any more"
             )
         }
         let names = try storage.list(data)

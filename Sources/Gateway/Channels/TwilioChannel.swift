@@ -41,6 +41,27 @@ package enum TwilioChannel {
         package var text: String
         package var segments: UInt64
         package var optOutType: String
+        package var media: [MessageContent.Media] = []
+    }
+
+    private static let mediaMax = 10
+
+    /// `MediaUrl0`, `MediaContentType0`, …
+    private static func media(_ form: FormBody) -> [MessageContent.Media] {
+        let count = min(form["NumMedia"].flatMap { Int($0) } ?? 0, mediaMax)
+        return (0..<max(count, 0)).compactMap { index in
+            guard let url = form["MediaUrl\(index)"], !url.isEmpty else { return nil }
+            let mime = form["MediaContentType\(index)"] ?? ""
+            var media = MessageContent.Media(type: type(mime))
+            media.mimeType = mime
+            media.sourceURL = url
+            return media
+        }
+    }
+
+    private static func type(_ mime: String) -> String {
+        let family = mime.prefix { $0 != "/" }.lowercased()
+        return ["image", "video", "audio"].contains(family) ? family : "document"
     }
 
     package static func inbound(_ form: FormBody) -> Inbound? {
@@ -57,7 +78,8 @@ package enum TwilioChannel {
             text: text,
             segments: form["NumSegments"].flatMap { UInt64($0) }.flatMap { (1...255).contains($0) ? $0 : nil }
                 ?? counted,
-            optOutType: form["OptOutType"] ?? ""
+            optOutType: form["OptOutType"] ?? "",
+            media: media(form)
         )
     }
 
@@ -118,10 +140,13 @@ package enum TwilioChannel {
         _ credentials: TwilioCredentials,
         to: String,
         text: String,
+        mediaURL: String = "",
         statusCallback: String,
         baseURL: String
     ) -> OutgoingRequest {
-        var fields = [("To", to), ("Body", text), ("StatusCallback", statusCallback)]
+        var fields = [("To", to), ("StatusCallback", statusCallback)]
+        if !text.isEmpty { fields.append(("Body", text)) }
+        if !mediaURL.isEmpty { fields.append(("MediaUrl", mediaURL)) }
         if !credentials.messagingServiceSID.isEmpty {
             fields.append(("MessagingServiceSid", credentials.messagingServiceSID))
         }
@@ -147,24 +172,11 @@ package enum TwilioChannel {
         startedAt: Timestamp,
         finishedAt: Timestamp
     ) -> SendResult {
-        var result =
-            switch answer {
-            case .success(let response): result(response, startedAt)
-            case .failure(let error): result(error, startedAt)
-            }
-        result.durationMilliseconds =
-            (finishedAt.nanoseconds - min(startedAt.nanoseconds, finishedAt.nanoseconds)) / 1_000_000
-        return result
+        ProviderAnswer.result(answer, startedAt: startedAt, finishedAt: finishedAt, judge: judge)
     }
 
-    private static func result(_ error: TransferError, _ startedAt: Timestamp) -> SendResult {
-        let outcome: SendOutcome = error.requestBytesSent ? .unknown : .retryLater
-        return SendResult(outcome, code: error.failure.rawValue, startedAt: startedAt)
-    }
-
-    private static func result(_ response: OutgoingResponse, _ startedAt: Timestamp) -> SendResult {
+    private static func judge(_ response: OutgoingResponse, _ result: inout SendResult) {
         let fields = try? JSONFields(response.body)
-        var result = SendResult(.unknown, code: "http_\(response.status)", startedAt: startedAt)
         if response.status == 200 || response.status == 201,
             let sid = fields.flatMap({ try? $0.string("sid") }), !sid.isEmpty
         {
@@ -174,13 +186,7 @@ package enum TwilioChannel {
         } else if let fields, let code = errorCode(fields, response.status) {
             result.code = String(code)
             result.outcome = outcome(code: code, status: response.status)
-        } else if response.status == 429 {
-            result.outcome = .retryLater
         }
-        result.httpStatus = UInt64(max(response.status, 0))
-        result.retryAfter = response.header("retry-after").flatMap { UInt64($0) }
-        result.excerpt = Array(response.body.prefix(1024))
-        return result
     }
 
     /// The code of Twilio's error body. A proxy's JSON, or anything else that is not this shape, proves nothing.

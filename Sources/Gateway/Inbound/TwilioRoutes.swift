@@ -50,10 +50,12 @@ struct TwilioRoutes: Sendable {
         message.identifiers.phone = inbound.from
         message.identifiers.accountPhone = inbound.to
         message.identifiers.accountID = inbound.messagingServiceSID
-        message.platformMessageID = inbound.messageSID
-        message.text = inbound.text
-        message.encoding = SMSEncoding(of: inbound.text).alphabet.rawValue
-        message.segments = inbound.segments
+        message.content.platformMessageID = inbound.messageSID
+        message.content.kind = inbound.media.first?.type ?? "text"
+        message.content.text = inbound.text
+        message.content.media = inbound.media
+        message.content.encoding = SMSEncoding(of: inbound.text).alphabet.rawValue
+        message.content.segments = inbound.segments
         message.consent = TwilioChannel.consent(inbound)
         message.providerBytes = raw
         return message

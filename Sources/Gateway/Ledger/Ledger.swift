@@ -13,6 +13,7 @@ package final class Ledger: Sendable {
     package let log: EventLog
     package let keys: KeyStore
     package let ids: OpaqueID
+    private let routeKey: [UInt8]
     package let isSandbox: Bool
     private let state: Mutex<LogState>
     /// Who may come in, as of the last change to that. Apart from `state`, so that a request need not wait for a running
@@ -63,8 +64,16 @@ package final class Ledger: Sendable {
         self.isSandbox = isSandbox
         self.clock = clock
         ids = state.ids
+        routeKey = Crypto.hmacSHA256(key: state.idKey, message: [UInt8]("waybill route key".utf8))
         access = Mutex(Access(state))
         self.state = Mutex(state)
+    }
+
+    /// The log's hash of an account at a provider, by which inbound traffic finds its client. It hides nothing from whoever has
+    /// the log, which begins with its key; accounts are no secrets.
+    func route(_ platform: Platform, _ account: String) -> LookupHash {
+        let message = [UInt8]("\(platform.name)/\(account)".utf8)
+        return LookupHash(Crypto.hmacSHA256(key: routeKey, message: message)) ?? .absent
     }
 
     package var now: Timestamp { Timestamp(clock()) }

@@ -146,9 +146,14 @@ extension Ledger {
 /// What a hash stands for; hashes of different things never meet.
 enum LookupDomain: String {
     case smsCustomer = "customer/sms"
-    case platformUser = "customer/platform"
     case smsAccount = "account/sms"
     case twilioMessage = "message/twilio"
+    /// What Meta told: platform, account and the event's own key.
+    case metaEvent = "event/meta"
+    case facebookCustomer = "customer/facebook"
+    case instagramCustomer = "customer/instagram"
+    case whatsappCustomer = "customer/whatsapp"
+    case metaAccount = "account/meta"
     case idempotencyKey = "idempotency-key"
     case requestFingerprint = "request"
 }

@@ -14,9 +14,10 @@ package struct SendService: Service {
 
     let ledger: Ledger
     let driver: CurlDriver
-    let twilioBaseURL: String
+    let addresses: ProviderAddresses
     let publicURL: @Sendable () -> String
     let pacer = SenderPacer()
+    let pairs = PairPacer()
     let metrics: GatewayMetrics
     let logger: Logger
 
@@ -54,7 +55,7 @@ package struct SendService: Service {
                 let room = SendService.inFlightPerSender - held(sender)
                 return pacer.room(sender, perSecond: channel.segmentsPerSecond, now: now, most: room)
             }
-            return (picked, expired)
+            return (holdBack(picked, state: &state, now), expired)
         }
         if picked.isEmpty, expired.isEmpty { return nil }
         let committed = try? ledger.append(edge: false) { state, context in
@@ -71,6 +72,16 @@ package struct SendService: Service {
         }
     }
 
+    /// Without those whose customer has had as much as WhatsApp allows: they are offered again when there is room.
+    private func holdBack(_ picked: [LogPosition], state: inout LogState, _ now: Timestamp) -> [LogPosition] {
+        picked.filter { message in
+            guard let row = state.sends.rows[message], row.platform == .whatsapp else { return true }
+            guard let later = pairs.nextTime(row.conversation, now: now) else { return true }
+            state.sends.schedule.retry(message, at: later)
+            return false
+        }
+    }
+
     private func postpone(_ picked: [LogPosition], _ schedule: inout LaneScheduler<SendQueue.Sender>) {
         let later = ledger.now.advanced(bySeconds: 1)
         for message in picked { schedule.retry(message, at: later) }
@@ -81,6 +92,7 @@ package struct SendService: Service {
         let sender = SendQueue.Sender(client: row.client, platform: row.platform)
         let rate = state.clients[row.client]?.channels[row.platform]?.segmentsPerSecond ?? 0
         pacer.charge(sender, segments: row.segments, perSecond: rate, now: now)
+        if row.platform == .whatsapp { pairs.charge(row.conversation, now: now) }
     }
 
     private func perform(_ started: Started) async {
@@ -121,10 +133,18 @@ package struct SendService: Service {
             try await ledger.commitOutcome { [ids = ledger.ids] state, context in
                 state.decide(result, for: message, body, ids: ids, context)
             }
+            if !result.providerKey.isAbsent { try await settleParked(message, result.providerKey) }
         } catch {
             // Without an outcome on record the next start finds the call in flight and calls its outcome unknown.
             logger.error("a send's outcome could not be recorded", metadata: ["error": "\(error)"])
         }
+    }
+
+    /// Reactions and statuses may have overtaken the answer that gave the message its id.
+    private func settleParked(_ message: LogPosition, _ key: LookupHash) async throws {
+        guard let client = ledger.plan({ $0.inbox.messages[message]?.client }) else { return }
+        let last = try await ChannelIntake(ledger: ledger).settle(client, key, after: .zero)
+        try await ledger.log.waitUntilDurable(last)
     }
 
     /// What came of the call; what was purged before it began is not sent.
@@ -149,35 +169,33 @@ package struct SendService: Service {
     {
         let place = ledger.plan { state in
             state.inbox.messages[message].map { row in
-                (row.client, row.conversation, state.clients[row.client]?.channels[row.platform]?.position)
+                (
+                    row.client, row.conversation, row.platform,
+                    state.clients[row.client]?.channels[row.platform]?.position
+                )
             }
         }
-        guard let (client, conversation, channel) = place, let channel else {
+        guard let (client, conversation, platform, channel) = place, let channel else {
             return SendResult(.rejected, code: "channel_not_connected", startedAt: startedAt)
         }
         try await ledger.log.waitUntilDurable(channel)
-        let credentials = try TwilioCredentials(try ledger.secret(channel))
-        let identifiers = try ledger.identifiers(conversation)
-        let callback =
-            "\(publicURL())/channels/twilio/\(ledger.ids.encode(.client, client))/status"
-            + "?message=\(ledger.ids.encode(.message, message))"
-        let request = TwilioChannel.request(
-            credentials,
-            to: identifiers.phone,
-            text: content.text,
-            statusCallback: callback,
-            baseURL: twilioBaseURL
+        let call = try ProviderCall(
+            ledger: ledger,
+            addresses: addresses,
+            publicURL: publicURL(),
+            message: message,
+            client: client,
+            conversation: conversation,
+            platform: platform,
+            content: content,
+            secret: try ledger.secret(channel)
         )
-        let lookup = try ledger.lookup(client)
-        let answer = await driver.perform(request)
-        var result = TwilioChannel.result(answer, startedAt: startedAt, finishedAt: ledger.now)
-        result.channel = channel
-        if !result.providerMessageID.isEmpty {
-            result.providerKey = lookup(
-                .twilioMessage,
-                [UInt8]((credentials.accountSID + "/" + result.providerMessageID).utf8)
-            )
+        guard let request = call.request else {
+            return SendResult(.rejected, code: "unsupported", startedAt: startedAt)
         }
+        let answer = await driver.perform(request)
+        var result = call.result(answer, startedAt: startedAt, finishedAt: ledger.now)
+        result.channel = channel
         return result
     }
 }

@@ -6,7 +6,7 @@ import Projections
 import ServiceLifecycle
 import Synchronization
 
-/// `serve --sandbox`: a simulated Twilio and a client's backend on a loopback port of their own, and a demo client that is
+/// `serve --sandbox`: a simulated Twilio, a simulated Graph and a client's backend on a loopback port of their own, and a demo client that is
 /// connected to both. Everything goes through the same public endpoints as the real provider, over HTTP.
 final class Sandbox: Sendable {
     static let demoName = "Sandbox demo"
@@ -14,6 +14,7 @@ final class Sandbox: Sendable {
     private let logger: Logger
     private let driver: CurlDriver?
     private let twilio: SimulatedTwilio?
+    private let graph: SimulatedGraph?
     private let receiver = SandboxReceiver()
     private let state = Mutex(State())
 
@@ -31,16 +32,20 @@ final class Sandbox: Sendable {
         self.logger = quiet
         driver = try? CurlDriver(policy: nil, connectionsMax: 64, connectionsPerHostMax: 32, usesHTTP2: false)
         twilio = driver.map { SimulatedTwilio(driver: $0) }
+        graph = driver.map { SimulatedGraph(driver: $0) }
     }
 
     private var baseURL: String { "http://127.0.0.1:\(state.withLock { $0.port })" }
 
     /// Starts the sandbox's server and returns when its port is known.
     func start() async throws {
-        guard let twilio else { throw GatewayError(.internalError, "the sandbox could not start its HTTP client") }
+        guard let twilio, let graph else {
+            throw GatewayError(.internalError, "the sandbox could not start its HTTP client")
+        }
         let router = Router(context: GatewayContext.self)
         router.add(middleware: ProblemMiddleware(metrics: GatewayMetrics()))
         twilio.add(to: router)
+        graph.add(to: router)
         receiver.add(to: router)
         router.post("/sandbox/sms") { try await self.write($0, $1) }
         let (bound, port) = AsyncStream.makeStream(of: Int.self)
@@ -66,6 +71,9 @@ final class Sandbox: Sendable {
     func adjust(_ configuration: GatewayConfiguration) async -> GatewayConfiguration {
         var adjusted = configuration
         adjusted.twilioBaseURL = baseURL
+        adjusted.graphBaseURL = baseURL
+        adjusted.instagramBaseURL = baseURL
+        adjusted.metaAppSecrets.append(contentsOf: [graph?.appSecret].compactMap { $0 })
         adjusted.webhooksAllowHTTP = true
         return adjusted
     }
@@ -78,6 +86,7 @@ final class Sandbox: Sendable {
                 state.gateway = address.publicURL
                 state.client = ledger.ids.encode(.client, client)
             }
+            graph?.use(webhook: address.publicURL + "/channels/meta")
             try await connect(client)
             Sandbox.instructions(address: address.local, sandbox: baseURL, key: key).forEach(announce)
         } catch {
@@ -120,28 +129,47 @@ final class Sandbox: Sendable {
         endpoint.events = ListField(["*"])
         endpoint.retrySchedule = ListField([1, 2, 5])
         endpoint.maxInFlight = 64
+        let meta = try [Platform.facebook, .instagram, .whatsapp].map { try self.connection(to: $0, client) }
         _ = try await ledger.commit { [channel, endpoint, settings, credentials] _, _ in
-            let events = [
-                NewEvent(
-                    .channelConnected(channel),
-                    client: client,
-                    bodies: [(.content, credentials.json)],
-                    seal: .newKey(.secret)
-                ),
-                NewEvent(
-                    .endpointConfigured(endpoint),
-                    client: client,
-                    bodies: [(.content, settings.json)],
-                    seal: .newKey(.secret)
-                ),
-            ]
+            let events =
+                meta + [
+                    NewEvent(
+                        .channelConnected(channel),
+                        client: client,
+                        bodies: [(.content, credentials.json)],
+                        seal: .newKey(.secret)
+                    ),
+                    NewEvent(
+                        .endpointConfigured(endpoint),
+                        client: client,
+                        bodies: [(.content, settings.json)],
+                        seal: .newKey(.secret)
+                    ),
+                ]
             return (events, ())
         }
     }
 
+    private func connection(to platform: Platform, _ client: LogPosition) throws -> NewEvent {
+        var credentials = MetaCredentials()
+        credentials.accountID = SimulatedGraph.account(platform)
+        credentials.businessAccountID = platform == .whatsapp ? SimulatedGraph.businessAccount : ""
+        credentials.accessToken = graph?.accessToken ?? ""
+        var channel = ChannelConnected()
+        channel.platform = platform
+        channel.account = try ledger.hash(client, .metaAccount, "\(platform.name)/\(credentials.accountID)")
+        channel.route = ledger.route(platform, credentials.accountID)
+        return NewEvent(
+            .channelConnected(channel),
+            client: client,
+            bodies: [(.content, credentials.json)],
+            seal: .newKey(.secret)
+        )
+    }
+
     private static func instructions(address: String, sandbox: String, key: String) -> [String] {
         [
-            "Sandbox:    \(sandbox) (simulated Twilio and a webhook receiver)",
+            "Sandbox:    \(sandbox) (simulated Twilio and Meta, and a webhook receiver)",
             "Demo key:   \(key)",
             "Send an SMS:",
             "  curl -sS \(address)/v1/send -H 'Authorization: Bearer \(key)' -H 'Content-Type: application/json' "
@@ -149,8 +177,11 @@ final class Sandbox: Sendable {
             "Write as a customer, then see the signed webhook and what was sent:",
             "  curl -sS \(sandbox)/sandbox/sms -H 'Content-Type: application/json' "
                 + "-d '{\"from\":\"+15551234567\",\"text\":\"Hi there\"}'",
+            "  curl -sS \(sandbox)/sandbox/messages -H 'Content-Type: application/json' "
+                + "-d '{\"platform\":\"whatsapp\",\"from\":\"16505551234\",\"text\":\"Hi over WhatsApp\"}'",
             "  curl -sS \(sandbox)/sandbox/received",
             "  curl -sS \(sandbox)/sandbox/sent",
+            "  curl -sS \(sandbox)/sandbox/sent-meta",
         ]
     }
 

@@ -134,6 +134,12 @@ package final class KeyStore: Sendable {
         }
     }
 
+    /// New keys belong to a new epoch from here on, full or not: what has a copy of the present one's seed opens nothing more.
+    package func renewEpoch() throws(LogError) {
+        try requireWriter()
+        try change { durable throws(LogError) in try durable.beginEpoch() }
+    }
+
     private func beginEpoch() throws(LogError) {
         try change { durable throws(LogError) in
             // Another caller may have been first.

@@ -191,7 +191,7 @@ extension LogState {
                 platform: nil,
                 conversation: .zero,
                 message: .zero,
-                offset: 0,
+                after: [],
                 seal: .newKey(.message),
                 test: true
             ) { _, json in json.string("note", "A test event. Nothing happened.") }

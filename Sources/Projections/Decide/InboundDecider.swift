@@ -13,14 +13,18 @@ package struct InboundMessage: Sendable {
     package var duplicateKey: LookupHash
     /// Keyed hash of the customer's address.
     package var customer: LookupHash
+    /// Another address of the same customer, by which the conversation is found too.
+    package var otherCustomer: LookupHash?
     package var account: LookupHash
     package var identifiers: ConversationIdentifiers
-    package var platformMessageID: String
-    package var kind: String
-    package var text: String
-    package var encoding: String
-    package var segments: UInt64
+    package var content: MessageContent
+    /// Keyed hash of the provider's id of the message that this one answers, as duplicate keys are made.
+    package var replyTo: LookupHash?
     package var consent: Consent?
+    /// The purged message of which this is the new wording; it comes as a message of its own, to be purged as well.
+    package var edits: LogPosition?
+    /// What the provider said; zero when it said nothing.
+    package var providerTime: Timestamp
     /// The provider's own bytes of this one item.
     package var providerBytes: [UInt8]
 
@@ -37,23 +41,9 @@ package struct InboundMessage: Sendable {
         self.customer = customer
         self.account = account
         identifiers = ConversationIdentifiers()
-        platformMessageID = ""
-        kind = "text"
-        text = ""
-        encoding = ""
-        segments = 0
+        content = MessageContent()
+        providerTime = Timestamp(0)
         providerBytes = []
-    }
-
-    /// What is sealed under the message's key.
-    var content: [UInt8] {
-        JSONWriter.object { json in
-            json.string("platform_message_id", platformMessageID)
-            json.string("type", kind)
-            json.string("text", text)
-            if !encoding.isEmpty { json.string("encoding", encoding) }
-            if segments > 0 { json.number("segments", segments) }
-        }
     }
 }
 
@@ -63,23 +53,32 @@ extension LogState {
         guard let client = clients[inbound.client],
             deduplication.first(inbound.client, inbound.duplicateKey) == nil
         else { return [] }
-        var events: [NewEvent] = []
-        let existing = inbox.conversation(inbound.client, inbound.platform, inbound.customer)
+        let (existing, opening) = place(inbound)
+        var events = opening
         let conversation = existing?.id ?? context.next
-        if existing == nil { events.append(NewEvent.opening(inbound)) }
+        // A new conversation is known by its own address already.
+        for alias in aliases(of: inbound, existing) {
+            events.append(NewEvent.identified(alias, client: inbound.client, conversation: conversation))
+        }
         let message = context.next.advanced(by: events.count)
-        events.append(received(inbound, conversation: conversation, client, context.now))
+        let received = events.count
+        let replyTo = inbound.replyTo.flatMap { self.message(inbound.client, $0) }.map { ids.encode(.message, $0) }
+        events.append(self.received(inbound, conversation: conversation, replyTo: replyTo, client, context.now))
         if let consent = consentEvent(inbound, conversation) { events.append(consent) }
-        if client.mayReceive(inbound.platform, at: context.now) {
-            let publisher = Publisher(state: self, ids: ids, context: context)
+        if let attributed = attribution(inbound, conversation, existing, client) {
+            events.append(attributed)
+        }
+        guard client.mayReceive(inbound.platform, at: context.now) else { return events }
+        let publisher = Publisher(state: self, ids: ids, context: context)
+        for (type, share) in inbound.published {
             let event = publisher.publish(
-                inbound.webhookType,
+                type,
                 client: client,
                 platform: inbound.platform,
                 conversation: conversation,
                 message: message,
-                offset: events.count,
-                seal: .sameAsBatch(back: events.count - Int(message.rawValue - context.next.rawValue))
+                after: events,
+                seal: .sameAsBatch(back: events.count - received)
             ) { body, json in
                 body.describe(
                     inbound,
@@ -87,6 +86,8 @@ extension LogState {
                     conversation: conversation,
                     row: existing,
                     message: message,
+                    share: share,
+                    replyTo: replyTo,
                     repliesExternally: client.settings.repliesExternally(inbound.platform),
                     at: context.now
                 )
@@ -96,26 +97,71 @@ extension LogState {
         return events
     }
 
+    /// The conversation that a message belongs to, found by either address, or the event that opens it.
+    private func place(_ inbound: InboundMessage) -> (Inbox.ConversationRow?, [NewEvent]) {
+        let known =
+            inbox.conversation(inbound.client, inbound.platform, inbound.customer)
+            ?? inbound.otherCustomer.flatMap { inbox.conversation(inbound.client, inbound.platform, $0) }
+        return (known, known == nil ? [NewEvent.opening(inbound)] : [])
+    }
+
+    /// Addresses by which the conversation is not found yet.
+    private func aliases(of inbound: InboundMessage, _ existing: Inbox.ConversationRow?) -> [LookupHash] {
+        let addresses = existing == nil ? [inbound.otherCustomer] : [inbound.customer, inbound.otherCustomer]
+        return addresses.compactMap { $0 }.filter {
+            inbox.conversation(inbound.client, inbound.platform, $0) == nil
+        }
+    }
+
+    /// The message of a provider's id, ours or a customer's.
+    package func message(_ client: LogPosition, _ key: LookupHash) -> LogPosition? {
+        if let seen = deduplication.first(client, key), inbox.messages[seen] != nil { return seen }
+        return deduplication.sentMessage(client, key)
+    }
+
     private func received(
         _ inbound: InboundMessage,
         conversation: LogPosition,
+        replyTo: String?,
         _ client: ClientRow,
         _ now: Timestamp
     ) -> NewEvent {
         let purges = client.settings.purgePlatforms.contains(inbound.platform)
         var event = MessageReceived()
         event.platform = inbound.platform
-        event.kind = inbound.kind
+        event.kind = inbound.content.kind
         event.duplicateKey = inbound.duplicateKey
-        event.encoding = inbound.encoding
-        event.segments = inbound.segments
+        event.providerTime = inbound.providerTime
+        event.encoding = inbound.content.encoding
+        event.segments = inbound.content.segments
         if purges { event.purgeBy = now.advanced(bySeconds: LogState.purgeDeadline) }
         return NewEvent(
             .messageReceived(event),
             client: inbound.client,
             conversation: conversation,
-            bodies: [(.content, inbound.content), (.providerBytes, inbound.providerBytes)],
+            bodies: [(.content, inbound.content.stored(replyTo: replyTo)), (.providerBytes, inbound.providerBytes)],
             seal: .newKey(purges ? .purgeModeMessage : .message)
+        )
+    }
+
+    /// The first referral stays with the conversation; where bodies are purged it lives in the webhook only.
+    private func attribution(
+        _ inbound: InboundMessage,
+        _ conversation: LogPosition,
+        _ existing: Inbox.ConversationRow?,
+        _ client: ClientRow
+    ) -> NewEvent? {
+        guard let referral = inbound.content.referral, existing?.attribution == nil,
+            !client.settings.purgePlatforms.contains(inbound.platform)
+        else { return nil }
+        var event = ConversationAttributed()
+        event.source = referral.source
+        return NewEvent(
+            .conversationAttributed(event),
+            client: inbound.client,
+            conversation: conversation,
+            bodies: [(.content, JSONWriter.object { MessageContent.write(referral, &$0) })],
+            seal: .newKey(.conversation)
         )
     }
 
@@ -137,7 +183,7 @@ extension LogState {
 }
 
 extension NewEvent {
-    fileprivate static func opening(_ inbound: InboundMessage) -> NewEvent {
+    static func opening(_ inbound: InboundMessage) -> NewEvent {
         opening(
             client: inbound.client,
             platform: inbound.platform,
@@ -145,6 +191,13 @@ extension NewEvent {
             account: inbound.account,
             identifiers: inbound.identifiers
         )
+    }
+
+    /// The conversation is known by another address too.
+    static func identified(_ alias: LookupHash, client: LogPosition, conversation: LogPosition) -> NewEvent {
+        var event = ConversationIdentified()
+        event.customer = alias
+        return NewEvent(.conversationIdentified(event), client: client, conversation: conversation)
     }
 
     static func opening(
@@ -168,8 +221,23 @@ extension NewEvent {
 }
 
 extension InboundMessage {
-    fileprivate var webhookType: String {
-        switch platform {
+    /// The events that tell of this message: one, or one for each reel and post that was shared with it.
+    fileprivate var published: [(type: String, share: MessageContent.Share?)] {
+        let shares = content.shares.compactMap { share -> (String, MessageContent.Share?)? in
+            switch share.kind {
+            case "reel": ("reel_shared", share)
+            case "post": ("post_shared", share)
+            default: nil
+            }
+        }
+        return shares.isEmpty ? [(platform.messageReceived, nil)] : shares
+    }
+}
+
+extension Platform {
+    /// The webhook type of a customer's message.
+    package var messageReceived: String {
+        switch self {
         case .facebook, .instagram: "message_received"
         case .sms: "sms.message_received"
         case .whatsapp: "whatsapp.message_received"
@@ -184,6 +252,8 @@ extension WebhookBody {
         conversation id: LogPosition,
         row: Inbox.ConversationRow?,
         message: LogPosition,
+        share: MessageContent.Share?,
+        replyTo: String?,
         repliesExternally: Bool,
         at now: Timestamp
     ) {
@@ -200,15 +270,13 @@ extension WebhookBody {
         customer(&json, inbound.identifiers)
         json.object("message") { json in
             json.string("id", ids.encode(.message, message))
-            json.string("platform_message_id", inbound.platformMessageID)
             json.string("direction", Direction.inbound.name)
-            json.string("type", inbound.kind)
-            json.string("text", inbound.text)
-            if !inbound.encoding.isEmpty { json.string("encoding", inbound.encoding) }
-            if inbound.segments > 0 { json.number("segments", inbound.segments) }
-            json.array("media") { _ in }
-            json.string("reply_to", nil)
+            inbound.content.writeParts(&json, replyTo: replyTo, share: share)
+            if let edited = inbound.edits { json.string("edited_message_id", ids.encode(.message, edited)) }
             json.time("received_at", now)
+        }
+        if let referral = inbound.content.referral {
+            json.object("referral") { MessageContent.write(referral, &$0) }
         }
     }
 }

@@ -7,8 +7,7 @@ struct Publisher {
     let context: DecisionContext
 
     /// - Parameters:
-    ///   - offset: how many events precede this one in the batch.
-    ///   - published: how many of those are of this type and platform, and numbered as this one is to be.
+    ///   - earlier: what precedes this one in the batch.
     ///   - seal: whose key the rendering shares.
     func publish(
         _ type: String,
@@ -16,18 +15,18 @@ struct Publisher {
         platform: Platform?,
         conversation: LogPosition,
         message: LogPosition,
-        offset: Int,
-        published: Int = 0,
+        after earlier: [NewEvent],
         seal: NewEvent.Seal,
         test: Bool = false,
         data: (WebhookBody, inout JSONWriter) -> Void
     ) -> NewEvent {
-        let position = context.next.advanced(by: offset)
+        let position = context.next.advanced(by: earlier.count)
+        let numbered = earlier.compactMap { if case .eventPublished(let event) = $0.event { event } else { nil } }
         var event = EventPublished()
         event.type = type
-        event.sequence = client.sequence + 1 + UInt64(published)
+        event.sequence = client.sequence + 1 + UInt64(numbered.count)
         event.wanted = test || (client.endpoint?.wants(type, platform) ?? false)
-        event.previousSequence = event.wanted && published > 0 ? event.sequence - 1 : client.lastWanted
+        event.previousSequence = numbered.last { $0.wanted }?.sequence ?? client.lastWanted
         event.test = test
         let head = WebhookBody.Head(
             event: position,

@@ -76,8 +76,7 @@ extension LogState {
                 SentBody(seal: .newKey(.message), metadata: []),
                 ids,
                 context,
-                offset: earlier.count + 1,
-                published: earlier.count { $0.event.type == .eventPublished }
+                after: earlier + [requested]
             )
     }
 

@@ -20,15 +20,22 @@ package struct Refusal: Error, Sendable, Equatable {
         case purgeRequiresWebhook = "purge_requires_webhook"
         case trialUsed = "trial_used"
         case unsupportedChannel = "unsupported_channel"
+        case invalidRequest = "invalid_request"
+        case accountInUse = "account_in_use"
+        case ambiguousRecipient = "ambiguous_recipient"
+        case outsideWindow = "outside_24h_window"
     }
 
     package let code: Code
     /// What the caller can do about it; no personal data.
     package let detail: String
+    /// The field of the request at fault, where it is one.
+    package let field: String?
 
-    package init(_ code: Code, _ detail: String) {
+    package init(_ code: Code, _ detail: String, field: String? = nil) {
         self.code = code
         self.detail = detail
+        self.field = field
     }
 
     package static func == (a: Refusal, b: Refusal) -> Bool { a.code == b.code }

@@ -6,14 +6,23 @@ package struct SendRequest: Sendable {
         case conversation(LogPosition)
         /// A phone number: its keyed hash and itself.
         case phone(LookupHash, String)
-        /// A provider's id of a customer, which must be known already.
-        case platformUser(LookupHash)
+        /// A provider's id of a customer, which must be known already: its keyed hash on each platform that may be meant.
+        case platformUser([Platform: LookupHash])
     }
 
     package var client: LogPosition
-    package var platform: Platform
+    /// Nil when the recipient says it.
+    package var platform: Platform?
     package var recipient: Recipient
     package var kind: String
+    /// Why this cannot be said on a platform, for those where it cannot.
+    package var unsupported: [Platform: Refusal] = [:]
+    /// The message that this one is about or answers.
+    package var refersTo: LogPosition?
+    /// Whether it may be said at any time.
+    package var isTemplate = false
+    /// Meta's seven days for answers written by a person.
+    package var isByHuman = false
     /// The request as JSON; sealed.
     package var content: [UInt8]
     /// Keyed hash of the idempotency key.
@@ -30,7 +39,7 @@ package struct SendRequest: Sendable {
 
     package init(
         client: LogPosition,
-        platform: Platform,
+        platform: Platform?,
         recipient: Recipient,
         kind: String,
         content: [UInt8],
@@ -72,25 +81,31 @@ extension LogState {
         if let entry = idempotency.entry(request.client, request.key, at: context.now) {
             if entry.fingerprint == request.fingerprint { return .replayed(entry.message) }
             let detail = "this idempotency key was used with another request; use a new key for a new message"
-            return refused(request, Refusal(.idempotencyMismatch, detail))
+            return refused(request, Refusal(.idempotencyMismatch, detail), request.platform ?? .sms)
         }
+        var platform = request.platform ?? .sms
         do throws(Refusal) {
             let client = try checkAddon(request, context.now)
-            if case .platformUser = request.recipient { _ = try resolve(request, client, context) }
-            try checkChannel(request, client)
-            let (conversation, opening) = try resolve(request, client, context)
-            try checkLimits(request, client)
+            let place = try addressed(request)
+            platform = place.platform
+            try checkChannel(platform, client)
+            if let refusal = request.unsupported[platform] { throw refusal }
+            let (conversation, opening) = try conversation(request, place, client, context)
+            let windowUntil = try checkWindow(request, place, context.now)
+            try checkReference(request, place)
+            try checkLimits(request, platform, client)
             var event = SendAccepted()
-            event.platform = request.platform
+            event.platform = platform
             event.kind = request.kind
             event.key = request.key
             event.fingerprint = request.fingerprint
             event.keyExpiresAt = request.keyExpiresAt
             event.expiresAt = request.expiresAt
-            event.segments = request.segments
+            event.segments = platform == .sms ? request.segments : 1
             event.usageMonth = request.usageMonth
             event.opens = opening != nil
-            event.purges = client.settings.purgePlatforms.contains(request.platform)
+            event.purges = client.settings.purgePlatforms.contains(platform)
+            event.windowUntil = windowUntil
             let accepted = NewEvent(
                 .sendAccepted(event),
                 client: request.client,
@@ -100,13 +115,13 @@ extension LogState {
             )
             return .accepted((opening.map { [$0] } ?? []) + [accepted], conversation: conversation)
         } catch {
-            return refused(request, error)
+            return refused(request, error, platform)
         }
     }
 
-    private func refused(_ request: SendRequest, _ refusal: Refusal) -> SendDecision {
+    private func refused(_ request: SendRequest, _ refusal: Refusal, _ platform: Platform) -> SendDecision {
         var event = SendRefused()
-        event.platform = request.platform
+        event.platform = platform
         event.code = refusal.code.rawValue
         return .refused(refusal, [NewEvent(.sendRefused(event), client: request.client)])
     }
@@ -119,8 +134,8 @@ extension LogState {
         return client
     }
 
-    private func checkChannel(_ request: SendRequest, _ client: ClientRow) throws(Refusal) {
-        switch request.platform {
+    private func checkChannel(_ platform: Platform, _ client: ClientRow) throws(Refusal) {
+        switch platform {
         case .sms:
             guard client.planIncludesPhone, client.channels[.sms] != nil else {
                 throw Refusal(
@@ -134,62 +149,123 @@ extension LogState {
             }
             fallthrough
         case .facebook, .instagram:
-            guard client.channels[request.platform] != nil else {
-                throw Refusal(.channelNotConnected, "connect \(request.platform.name) before sending over it")
+            guard client.channels[platform] != nil else {
+                throw Refusal(.channelNotConnected, "connect \(platform.name) before sending over it")
             }
-            throw Refusal(.unsupportedChannel, "this version sends over sms only")
         }
     }
 
-    /// Finds the conversation, or opens one for a phone number that is new.
-    private func resolve(
+    // MARK: To whom
+
+    /// Where a request goes: the conversation, or the address of one that is yet to be opened.
+    private struct Place {
+        let platform: Platform
+        let row: Inbox.ConversationRow?
+        /// A new customer's address: keyed hash and number.
+        var address: (LookupHash, String)?
+    }
+
+    private func addressed(_ request: SendRequest) throws(Refusal) -> Place {
+        switch request.recipient {
+        case .conversation(let id):
+            guard let row = inbox.conversations[id], row.client == request.client,
+                request.platform == nil || request.platform == row.platform
+            else { throw Refusal(.unknownRecipient, "there is no such conversation", field: "conversation_id") }
+            if row.status == .erased { throw Refusal(.conversationErased, "the conversation was erased") }
+            return Place(platform: row.platform, row: row)
+        case .phone(let hash, let phone):
+            let platform = request.platform ?? .sms
+            let row = inbox.conversation(request.client, platform, hash)
+            return Place(platform: platform, row: row, address: (hash, phone))
+        case .platformUser(let hashes):
+            let rows = hashes.compactMap { inbox.conversation(request.client, $0.key, $0.value) }
+            guard let row = rows.first else {
+                let detail = "nobody with this platform_user_id has written yet"
+                throw Refusal(.unknownRecipient, detail, field: "platform_user_id")
+            }
+            guard rows.count == 1 else {
+                let detail = "this platform_user_id is known on several platforms; name one as platform"
+                throw Refusal(.ambiguousRecipient, detail, field: "platform")
+            }
+            return Place(platform: row.platform, row: row)
+        }
+    }
+
+    /// The conversation, or a new one for a phone number that is new.
+    private func conversation(
         _ request: SendRequest,
+        _ place: Place,
         _ client: ClientRow,
         _ context: DecisionContext
     ) throws(Refusal) -> (LogPosition, NewEvent?) {
-        switch request.recipient {
-        case .conversation(let id):
-            guard let row = inbox.conversations[id], row.client == request.client else {
-                throw Refusal(.unknownRecipient, "there is no such conversation")
-            }
-            if row.status == .erased { throw Refusal(.conversationErased, "the conversation was erased") }
-            try checkConsent(request, row.customer)
-            return (id, nil)
-        case .phone(let hash, let phone):
-            try checkConsent(request, hash)
-            if let row = inbox.conversation(request.client, request.platform, hash) { return (row.id, nil) }
-            var identifiers = ConversationIdentifiers()
-            identifiers.phone = phone
-            let opening = NewEvent.opening(
-                client: request.client,
-                platform: request.platform,
-                customer: hash,
-                account: client.channels[request.platform]?.account ?? .absent,
-                identifiers: identifiers
-            )
-            return (context.next, opening)
-        case .platformUser(let hash):
-            guard let row = inbox.conversation(request.client, request.platform, hash) else {
-                throw Refusal(.unknownRecipient, "nobody with this platform_user_id has written yet")
-            }
-            try checkConsent(request, hash)
+        if let row = place.row {
+            try checkConsent(request, place.platform, row.customer)
             return (row.id, nil)
         }
+        guard let (hash, phone) = place.address else {
+            throw Refusal(.unknownRecipient, "there is no such conversation")
+        }
+        try checkConsent(request, place.platform, hash)
+        var identifiers = ConversationIdentifiers()
+        identifiers.phone = phone
+        let opening = NewEvent.opening(
+            client: request.client,
+            platform: place.platform,
+            customer: hash,
+            account: client.channels[place.platform]?.account ?? .absent,
+            identifiers: identifiers
+        )
+        return (context.next, opening)
     }
 
-    private func checkConsent(_ request: SendRequest, _ customer: LookupHash) throws(Refusal) {
-        if optOuts.contains(request.client, request.platform, customer) {
+    private func checkConsent(
+        _ request: SendRequest,
+        _ platform: Platform,
+        _ customer: LookupHash
+    ) throws(Refusal) {
+        if optOuts.contains(request.client, platform, customer) {
             throw Refusal(.recipientOptedOut, "the customer opted out; only a START from them opens the way again")
         }
     }
 
-    private func checkLimits(_ request: SendRequest, _ client: ClientRow) throws(Refusal) {
+    // MARK: What and when
+
+    /// - Returns: until when it may go out; zero for ever.
+    private func checkWindow(_ request: SendRequest, _ place: Place, _ now: Timestamp) throws(Refusal) -> Timestamp {
+        if place.platform == .sms || request.isTemplate { return Timestamp(0) }
+        let isExtended = request.isByHuman && place.platform != .whatsapp
+        let length = isExtended ? MessagingWindow.humanAgent : MessagingWindow.standard
+        let until = place.row?.lastInbound.map { $0.advanced(bySeconds: length) } ?? Timestamp(0)
+        guard now < until else {
+            let way =
+                place.platform == .whatsapp
+                ? "send an approved template (template_name)" : "wait until the customer writes, or use human_agent"
+            throw Refusal(.outsideWindow, "the customer last wrote more than 24 hours ago; \(way)")
+        }
+        return until
+    }
+
+    private func checkReference(_ request: SendRequest, _ place: Place) throws(Refusal) {
+        guard let message = request.refersTo else { return }
+        guard let row = inbox.messages[message], row.conversation == place.row?.id else {
+            throw Refusal(.notFound, "the message that this one is about is not part of the conversation")
+        }
+    }
+
+    private func checkLimits(_ request: SendRequest, _ platform: Platform, _ client: ClientRow) throws(Refusal) {
         if sends.countByClient[request.client, default: 0] >= request.queueMax {
             throw Refusal(.queueFull, "\(request.queueMax) messages wait already; send slower")
         }
         let month = usage.month(request.client, request.usageMonth)
-        if request.platform == .sms, month.used + month.reserved >= client.smsMonthlyQuota {
+        if platform == .sms, month.used + month.reserved >= client.smsMonthlyQuota {
             throw Refusal(.smsQuotaExceeded, "the month's quota of \(client.smsMonthlyQuota) SMS is used up")
         }
     }
+}
+
+/// How long after a customer's last message a business may write freely over Meta's channels, in seconds.
+enum MessagingWindow {
+    static let standard: UInt64 = 86_400
+    /// For answers written by a person (Messenger, Instagram).
+    static let humanAgent: UInt64 = 7 * 86_400
 }

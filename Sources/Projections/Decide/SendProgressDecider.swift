@@ -47,6 +47,10 @@ package struct ProviderStatus: Sendable {
     package var status: MessageStatus
     package var code: String
     package var platformMessageID: String
+    /// Keyed hash of the provider's id, so that later reports find the message although the call's answer never came.
+    package var providerKey = LookupHash.absent
+    /// The record in which it waited for its message; zero when it did not.
+    package var parked = LogPosition.zero
 
     package init(
         client: LogPosition,
@@ -82,6 +86,7 @@ extension LogState {
         case expired
         case optedOut
         case notConnected
+        case outsideWindow
     }
 
     private func reasonToDrop(_ message: LogPosition, now: Timestamp) -> DropReason? {
@@ -89,7 +94,14 @@ extension LogState {
         if row.expiresAt.nanoseconds > 0, row.expiresAt <= now { return .expired }
         let customer = inbox.conversations[row.conversation]?.customer ?? .absent
         if optOuts.contains(row.client, row.platform, customer) { return .optedOut }
-        return clients[row.client]?.channels[row.platform] == nil ? .notConnected : nil
+        if clients[row.client]?.channels[row.platform] == nil { return .notConnected }
+        return isOutsideWindow(row, now) ? .outsideWindow : nil
+    }
+
+    private func isOutsideWindow(_ row: SendQueue.Row, _ now: Timestamp) -> Bool {
+        if row.windowUntil.nanoseconds == 0 || now < row.windowUntil { return false }
+        guard let last = inbox.conversations[row.conversation]?.lastInbound else { return true }
+        return last.advanced(bySeconds: MessagingWindow.standard) <= now
     }
 
     /// Settles a queued message that must not go out any more. Empty when it may after all.
@@ -111,6 +123,7 @@ extension LogState {
             return settled(message, row, .sendExpired(event), .failed, code: "expired", body, ids, context)
         case .optedOut: return canceled(by: "opt_out")
         case .notConnected: return canceled(by: "channel_not_connected")
+        case .outsideWindow: return canceled(by: "outside_24h_window")
         }
         func canceled(by reason: String) -> [NewEvent] {
             var event = SendCanceled()
@@ -160,7 +173,7 @@ extension LogState {
             platformMessageID: ""
         )
         let end = NewEvent(event, client: row.client, conversation: row.conversation, message: message)
-        return [end] + statusEvent(report, row.conversation, row.platform, body, ids, context, offset: 1)
+        return [end] + statusEvent(report, row.conversation, row.platform, body, ids, context, after: [end])
     }
 
     /// Records what a call came to. Empty when the message is not in flight any more.
@@ -209,7 +222,7 @@ extension LogState {
                 code: event.code,
                 platformMessageID: result.providerMessageID
             )
-            events += statusEvent(report, row.conversation, row.platform, body, ids, context, offset: events.count)
+            events += statusEvent(report, row.conversation, row.platform, body, ids, context, after: events)
         }
         return events
     }
@@ -269,14 +282,16 @@ extension LogState {
         event.code = report.code
         event.at = context.now
         event.previous = row.trail
+        event.providerKey = report.providerKey
         let changed = NewEvent(
             .messageStatusChanged(event),
             client: report.client,
             conversation: row.conversation,
-            message: report.message
+            message: report.message,
+            subject: report.parked
         )
         return [changed]
-            + statusEvent(report, row.conversation, row.platform, body, ids, context, offset: 1)
+            + statusEvent(report, row.conversation, row.platform, body, ids, context, after: [changed])
     }
 
     /// Every status is an event of the client's sequence; `message.status` is delivered by subscription only.
@@ -287,8 +302,7 @@ extension LogState {
         _ body: SentBody,
         _ ids: OpaqueID,
         _ context: DecisionContext,
-        offset: Int,
-        published: Int = 0
+        after earlier: [NewEvent]
     ) -> [NewEvent] {
         let type = "message.status"
         guard let client = clients[report.client], client.mayReceive(platform, at: context.now) else { return [] }
@@ -304,8 +318,7 @@ extension LogState {
                 platform: platform,
                 conversation: conversation,
                 message: isDetached ? .zero : report.message,
-                offset: offset,
-                published: published,
+                after: earlier,
                 seal: isDetached ? .newKey(.message) : body.seal
             ) { writer, json in
                 json.string("platform", platform.name)

@@ -96,16 +96,19 @@ package struct SettingsChanged: EventPayload {
     }
 }
 
-/// Sealed content: account ids, numbers and credentials as JSON. `account` is the keyed hash by which inbound traffic finds it.
+/// Sealed content: account ids, numbers and credentials as JSON. `account` is the client's keyed hash of the account; `route` the
+/// log's, by which inbound traffic of Meta's finds the client.
 package struct ChannelConnected: EventPayload {
     package var platform = Platform.sms
     package var account = LookupHash.absent
     package var segmentsPerSecond = UInt64(0)
+    package var route = LookupHash.absent
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "platform", &platform)
         visitor.field(2, "account", &account)
         visitor.field(3, "segments_per_second", &segmentsPerSecond)
+        visitor.field(4, "route", &route)
     }
 }
 

@@ -26,7 +26,7 @@ package enum EventCatalogue {
         case .settingsChanged:
             "The client's settings as they are now. Sealed content: AI prompt and escalation phrases."
         case .channelConnected:
-            "Sealed content: account ids, numbers and credentials as JSON. `account` is the keyed hash by which inbound traffic finds it."
+            "Sealed content: account ids, numbers and credentials as JSON. `account` is the client's keyed hash of the account; `route` the log's, by which inbound traffic of Meta's finds the client."
         case .channelDisconnected: "The channel is gone; its credential is not used any more."
         case .channelPaused: "The provider refused the credential; sends wait until it changes."
         case .channelResumed: "Sends go on."
@@ -48,18 +48,22 @@ package enum EventCatalogue {
         case .leadCaptured: "Drawn from a message. Sealed content: e-mail, phone, name."
         case .messageReceived:
             "Sealed content: text and structure; sealed provider bytes. `duplicate_key` is the keyed hash of the provider's id. `purge_by`: the body is purged after its one delivery, at the latest then."
-        case .messageEdited: "message: the edited one. Sealed content: the new text."
-        case .messageUnsent: "The customer withdrew it; it is purged. message: the withdrawn one."
-        case .messageReacted: "message: the one reacted to. Sealed content: the emoji."
+        case .messageEdited:
+            "message: the edited one. Sealed content: the message as it is now. subject: where the edit was parked, if it was."
+        case .messageUnsent:
+            "The customer withdrew it; it is purged. message: the withdrawn one. subject: where this was parked, if it was."
+        case .messageReacted:
+            "message: the one reacted to. Sealed content: the emoji. subject: where the reaction was parked, if it was."
         case .messageEchoed: "Sent by the business outside Waybill. Sealed content."
         case .providerEventUnrecognized: "Verified but of a kind Waybill does not know. Sealed provider bytes."
-        case .providerEventParked: "Refers to a message that has not come yet. Sealed provider bytes."
+        case .providerEventParked:
+            "Refers to a message that has not come yet. Sealed content: the provider's item in a request of its own. `target`: keyed hash of that message's id."
         case .mediaFetched: "message: the one it belongs to. The file is sealed under the message's key."
         case .mediaFailed: "The provider no longer has it or it is not allowed."
         case .messageStatusChanged:
-            "The provider reported a status. message: the one sent. `previous`: the message's status record before this."
+            "The provider reported a status. message: the one sent. `previous`: the message's status record before this. subject: where the report was parked, if it was. `provider_key`: keyed hash of the provider's id, where it names ours."
         case .sendAccepted:
-            "Its position is the message. Sealed content: the request. `key`: keyed hash of the idempotency key; `fingerprint`: of the request. `purges`: the body is purged once its outcome is settled."
+            "Its position is the message. Sealed content: the request. `key`: keyed hash of the idempotency key; `fingerprint`: of the request. `purges`: the body is purged once its outcome is settled. `window_until`: it must go out by then, unless the customer writes again; 0 for ever."
         case .sendRefused: "Refused on policy. No body is kept."
         case .sendCanceled: "Canceled while queued. message: the canceled one."
         case .sendExpired: "`expires_at` passed before the provider was called."

@@ -24,7 +24,7 @@ package struct MessageReceived: EventPayload {
     }
 }
 
-/// message: the edited one. Sealed content: the new text.
+/// message: the edited one. Sealed content: the message as it is now. subject: where the edit was parked, if it was.
 package struct MessageEdited: EventPayload {
     package var duplicateKey = LookupHash.absent
     package var number = UInt64(0)
@@ -35,7 +35,7 @@ package struct MessageEdited: EventPayload {
     }
 }
 
-/// The customer withdrew it; it is purged. message: the withdrawn one.
+/// The customer withdrew it; it is purged. message: the withdrawn one. subject: where this was parked, if it was.
 package struct MessageUnsent: EventPayload {
     package var duplicateKey = LookupHash.absent
     package init() {}
@@ -44,7 +44,7 @@ package struct MessageUnsent: EventPayload {
     }
 }
 
-/// message: the one reacted to. Sealed content: the emoji.
+/// message: the one reacted to. Sealed content: the emoji. subject: where the reaction was parked, if it was.
 package struct MessageReacted: EventPayload {
     package var duplicateKey = LookupHash.absent
     package var removed = false
@@ -79,7 +79,8 @@ package struct ProviderEventUnrecognized: EventPayload {
     }
 }
 
-/// Refers to a message that has not come yet. Sealed provider bytes.
+/// Refers to a message that has not come yet. Sealed content: the provider's item in a request of its own. `target`: keyed hash of that
+/// message's id.
 package struct ProviderEventParked: EventPayload {
     package var platform = Platform.sms
     package var duplicateKey = LookupHash.absent
@@ -118,17 +119,20 @@ package struct MediaFailed: EventPayload {
     }
 }
 
-/// The provider reported a status. message: the one sent. `previous`: the message's status record before this.
+/// The provider reported a status. message: the one sent. `previous`: the message's status record before this. subject: where
+/// the report was parked, if it was. `provider_key`: keyed hash of the provider's id, where it names ours.
 package struct MessageStatusChanged: EventPayload {
     package var status = MessageStatus.queued
     package var code = ""
     package var at = Timestamp(0)
     package var previous = LogPosition.zero
+    package var providerKey = LookupHash.absent
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "status", &status)
         visitor.field(2, "code", &code)
         visitor.field(3, "at", &at)
         visitor.field(4, "previous", &previous)
+        visitor.field(5, "provider_key", &providerKey)
     }
 }

@@ -3,7 +3,8 @@ package import Log
 // What goes out to customers.
 
 /// Its position is the message. Sealed content: the request. `key`: keyed hash of the idempotency key; `fingerprint`: of the request.
-/// `purges`: the body is purged once its outcome is settled.
+/// `purges`: the body is purged once its outcome is settled. `window_until`: it must go out by then, unless the customer writes
+/// again; 0 for ever.
 package struct SendAccepted: EventPayload {
     package var platform = Platform.sms
     package var kind = ""
@@ -15,6 +16,7 @@ package struct SendAccepted: EventPayload {
     package var usageMonth = UInt64(0)
     package var opens = false
     package var purges = false
+    package var windowUntil = Timestamp(0)
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "platform", &platform)
@@ -27,6 +29,7 @@ package struct SendAccepted: EventPayload {
         visitor.field(8, "usage_month", &usageMonth)
         visitor.field(9, "opens", &opens)
         visitor.field(10, "purges", &purges)
+        visitor.field(11, "window_until", &windowUntil)
     }
 }
 

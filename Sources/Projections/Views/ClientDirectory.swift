@@ -6,6 +6,8 @@ package struct ClientDirectory: Sendable, Equatable {
     /// Where each event of a client's sequence lies; sequence numbers start at 1. Not in the rows, which readers copy: a
     /// copied row must stay small, and appending here must never copy a long list.
     package private(set) var events: [LogPosition: [LogPosition]] = [:]
+    /// The log's keyed hash of an account at Meta → whose it is.
+    package private(set) var routes: [LookupHash: LogPosition] = [:]
     /// SHA-256 of an API key → whose it is.
     private var keys: [Digest: LogPosition] = [:]
 
@@ -28,6 +30,7 @@ package struct ClientDirectory: Sendable, Equatable {
             clients[record.position] = ClientRow(id: record.position, created: record.time, event)
         case .clientDeleted:
             for key in clients[id]?.apiKeys ?? [] { keys[key.hash] = nil }
+            for channel in clients[id]?.channels.values ?? [:].values { removeRoute(channel.route, of: id) }
             clients[id] = nil
         case .apiKeyCreated(let event):
             for old in clients[id]?.apiKeys ?? [] where old.expiresAt <= record.time { keys[old.hash] = nil }
@@ -37,9 +40,20 @@ package struct ClientDirectory: Sendable, Equatable {
         case .eventPublished(let event):
             clients[id]?.published(event)
             events[id, default: []].append(record.position)
+        case .channelConnected(let event):
+            if let old = clients[id]?.channels[event.platform] { removeRoute(old.route, of: id) }
+            if !event.route.isAbsent { routes[event.route] = id }
+            clients[id]?.apply(record)
+        case .channelDisconnected(let event):
+            if let old = clients[id]?.channels[event.platform] { removeRoute(old.route, of: id) }
+            clients[id]?.apply(record)
         default:
             clients[id]?.apply(record)
         }
+    }
+
+    private mutating func removeRoute(_ route: LookupHash, of client: LogPosition) {
+        if routes[route] == client { routes[route] = nil }
     }
 }
 
@@ -60,6 +74,8 @@ package struct ChannelRow: Sendable, Equatable {
     package let account: LookupHash
     /// 0: Waybill does not pace this sender, the provider queues.
     package let segmentsPerSecond: UInt64
+    /// How inbound traffic finds the client; absent where the URL names it.
+    package let route: LookupHash
     package var pausedFor: String?
 }
 
@@ -188,7 +204,8 @@ package struct ClientRow: Sendable, Equatable {
             channels[event.platform] = ChannelRow(
                 position: record.position,
                 account: event.account,
-                segmentsPerSecond: event.segmentsPerSecond
+                segmentsPerSecond: event.segmentsPerSecond,
+                route: event.route
             )
         case .channelDisconnected(let event): channels[event.platform] = nil
         case .channelPaused(let event): channels[event.platform]?.pausedFor = event.providerCode

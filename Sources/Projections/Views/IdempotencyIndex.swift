@@ -75,6 +75,11 @@ package struct DeduplicationIndex: Sendable, Equatable {
         case .messageReacted(let event): note(record, event.duplicateKey)
         case .messageEchoed(let event): note(record, event.duplicateKey)
         case .providerEventUnrecognized(let event): note(record, event.duplicateKey)
+        case .providerEventParked(let event): note(record, event.duplicateKey)
+        case .messageStatusChanged(let event):
+            if !event.providerKey.isAbsent {
+                sent[Key(client: record.client, hash: event.providerKey)] = record.message
+            }
         case .sendFinished(let event):
             if !event.providerKey.isAbsent {
                 sent[Key(client: record.client, hash: event.providerKey)] = record.message

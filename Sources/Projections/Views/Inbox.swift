@@ -12,6 +12,10 @@ package struct Inbox: Sendable, Equatable {
         package var lastActivity: Timestamp
         package var lastInbound: Timestamp?
         package var messages: [LogPosition] = []
+        /// Other addresses of the customer.
+        package var aliases: [LookupHash] = []
+        /// The record of the referral that led the customer here first.
+        package var attribution: LogPosition?
         /// Other records with a key of their own, which an erasure destroys too.
         package var others: [LogPosition] = []
     }
@@ -26,6 +30,12 @@ package struct Inbox: Sendable, Equatable {
         package var status: MessageStatus
     }
 
+    /// The newest edit of a message.
+    package struct Edit: Sendable, Equatable {
+        package let position: LogPosition
+        package let number: UInt64
+    }
+
     private struct CustomerKey: Hashable, Sendable {
         let client: LogPosition
         let platform: Platform
@@ -35,6 +45,7 @@ package struct Inbox: Sendable, Equatable {
     package private(set) var conversations: [LogPosition: ConversationRow] = [:]
     package private(set) var messages: [LogPosition: MessageRow] = [:]
     package private(set) var conversationsByClient: [LogPosition: [LogPosition]] = [:]
+    package private(set) var edits: [LogPosition: Edit] = [:]
     private var byCustomer: [CustomerKey: LogPosition] = [:]
 
     package init() {}
@@ -52,8 +63,18 @@ package struct Inbox: Sendable, Equatable {
             conversations[record.conversation]?.status = event.status
             conversations[record.conversation]?.ticketRef = event.ticketRef
             conversations[record.conversation]?.lastActivity = record.time
-        case .providerEventUnrecognized where record.message == .zero:
+        case .conversationIdentified(let event): identify(event, record)
+        case .conversationAttributed:
+            conversations[record.conversation]?.attribution = record.position
             conversations[record.conversation]?.others.append(record.position)
+        case .providerEventUnrecognized where record.message == .zero, .providerEventParked:
+            conversations[record.conversation]?.others.append(record.position)
+        case .messageEdited(let event):
+            if event.number > edits[record.message]?.number ?? 0 {
+                edits[record.message] = Edit(position: record.position, number: event.number)
+            }
+        case .messageReacted(let event): react(event, record)
+        case .messageEchoed(let event): add(record, event.platform, .outbound, .sent)
         case .messageReceived(let event): add(record, event.platform, .inbound, .received)
         case .sendAccepted(let event): add(record, event.platform, .outbound, .queued)
         case .sendStarted(let event):
@@ -74,8 +95,30 @@ package struct Inbox: Sendable, Equatable {
     private mutating func erase(_ id: LogPosition) {
         guard let row = conversations[id] else { return }
         conversations[id]?.status = .erased
-        let key = CustomerKey(client: row.client, platform: row.platform, customer: row.customer)
-        if byCustomer[key] == id { byCustomer[key] = nil }
+        for customer in [row.customer] + row.aliases {
+            let key = CustomerKey(client: row.client, platform: row.platform, customer: customer)
+            if byCustomer[key] == id { byCustomer[key] = nil }
+        }
+    }
+
+    /// Reacting opens the window of Messenger and Instagram; of WhatsApp nobody knows.
+    private mutating func react(_ event: MessageReacted, _ record: EventRecord) {
+        guard !event.removed, let row = conversations[record.conversation], row.platform != .whatsapp else { return }
+        conversations[record.conversation]?.lastInbound = record.time
+    }
+
+    private mutating func identify(_ event: ConversationIdentified, _ record: EventRecord) {
+        guard let row = conversations[record.conversation], row.status != .erased else { return }
+        conversations[record.conversation]?.aliases.append(event.customer)
+        byCustomer[CustomerKey(client: row.client, platform: row.platform, customer: event.customer)] = row.id
+    }
+
+    /// What was taken for a message sent outside Waybill is one of ours: the provider's answer came later than its echo.
+    mutating func merge(echo: LogPosition) {
+        guard let row = messages[echo], row.direction == .outbound else { return }
+        messages[echo] = nil
+        conversations[row.conversation]?.messages.removeAll { $0 == echo }
+        conversations[row.conversation]?.others.append(echo)
     }
 
     private mutating func open(_ event: ConversationOpened, _ record: EventRecord) {

@@ -126,6 +126,15 @@ package struct PurgeBook: Sendable, Equatable {
         case .clientUpdated(let event):
             // The first name lies with the look-up key, which is needed as long as there is the client.
             replaced = event.renamed && client?.namePosition != record.client ? client?.namePosition : nil
+        // What waited for its message has been taken over; its copy under a key of its own is not needed any more.
+        case .messageEdited, .messageUnsent, .messageReacted, .messageStatusChanged: replaced = record.subject
+        case .providerEventParked(let event):
+            guard client?.settings.purgePlatforms.contains(event.platform) == true else { return }
+            return request(
+                .secret(record.position),
+                record,
+                at: record.time.advanced(bySeconds: LogState.purgeDeadline)
+            )
         default: replaced = nil
         }
         if let replaced, replaced != .zero { request(.secret(replaced), record) }

@@ -19,6 +19,8 @@ package struct SendQueue: Sendable {
         package let platform: Platform
         package let expiresAt: Timestamp
         package let segments: UInt64
+        /// When the customer's window closes; zero when it does not matter.
+        package let windowUntil: Timestamp
         package var attempts: UInt64 = 0
         package var startedAt: Timestamp?
         package var isInFlight = false
@@ -77,7 +79,8 @@ package struct SendQueue: Sendable {
             conversation: record.conversation,
             platform: event.platform,
             expiresAt: event.expiresAt,
-            segments: event.segments
+            segments: event.segments,
+            windowUntil: event.windowUntil
         )
         countByClient[record.client, default: 0] += 1
         if event.expiresAt.nanoseconds > 0 {

@@ -1,0 +1,31 @@
+import Projections
+
+/// The credentials of one account at Meta, as the operator entered them.
+package struct MetaCredentials: Sendable, Equatable {
+    /// Page id, Instagram account id or `phone_number_id`: what events are routed by.
+    package var accountID = ""
+    /// WhatsApp only.
+    package var businessAccountID = ""
+    package var accessToken = ""
+    /// Instagram only: connected by Instagram Login, and so served by Instagram's own host.
+    package var usesInstagramLogin = false
+
+    package init() {}
+
+    var json: [UInt8] {
+        JSONWriter.object { json in
+            json.string("account_id", accountID)
+            json.string("business_account_id", businessAccountID)
+            json.string("access_token", accessToken)
+            json.bool("instagram_login", usesInstagramLogin)
+        }
+    }
+
+    init(_ json: [UInt8]) throws {
+        let fields = try JSONFields(json)
+        accountID = try fields.string("account_id") ?? ""
+        businessAccountID = try fields.string("business_account_id") ?? ""
+        accessToken = try fields.string("access_token") ?? ""
+        usesInstagramLogin = try fields.bool("instagram_login") ?? false
+    }
+}

@@ -1,0 +1,21 @@
+import Log
+
+/// `X-Hub-Signature-256` of Meta's webhooks: HMAC-SHA-256 over the bytes as they came, under an app secret. Facts:
+/// `reference/channels.md` section B.2.
+package enum MetaSignature {
+    private static let prefix = "sha256="
+
+    /// - Parameters:
+    ///   - secrets: any of them may have signed: the apps differ by product, and a secret may be rotated.
+    package static func verify(header: String?, secrets: [[UInt8]], body: [UInt8]) -> Bool {
+        guard let header, header.hasPrefix(prefix), let claimed = Hex.decode(String(header.dropFirst(prefix.count))),
+            claimed.count == 32
+        else { return false }
+        var isRight = false
+        // All of them, so that the time tells nothing.
+        for secret in secrets where Crypto.equalConstantTime(Crypto.hmacSHA256(key: secret, message: body), claimed) {
+            isRight = true
+        }
+        return isRight
+    }
+}

@@ -1,0 +1,170 @@
+import Log
+import Projections
+
+/// Brings what an adapter understood into the log. Nothing here waits for the disk but where a record must be read again:
+/// the caller waits for the last position before it answers.
+struct ChannelIntake: Sendable {
+    let ledger: Ledger
+
+    /// - Returns: what must be durable before the provider is told that it was taken.
+    func take(_ event: ChannelEvent, of client: LogPosition) async throws -> LogPosition {
+        let names = try EventNames(event, client, ledger)
+        switch event.action {
+        case .message(let content): return try await message(content, event, names)
+        case .echo(let content, let metadata): return try await echo(content, metadata, event, names)
+        case .edit(let target, let number, let content):
+            if let message = purgedByMode(names.message(target), event, client) {
+                return try await self.message(content, event, names, edits: message)
+            }
+            return try await follow(names.followUp(of: target, .edit(number: number, content)))
+        case .unsend(let target): return try await follow(names.followUp(of: target, .unsend))
+        case .reaction(let target, let emoji, let removed):
+            return try await follow(names.followUp(of: target, .reaction(emoji: removed ? "" : emoji)))
+        case .report(let report): return try await ReportIntake(intake: self, names: names).take(report)
+        case .nothing: return .zero
+        case .unrecognized: return try await unrecognized(names)
+        }
+    }
+
+    // MARK: Messages
+
+    private func message(
+        _ content: MessageContent,
+        _ event: ChannelEvent,
+        _ names: EventNames,
+        edits: LogPosition? = nil
+    ) async throws -> LogPosition {
+        guard var inbound = names.inbound(content) else { return try await unrecognized(names) }
+        inbound.edits = edits
+        let committed = try ledger.append(flush: .byWaiter) { [ids = ledger.ids, inbound] state, context in
+            (state.decide(inbound, ids: ids, context), ())
+        }
+        return try await settle(names.client, inbound.duplicateKey, after: committed.position)
+    }
+
+    /// The message, when it is one whose body was purged because all are: then its new wording is not to be had any other way.
+    private func purgedByMode(_ key: LookupHash, _ event: ChannelEvent, _ client: LogPosition) -> LogPosition? {
+        ledger.plan { state in
+            guard state.clients[client]?.settings.purgePlatforms.contains(event.platform) == true,
+                let message = state.message(client, key), let row = state.inbox.messages[message],
+                state.isPurged(message), state.inbox.conversations[row.conversation]?.status != .erased
+            else { return nil }
+            return message
+        }
+    }
+
+    private func echo(
+        _ content: MessageContent,
+        _ metadata: String,
+        _ event: ChannelEvent,
+        _ names: EventNames
+    ) async throws -> LogPosition {
+        guard let inbound = names.inbound(content) else { return try await unrecognized(names) }
+        if let message = names.sent(ourID: metadata) {
+            return try raise(message, to: .sent, names, providerKey: inbound.duplicateKey)
+        }
+        let committed = try ledger.append(flush: .byWaiter) { state, context in
+            (state.decide(EchoedMessage(inbound), context), ())
+        }
+        return try await settle(names.client, inbound.duplicateKey, after: committed.position)
+    }
+
+    // MARK: What is about messages
+
+    private func follow(_ followUp: FollowUp) async throws -> LogPosition {
+        while true {
+            let target = ledger.plan { $0.message(followUp.client, followUp.target) }
+            // Its key is read from the log.
+            if let target { try await ledger.log.waitUntilDurable(target) }
+            let seal = target.flatMap { ledger.readableKeyReference(at: $0) }
+            let committed = try ledger.append(flush: .byWaiter) { [ids = ledger.ids] state, context in
+                // The message may have come in between.
+                guard state.message(followUp.client, followUp.target) == target else { return ([], false) }
+                return (state.decide(followUp, about: target, seal: seal, ids: ids, context), true)
+            }
+            if committed.value { return committed.position }
+        }
+    }
+
+    /// - Parameters:
+    ///   - providerKey: by which later reports find the message; absent when they do already.
+    ///   - parked: where the report waited.
+    func raise(
+        _ message: LogPosition,
+        to status: MessageStatus,
+        code: String = "",
+        _ names: EventNames,
+        providerKey: LookupHash = .absent,
+        parked: LogPosition = .zero
+    ) throws -> LogPosition {
+        var report = ProviderStatus(
+            client: names.client,
+            message: message,
+            status: status,
+            code: code,
+            platformMessageID: ""
+        )
+        report.providerKey = providerKey
+        report.parked = parked
+        let body = ledger.readableSentBody(message)
+        return try ledger.append(flush: .byWaiter) { [ids = ledger.ids, report] state, context in
+            (state.decide(report, body, ids: ids, context), ())
+        }.position
+    }
+
+    /// Kept as it came, with the conversation it belongs to where there is one.
+    ///
+    /// - Parameter message: what it is about, whose key and fate it shares.
+    func unrecognized(_ names: EventNames, about message: LogPosition = .zero) async throws -> LogPosition {
+        let key = message == .zero ? nil : ledger.readableKeyReference(at: message)
+        let found = UnrecognizedEvent(
+            client: names.client,
+            platform: names.event.platform,
+            duplicateKey: names.duplicateKey,
+            message: key == nil ? .zero : message,
+            key: key,
+            customer: names.customer,
+            providerBytes: names.event.bytes
+        )
+        return try ledger.append(flush: .byWaiter) { state, _ in (state.decide(found), ()) }.position
+    }
+
+    // MARK: What waited
+
+    /// Takes up what came before its message, now that the message is there.
+    func settle(_ client: LogPosition, _ key: LookupHash, after position: LogPosition) async throws -> LogPosition {
+        var last = position
+        for parked in ledger.plan({ $0.parked.waiting(client, for: key) }) {
+            last = max(last, try await takeUp(parked, client))
+        }
+        return last
+    }
+
+    private func takeUp(_ parked: LogPosition, _ client: LogPosition) async throws -> LogPosition {
+        try await ledger.log.waitUntilDurable(parked)
+        guard let bytes = try ledger.unpurged({ try ledger.body(at: parked, .content) }),
+            case .providerEventParked(let record) = try ledger.event(at: parked).event
+        else { return parked }
+        // One item may have held several events; this one is meant.
+        let events = ProviderJSON(bytes).map { MetaWebhook.events($0) } ?? []
+        let all = try events.map { try EventNames($0, client, ledger, parked: parked) }
+        guard let names = all.first(where: { $0.duplicateKey == record.duplicateKey }) else { return parked }
+        switch names.event.action {
+        case .edit(let target, let number, let content):
+            return try await follow(names.followUp(of: target, .edit(number: number, content)))
+        case .unsend(let target): return try await follow(names.followUp(of: target, .unsend))
+        case .reaction(let target, let emoji, let removed):
+            return try await follow(names.followUp(of: target, .reaction(emoji: removed ? "" : emoji)))
+        case .report(let report): return try await ReportIntake(intake: self, names: names).take(report)
+        default: return parked
+        }
+    }
+
+    /// What a crash left between a message and what waited for it.
+    func settleAll() async throws {
+        let ready = ledger.plan { state in
+            state.parked.targets.filter { state.message($0.client, $0.target) != nil }
+        }
+        for (client, target) in ready { _ = try await settle(client, target, after: .zero) }
+    }
+}

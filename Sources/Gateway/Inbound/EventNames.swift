@@ -1,0 +1,84 @@
+import Log
+import Projections
+
+/// The keyed hashes of one event of a provider, and the commands made with them.
+struct EventNames {
+    let event: ChannelEvent
+    let client: LogPosition
+    /// Where the event waited for its message; zero when it did not.
+    let parked: LogPosition
+    private let ledger: Ledger
+    private let lookup: @Sendable (LookupDomain, [UInt8]) -> LookupHash
+
+    /// - Throws: `bodyPurged` when the client is gone.
+    init(_ event: ChannelEvent, _ client: LogPosition, _ ledger: Ledger, parked: LogPosition = .zero) throws {
+        self.event = event
+        self.client = client
+        self.parked = parked
+        self.ledger = ledger
+        lookup = try ledger.lookup(client)
+    }
+
+    var duplicateKey: LookupHash { key(event.duplicateKey) }
+    var customer: LookupHash? { event.customer.map { address($0.id) } }
+
+    /// The key of a message's own event, by which it is found.
+    func message(_ providerID: String) -> LookupHash { key("message/" + providerID) }
+
+    /// Our message that a provider names by the id we gave it; nil for anything that is not one of this client.
+    func sent(ourID: String) -> LogPosition? {
+        guard let message = ledger.ids.decode(.message, ourID) else { return nil }
+        let row = ledger.plan { $0.inbox.messages[message] }
+        guard let row, row.client == client, row.direction == .outbound, row.platform == event.platform else {
+            return nil
+        }
+        return message
+    }
+
+    /// Nil when the provider did not say who wrote.
+    func inbound(_ content: MessageContent) -> InboundMessage? {
+        guard let customer = event.customer else { return nil }
+        var inbound = InboundMessage(
+            client: client,
+            platform: event.platform,
+            duplicateKey: duplicateKey,
+            customer: address(customer.id),
+            account: lookup(.metaAccount, [UInt8]("\(event.platform.name)/\(event.account.id)".utf8))
+        )
+        let other = customer.otherID.isEmpty ? nil : address(customer.otherID)
+        inbound.otherCustomer = other == inbound.customer ? nil : other
+        inbound.identifiers.platformUserID = customer.id
+        inbound.identifiers.phone = customer.phone
+        inbound.identifiers.name = customer.name
+        inbound.identifiers.accountID = event.account.id
+        inbound.identifiers.accountPhone = event.account.phone
+        inbound.content = content
+        inbound.replyTo = content.replyTo.isEmpty ? nil : message(content.replyTo)
+        inbound.providerTime = Timestamp(event.milliseconds.multipliedReportingOverflow(by: 1_000_000).partialValue)
+        inbound.providerBytes = event.bytes
+        return inbound
+    }
+
+    func followUp(of target: String, _ kind: FollowUp.Kind) -> FollowUp {
+        var followUp = FollowUp(
+            client: client,
+            platform: event.platform,
+            duplicateKey: duplicateKey,
+            customer: customer,
+            target: message(target),
+            kind: kind,
+            providerBytes: event.bytes,
+            envelope: MetaWebhook.envelope(of: event)
+        )
+        followUp.parked = parked
+        return followUp
+    }
+
+    private func address(_ id: String) -> LookupHash {
+        lookup(CustomerAddress.domain(event.platform), [UInt8](CustomerAddress.canonical(event.platform, id).utf8))
+    }
+
+    private func key(_ name: String) -> LookupHash {
+        lookup(.metaEvent, [UInt8]("\(event.platform.name)/\(event.account.id)/\(name)".utf8))
+    }
+}

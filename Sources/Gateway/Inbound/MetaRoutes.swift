@@ -1,0 +1,104 @@
+import HTTPTypes
+import Hummingbird
+import Log
+import Logging
+import Projections
+
+/// Meta's webhooks for Messenger, Instagram and WhatsApp: verify, adapt each item by itself, append, answer when all of it
+/// is on disk.
+struct MetaRoutes: Sendable {
+    /// WhatsApp documents 3 MB.
+    static let bodyMax = 4 << 20
+    /// How often an item is offered to a log that is busy, and how long it waits in between.
+    private static let tries = 20
+    private static let pause = Duration.milliseconds(50)
+
+    private static let signature = HTTPField.Name("X-Hub-Signature-256")
+
+    let ledger: Ledger
+    let configuration: GatewayConfiguration
+    let metrics: GatewayMetrics
+    let logger: Logger
+
+    func add(to router: Router<GatewayContext>) {
+        router.get("/channels/meta") { request, _ in try confirm(request) }
+        router.post("/channels/meta") { request, _ in try await take(request) }
+    }
+
+    /// Meta asks whether the address is ours, whenever it is entered.
+    private func confirm(_ request: Request) throws -> Response {
+        let query = FormBody([UInt8]((request.uri.query ?? "").utf8))
+        let token = [UInt8]((query?["hub.verify_token"] ?? "").utf8)
+        let expected = [UInt8](configuration.metaVerifyToken.utf8)
+        guard query?["hub.mode"] == "subscribe", let challenge = query?["hub.challenge"], !expected.isEmpty,
+            Crypto.equalConstantTime(token, expected)
+        else { throw refused("the verify token is not the one that is set as meta.verify_token") }
+        return Answer.text(.ok, "text/plain; charset=utf-8", challenge)
+    }
+
+    private func refused(_ detail: String) -> GatewayError {
+        metrics.count("waybill_invalid_signatures_total")
+        return GatewayError(.invalidSignature, detail)
+    }
+
+    private func take(_ request: Request) async throws -> Response {
+        let raw = try await request.bytes(limit: MetaRoutes.bodyMax)
+        let isSigned = MetaSignature.verify(
+            header: MetaRoutes.signature.flatMap { request.headers[$0] },
+            secrets: configuration.metaAppSecrets.map { [UInt8]($0.utf8) },
+            body: raw
+        )
+        guard isSigned else { throw refused("the signature does not match the body under any of meta.app_secrets") }
+        var last = LogPosition.zero
+        let events = ProviderJSON(raw).map(MetaWebhook.events) ?? []
+        if events.isEmpty { last = try await noteForeign(.facebook, raw) }
+        for event in events { last = max(last, try await take(event)) }
+        try await ledger.log.waitUntilDurable(last)
+        return Answer.text(.ok, "text/plain; charset=utf-8", "")
+    }
+
+    /// One item. What is wrong with it keeps nothing from the others, and would not get better if Meta repeated it; only a log
+    /// that cannot take it now makes the whole request fail, so that Meta repeats it.
+    private func take(_ event: ChannelEvent) async throws -> LogPosition {
+        let route = ledger.route(event.platform, event.account.id)
+        guard let client = ledger.plan({ $0.clients.routes[route] }) else {
+            return try await noteForeign(event.platform, event.bytes)
+        }
+        do {
+            return try await offered { try await ChannelIntake(ledger: ledger).take(event, of: client) }
+        } catch let error as LogError where error.code != .corrupt {
+            throw error
+        } catch {
+            metrics.count("waybill_inbound_items_failed_total")
+            logger.error("an inbound item could not be taken", metadata: ["error": "\(error)"])
+            return .zero
+        }
+    }
+
+    /// A batch can be more than may wait in the log at once.
+    private func offered(_ body: () async throws -> LogPosition) async throws -> LogPosition {
+        for _ in 1..<MetaRoutes.tries {
+            do {
+                return try await body()
+            } catch let error as LogError where error.code == .overloaded {
+                try await Task.sleep(for: MetaRoutes.pause)
+            }
+        }
+        return try await body()
+    }
+
+    /// Verified, but of an account that belongs to no client, or of no known form. It is put on record that something came; the
+    /// bytes are not kept, because there is nobody whose they are and who could have them purged.
+    private func noteForeign(_ platform: Platform, _ bytes: [UInt8]) async throws -> LogPosition {
+        metrics.count("waybill_inbound_items_foreign_total")
+        var event = ProviderEventUnrecognized()
+        event.platform = platform
+        event.duplicateKey = ledger.route(platform, Hex.encode(Crypto.sha256(bytes)))
+        return try await offered {
+            try ledger.append(flush: .byWaiter) { [event] state, _ in
+                let isKnown = state.deduplication.first(.zero, event.duplicateKey) != nil
+                return (isKnown ? [] : [NewEvent(.providerEventUnrecognized(event))], ())
+            }.position
+        }
+    }
+}

@@ -1,0 +1,181 @@
+import Log
+import Projections
+
+/// Where the providers are.
+struct ProviderAddresses: Sendable {
+    let twilio: String
+    let graph: String
+    let instagram: String
+
+    init(_ configuration: GatewayConfiguration) {
+        twilio = configuration.twilioBaseURL
+        graph = configuration.graphBaseURL
+        instagram = configuration.instagramBaseURL
+    }
+}
+
+/// One call to a provider: the request, and what its answer means. All that it needs is read before the first byte leaves.
+struct ProviderCall {
+    private enum Provider {
+        case twilio(TwilioCredentials)
+        case meta(MetaCredentials)
+    }
+
+    /// Nil when the platform has no such call.
+    let request: OutgoingRequest?
+    private let platform: Platform
+    private let provider: Provider
+    private let kind: SendContent.Kind
+    private let lookup: @Sendable (LookupDomain, [UInt8]) -> LookupHash
+
+    init(
+        ledger: Ledger,
+        addresses: ProviderAddresses,
+        publicURL: String,
+        message: LogPosition,
+        client: LogPosition,
+        conversation: LogPosition,
+        platform: Platform,
+        content: SendContent,
+        secret: [UInt8]
+    ) throws {
+        self.platform = platform
+        kind = content.kind
+        lookup = try ledger.lookup(client)
+        let identifiers = try ledger.identifiers(conversation)
+        let ourID = ledger.ids.encode(.message, message)
+        if platform == .sms {
+            let credentials = try TwilioCredentials(secret)
+            provider = .twilio(credentials)
+            request = TwilioChannel.request(
+                credentials,
+                to: identifiers.phone,
+                text: content.kind == .media ? content.caption : content.text,
+                mediaURL: content.mediaURL,
+                statusCallback:
+                    "\(publicURL)/channels/twilio/\(ledger.ids.encode(.client, client))/status?message=\(ourID)",
+                baseURL: addresses.twilio
+            )
+        } else {
+            let credentials = try MetaCredentials(secret)
+            provider = .meta(credentials)
+            let outgoing = try OutgoingMessage(content, ledger, conversation, identifiers, ourID: ourID)
+            request = GraphRequest.request(
+                platform,
+                credentials,
+                outgoing,
+                baseURL: credentials.usesInstagramLogin ? addresses.instagram : addresses.graph
+            )
+        }
+    }
+
+    func result(
+        _ answer: Result<OutgoingResponse, TransferError>,
+        startedAt: Timestamp,
+        finishedAt: Timestamp
+    ) -> SendResult {
+        switch provider {
+        case .twilio(let credentials):
+            var result = TwilioChannel.result(answer, startedAt: startedAt, finishedAt: finishedAt)
+            if result.providerMessageID.isEmpty { return result }
+            let name = credentials.accountSID + "/" + result.providerMessageID
+            result.providerKey = lookup(.twilioMessage, [UInt8](name.utf8))
+            return result
+        case .meta(let credentials):
+            var result = GraphAnswer.result(platform, answer, startedAt: startedAt, finishedAt: finishedAt)
+            // The answer to a reaction may name the message that it is to.
+            if !kind.isMessage { result.providerMessageID = "" }
+            if result.providerMessageID.isEmpty { return result }
+            let name = "\(platform.name)/\(credentials.accountID)/message/\(result.providerMessageID)"
+            result.providerKey = lookup(.metaEvent, [UInt8](name.utf8))
+            return result
+        }
+    }
+}
+
+extension OutgoingMessage {
+    /// With our ids of other messages turned into the provider's.
+    ///
+    /// - Throws: what reading those messages throws; `bodyPurged` when one of them is purged.
+    fileprivate init(
+        _ content: SendContent,
+        _ ledger: Ledger,
+        _ conversation: LogPosition,
+        _ identifiers: ConversationIdentifiers,
+        ourID: String
+    ) throws {
+        let recipient = identifiers.platformUserID.isEmpty ? identifiers.phone : identifiers.platformUserID
+        self.init(
+            recipient: recipient,
+            content: try Content(content, ledger, conversation),
+            ourID: ourID
+        )
+        if !content.replyTo.isEmpty { replyTo = try ledger.providerMessageID(of: content.replyTo) }
+        isByHuman = content.isByHuman
+    }
+}
+
+extension OutgoingMessage.Content {
+    fileprivate init(_ content: SendContent, _ ledger: Ledger, _ conversation: LogPosition) throws {
+        switch content.kind {
+        case .text: self = .text(content.text)
+        case .media:
+            var media = OutgoingMessage.Media(url: content.mediaURL, type: content.mediaType)
+            media.caption = content.caption
+            media.filename = content.filename
+            self = .media(media)
+        case .template:
+            let template = OutgoingMessage.Template(
+                name: content.templateName,
+                language: content.templateLanguage,
+                components: content.templateComponents
+            )
+            self = .template(template)
+        case .reaction:
+            self = .reaction(to: try ledger.providerMessageID(of: content.reactionTo), emoji: content.emoji)
+        case .typing:
+            self = .typing(isOn: content.isTyping, lastInbound: try ledger.lastInboundID(conversation))
+        }
+    }
+}
+
+extension Ledger {
+    /// The provider's id of a message by our id; empty when the provider never gave it one.
+    ///
+    /// - Throws: `bodyPurged` when the message is purged, for the provider's id goes with it.
+    fileprivate func providerMessageID(of id: String) throws -> String {
+        guard let message = ids.decode(.message, id) else { return "" }
+        return try providerMessageID(message)
+    }
+
+    fileprivate func lastInboundID(_ conversation: LogPosition) throws -> String {
+        let last = plan { state in
+            state.inbox.conversations[conversation]?.messages.last { state.inbox.messages[$0]?.direction == .inbound }
+        }
+        return try last.map { try providerMessageID($0) } ?? ""
+    }
+
+    private func providerMessageID(_ message: LogPosition) throws -> String {
+        guard let row = plan({ $0.inbox.messages[message] }) else { return "" }
+        if let content = try body(at: message, .content),
+            let id = ProviderJSON(content)?["platform_message_id"]?.text
+        {
+            return id
+        }
+        var position = row.trail
+        while position > message {
+            let record = try event(at: position)
+            switch record.event {
+            case .sendFinished(let event):
+                if event.outcome == .accepted, let id = try body(at: position, .content) {
+                    return String(decoding: id, as: UTF8.self)
+                }
+                position = event.previous
+            case .messageStatusChanged(let event): position = event.previous
+            case .sendReconciled(let event): position = event.previous
+            default: return ""
+            }
+        }
+        return ""
+    }
+}

@@ -1,0 +1,140 @@
+import Log
+import Projections
+
+/// Webhook bodies as Meta writes them: what is not ASCII as `\uXXXX`, and `/` as `\/`.
+enum MetaWire {
+    static func message(_ platform: Platform, from: String, text: String) -> [UInt8] {
+        let id = Hex.encode(Crypto.randomBytes(16))
+        switch platform {
+        case .facebook, .instagram:
+            return direct(platform, SimulatedGraph.account(platform), from: from) { json in
+                json.object("message") { json in
+                    json.string("mid", "m_" + id)
+                    json.string("text", text)
+                }
+            }
+        case .whatsapp, .sms:
+            return whatsApp { json in
+                json.array("contacts") { json in
+                    json.element { json in
+                        json.object { json in
+                            json.object("profile") { $0.string("name", "Sandbox customer") }
+                            json.string("wa_id", from)
+                        }
+                    }
+                }
+                json.array("messages") { json in
+                    json.element { json in
+                        json.object { json in
+                            json.string("from", from)
+                            json.string("id", "wamid." + id)
+                            json.string("timestamp", String(milliseconds / 1000))
+                            json.string("type", "text")
+                            json.object("text") { $0.string("body", text) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    static func status(_ id: String, _ status: String, ours: String, account: String, to: String) -> [UInt8] {
+        whatsApp { json in
+            json.array("statuses") { json in
+                json.element { json in
+                    json.object { json in
+                        json.string("id", id)
+                        json.string("status", status)
+                        json.string("timestamp", String(milliseconds / 1000))
+                        json.string("recipient_id", to)
+                        if !ours.isEmpty { json.string("biz_opaque_callback_data", ours) }
+                    }
+                }
+            }
+        }
+    }
+
+    static func read(account: String, by customer: String) -> [UInt8] {
+        direct(.facebook, account, from: customer) { json in
+            json.object("read") { $0.number("watermark", milliseconds) }
+        }
+    }
+
+    static func seen(_ id: String, account: String, by customer: String) -> [UInt8] {
+        direct(.instagram, account, from: customer) { json in json.object("read") { $0.string("mid", id) } }
+    }
+
+    private static var milliseconds: UInt64 { EventLog.systemTime() / 1_000_000 }
+
+    private static func direct(
+        _ platform: Platform,
+        _ account: String,
+        from: String,
+        _ event: (inout JSONWriter) -> Void
+    ) -> [UInt8] {
+        envelope(platform == .facebook ? "page" : "instagram", account) { json in
+            json.number("time", milliseconds)
+            json.array("messaging") { json in
+                json.element { json in
+                    json.object { json in
+                        json.object("sender") { $0.string("id", from) }
+                        json.object("recipient") { $0.string("id", account) }
+                        json.number("timestamp", milliseconds)
+                        event(&json)
+                    }
+                }
+            }
+        }
+    }
+
+    private static func whatsApp(_ value: (inout JSONWriter) -> Void) -> [UInt8] {
+        envelope("whatsapp_business_account", SimulatedGraph.businessAccount) { json in
+            json.array("changes") { json in
+                json.element { json in
+                    json.object { json in
+                        json.string("field", "messages")
+                        json.object("value") { json in
+                            json.string("messaging_product", "whatsapp")
+                            json.object("metadata") { json in
+                                json.string("display_phone_number", String(SimulatedGraph.ourNumber.dropFirst()))
+                                json.string("phone_number_id", SimulatedGraph.account(.whatsapp))
+                            }
+                            value(&json)
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    private static func envelope(_ object: String, _ id: String, _ entry: (inout JSONWriter) -> Void) -> [UInt8] {
+        escaped(
+            JSONWriter.object { json in
+                json.string("object", object)
+                json.array("entry") { json in
+                    json.element { json in
+                        json.object { json in
+                            json.string("id", id)
+                            entry(&json)
+                        }
+                    }
+                }
+            }
+        )
+    }
+
+    /// A slash is never part of an escape, and stands in strings only.
+    private static func escaped(_ json: [UInt8]) -> [UInt8] {
+        var bytes: [UInt8] = []
+        for unit in String(decoding: json, as: UTF8.self).utf16 {
+            switch unit {
+            case 0x2F: bytes += [0x5C, 0x2F]
+            case 0..<0x80: bytes.append(UInt8(unit))
+            default:
+                bytes += [0x5C, 0x75]
+                bytes += Hex.encode([UInt8(unit >> 8), UInt8(unit & 0xFF)]).utf8
+            }
+        }
+        return bytes
+    }
+}

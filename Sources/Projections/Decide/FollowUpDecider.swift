@@ -1,0 +1,295 @@
+package import Log
+
+/// What came after a message and is about it: an edit, a withdrawal, a reaction.
+package struct FollowUp: Sendable {
+    package enum Kind: Sendable {
+        /// - number: rises with each edit of a message.
+        case edit(number: UInt64, MessageContent)
+        case unsend
+        /// - emoji: empty when the reaction was taken back.
+        case reaction(emoji: String)
+    }
+
+    package var client: LogPosition
+    package var platform: Platform
+    package var duplicateKey: LookupHash
+    /// Keyed hash of the customer's address, where the provider said it.
+    package var customer: LookupHash?
+    /// Keyed hash of the provider's id of the message, as duplicate keys are made.
+    package var target: LookupHash
+    package var kind: Kind
+    /// The provider's own bytes of this one item.
+    package var providerBytes: [UInt8]
+    /// The same as a whole request, to be read again when the message comes.
+    package var envelope: [UInt8]
+    /// The record in which this waited for its message; zero when it did not.
+    package var parked = LogPosition.zero
+
+    package init(
+        client: LogPosition,
+        platform: Platform,
+        duplicateKey: LookupHash,
+        customer: LookupHash?,
+        target: LookupHash,
+        kind: Kind,
+        providerBytes: [UInt8],
+        envelope: [UInt8]
+    ) {
+        self.client = client
+        self.platform = platform
+        self.duplicateKey = duplicateKey
+        self.customer = customer
+        self.target = target
+        self.kind = kind
+        self.providerBytes = providerBytes
+        self.envelope = envelope
+    }
+}
+
+/// A message that the business sent by other means than Waybill.
+package struct EchoedMessage: Sendable {
+    package var inbound: InboundMessage
+
+    /// - Parameter inbound: the message, as if the customer had sent it; `customer` is who it went to.
+    package init(_ inbound: InboundMessage) { self.inbound = inbound }
+}
+
+extension LogState {
+    /// Decides on what is about an earlier message. Without that message it is kept until the message comes.
+    ///
+    /// - Parameters:
+    ///   - message: the target, as the caller found it; nil when there was none.
+    ///   - seal: the target's key; nil when there is none any more.
+    package func decide(
+        _ followUp: FollowUp,
+        about message: LogPosition?,
+        seal: KeyReference?,
+        ids: OpaqueID,
+        _ context: DecisionContext
+    ) -> [NewEvent] {
+        guard let client = clients[followUp.client], isNew(followUp.client, followUp.duplicateKey, followUp.parked)
+        else {
+            return []
+        }
+        guard let message, let row = inbox.messages[message], row.client == followUp.client else {
+            return followUp.parked == .zero ? [park(followUp)] : []
+        }
+        let isReadable = !isPurged(message)
+        let body: (NewEvent.Seal, Bool) = seal.map { (.sameAs($0), isReadable) } ?? (.newKey(.message), false)
+        var events = record(followUp, message, row, seal: body.0, isKept: body.1, context)
+        if case .unsend = followUp.kind, isReadable {
+            events.append(purgeOfUnsent(message, row))
+        }
+        guard client.mayReceive(followUp.platform, at: context.now) else { return events }
+        events.append(tell(followUp, message, row, client, seal: body.0, isKept: body.1, ids, context, after: events))
+        return events
+    }
+
+    /// Whether this has not come before, but for the record in which it waited itself.
+    private func isNew(_ client: LogPosition, _ key: LookupHash, _ parkedAt: LogPosition) -> Bool {
+        guard let first = deduplication.first(client, key) else { return true }
+        return first == parkedAt && parked.contains(parkedAt)
+    }
+
+    private func park(_ followUp: FollowUp) -> NewEvent {
+        park(
+            followUp.client,
+            followUp.platform,
+            duplicateKey: followUp.duplicateKey,
+            target: followUp.target,
+            customer: followUp.customer,
+            envelope: followUp.envelope
+        )
+    }
+
+    /// Keeps a report about a message that is not known as ours, or not yet. Empty when it was kept before.
+    package func decideParking(
+        _ client: LogPosition,
+        _ platform: Platform,
+        duplicateKey: LookupHash,
+        target: LookupHash,
+        customer: LookupHash?,
+        envelope: [UInt8]
+    ) -> [NewEvent] {
+        guard clients[client] != nil, deduplication.first(client, duplicateKey) == nil else { return [] }
+        return [
+            park(client, platform, duplicateKey: duplicateKey, target: target, customer: customer, envelope: envelope)
+        ]
+    }
+
+    private func park(
+        _ client: LogPosition,
+        _ platform: Platform,
+        duplicateKey: LookupHash,
+        target: LookupHash,
+        customer: LookupHash?,
+        envelope: [UInt8]
+    ) -> NewEvent {
+        var event = ProviderEventParked()
+        event.platform = platform
+        event.duplicateKey = duplicateKey
+        event.target = target
+        let conversation = customer.flatMap { inbox.conversation(client, platform, $0)?.id } ?? .zero
+        return NewEvent(
+            .providerEventParked(event),
+            client: client,
+            conversation: conversation,
+            bodies: [(.content, envelope)],
+            seal: .newKey(.message)
+        )
+    }
+
+    private func record(
+        _ followUp: FollowUp,
+        _ message: LogPosition,
+        _ row: Inbox.MessageRow,
+        seal: NewEvent.Seal,
+        isKept: Bool,
+        _ context: DecisionContext
+    ) -> [NewEvent] {
+        var bodies: [(purpose: SealedPurpose, plaintext: [UInt8])] = []
+        let recorded: Event
+        switch followUp.kind {
+        case .edit(let number, let content):
+            var event = MessageEdited()
+            event.duplicateKey = followUp.duplicateKey
+            event.number = number
+            recorded = .messageEdited(event)
+            bodies = [(.content, content.stored(replyTo: nil)), (.providerBytes, followUp.providerBytes)]
+        case .unsend:
+            var event = MessageUnsent()
+            event.duplicateKey = followUp.duplicateKey
+            recorded = .messageUnsent(event)
+        case .reaction(let emoji):
+            var event = MessageReacted()
+            event.duplicateKey = followUp.duplicateKey
+            event.removed = emoji.isEmpty
+            recorded = .messageReacted(event)
+            bodies = [(.content, JSONWriter.object { $0.string("emoji", emoji) })]
+            bodies.append((.providerBytes, followUp.providerBytes))
+        }
+        return [
+            NewEvent(
+                recorded,
+                client: followUp.client,
+                conversation: row.conversation,
+                message: message,
+                subject: followUp.parked,
+                bodies: isKept ? bodies : [],
+                seal: seal
+            )
+        ]
+    }
+
+    private func purgeOfUnsent(_ message: LogPosition, _ row: Inbox.MessageRow) -> NewEvent {
+        var event = PurgeRequested()
+        event.reason = "unsent"
+        event.previous = row.trail
+        return NewEvent(
+            .purgeRequested(event),
+            client: row.client,
+            conversation: row.conversation,
+            message: message
+        )
+    }
+
+    /// The event for the client. Of a message that is purged, or that the customer took back, it holds no content, and shares
+    /// neither its key nor its fate.
+    private func tell(
+        _ followUp: FollowUp,
+        _ message: LogPosition,
+        _ row: Inbox.MessageRow,
+        _ client: ClientRow,
+        seal: NewEvent.Seal,
+        isKept: Bool,
+        _ ids: OpaqueID,
+        _ context: DecisionContext,
+        after earlier: [NewEvent]
+    ) -> NewEvent {
+        let isDetached = !isKept || followUp.isUnsend
+        let place = inbox.conversations[row.conversation]
+        return Publisher(state: self, ids: ids, context: context).publish(
+            followUp.webhookType,
+            client: client,
+            platform: followUp.platform,
+            conversation: row.conversation,
+            message: isDetached ? .zero : message,
+            after: earlier,
+            seal: isDetached ? .newKey(.message) : seal
+        ) { writer, json in
+            json.string("platform", followUp.platform.name)
+            writer.conversation(
+                &json,
+                id: row.conversation,
+                status: place?.status ?? .open,
+                ticketRef: place?.ticketRef ?? "",
+                windowExpiresAt: nil,
+                repliesExternally: client.settings.repliesExternally(followUp.platform)
+            )
+            json.object("message") { json in
+                json.string("id", ids.encode(.message, message))
+                json.string("direction", row.direction.name)
+                followUp.describe(&json, withContent: !isDetached)
+            }
+        }
+    }
+
+    // MARK: Echoes
+
+    /// A message that the business sent outside Waybill: part of the conversation, and told to nobody, for whoever sent it knows.
+    package func decide(_ echo: EchoedMessage, _ context: DecisionContext) -> [NewEvent] {
+        let inbound = echo.inbound
+        guard clients[inbound.client] != nil, message(inbound.client, inbound.duplicateKey) == nil,
+            deduplication.first(inbound.client, inbound.duplicateKey) == nil
+        else { return [] }
+        var events: [NewEvent] = []
+        let existing = inbox.conversation(inbound.client, inbound.platform, inbound.customer)
+        if existing == nil { events.append(NewEvent.opening(inbound)) }
+        var event = MessageEchoed()
+        event.platform = inbound.platform
+        event.kind = inbound.content.kind
+        event.duplicateKey = inbound.duplicateKey
+        events.append(
+            NewEvent(
+                .messageEchoed(event),
+                client: inbound.client,
+                conversation: existing?.id ?? context.next,
+                bodies: [
+                    (.content, inbound.content.stored(replyTo: nil)), (.providerBytes, inbound.providerBytes),
+                ],
+                seal: .newKey(.message)
+            )
+        )
+        return events
+    }
+}
+
+extension FollowUp {
+    fileprivate var isUnsend: Bool { if case .unsend = kind { true } else { false } }
+
+    fileprivate var webhookType: String {
+        switch kind {
+        case .edit: "message.edited"
+        case .unsend: "message.deleted"
+        case .reaction: "message.reaction"
+        }
+    }
+
+    fileprivate func describe(_ json: inout JSONWriter, withContent: Bool) {
+        switch kind {
+        case .edit(let number, let content):
+            json.number("edit_number", number)
+            if withContent {
+                content.writeParts(&json, replyTo: nil)
+            } else {
+                json.bool("purged", true)
+            }
+        case .unsend: json.bool("deleted", true)
+        case .reaction(let emoji):
+            json.object("reaction") { json in
+                json.string("emoji", withContent && !emoji.isEmpty ? emoji : nil)
+                json.bool("removed", emoji.isEmpty)
+            }
+        }
+    }
+}
