@@ -55,7 +55,7 @@ package struct GatewayApplication: Service {
 
     private func serve(_ ledger: Ledger, _ checkpointer: Checkpointer, _ metrics: GatewayMetrics) async throws {
         try await printFirstToken(ledger)
-        try await ChannelIntake(ledger: ledger).settleAll()
+        await ChannelIntake(ledger: ledger, logger: logger).settleAll()
         let address = ServedAddress(configuration)
         let sandbox = configuration.isSandbox ? Sandbox(ledger: ledger, logger: logger) : nil
         try await sandbox?.start()

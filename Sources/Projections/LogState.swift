@@ -54,11 +54,7 @@ package struct LogState: Sendable {
         tokens.apply(record)
         clients.apply(record)
         inbox.apply(record)
-        if case .sendFinished(let event) = record.event, !event.providerKey.isAbsent,
-            let echo = deduplication.first(record.client, event.providerKey)
-        {
-            inbox.merge(echo: echo)
-        }
+        mergeEcho(record)
         parked.apply(record)
         idempotency.apply(record)
         deduplication.apply(record)
@@ -66,6 +62,19 @@ package struct LogState: Sendable {
         usage.apply(record)
         deliveries.apply(record, strict: clients[record.client]?.endpoint?.strictOrdering ?? false)
         sends.apply(record)
+    }
+
+    /// The echo of a message of ours may come before anything says that it is ours.
+    private mutating func mergeEcho(_ record: EventRecord) {
+        let key: LookupHash
+        switch record.event {
+        case .sendFinished(let event): key = event.providerKey
+        case .messageStatusChanged(let event): key = event.providerKey
+        default: return
+        }
+        guard !key.isAbsent, let echo = deduplication.first(record.client, key) else { return }
+        // The same words under a key that a purge of the message would not reach.
+        if inbox.merge(echo: echo, into: record.message) { purges.end(copy: echo, record) }
     }
 
     private mutating func goOn(from event: LogRestored, at position: LogPosition) {

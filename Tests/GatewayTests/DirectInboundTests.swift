@@ -107,9 +107,13 @@ import Testing
         #expect(event.customer?.id == person)
     }
 
-    @Test func editWithoutNumberIsTheFirst() throws {
+    @Test func editWithoutNumberIsToldByItsTime() throws {
         let event = try only(#""message_edit":{"mid":"m_1","text":"b"}"#)
-        #expect(event.duplicateKey == "edit/m_1/1")
+        #expect(event.duplicateKey == "edit/m_1/at/1790000000001")
+        var content = MessageContent()
+        content.platformMessageID = "m_1"
+        content.text = "b"
+        #expect(event.action == .edit(of: "m_1", number: 0, content))
         let later = try only(#""message_edit":{"mid":"m_1","text":"c","num_edit":"5"}"#)
         #expect(later.duplicateKey == "edit/m_1/5")
         let anonymous = try DirectProbe.only(.instagram, #"{"message_edit":{"mid":"m_1","text":"c","num_edit":2}}"#)
@@ -118,14 +122,14 @@ import Testing
     }
 
     @Test(arguments: ["0", #""0""#, "-1"])
-    func editWithNumberZeroIsNothing(_ number: String) throws {
+    func editWithNumberZeroOnlyAnnouncesAMessage(_ number: String) throws {
         let edit = #""message_edit":{"mid":"m_1","text":"a","num_edit":\#(number)}"#
         let event = try only(edit, on: .instagram)
-        #expect(event.action == .nothing)
+        #expect(event.action == .announcement(of: "m_1"))
         #expect(event.customer?.id == person)
         #expect(event.duplicateKey.hasPrefix("edit/m_1/"))
         let anonymous = try DirectProbe.only(.instagram, #"{"timestamp":1790000000001,\#(edit)}"#)
-        #expect(anonymous.action == .nothing)
+        #expect(anonymous.action == .announcement(of: "m_1"))
         #expect(anonymous.customer == nil)
         #expect(anonymous.milliseconds == 1_790_000_000_001)
     }

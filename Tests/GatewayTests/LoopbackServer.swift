@@ -21,6 +21,7 @@ final class LoopbackServer: Sendable {
         var requests: [String] = []
         var connections = 0
         var goneClients = 0
+        var isStopping = false
     }
 
     let port: UInt16
@@ -49,11 +50,20 @@ final class LoopbackServer: Sendable {
 
     /// Ends the thread that accepts. Threads of connections end with their clients.
     func stop() {
-        shutdown(listener, Int32(SHUT_RDWR))
+        let isFirst = state.withLock { state in
+            defer { state.isStopping = true }
+            return !state.isStopping
+        }
+        if isFirst { shutdown(listener, Int32(SHUT_RDWR)) }
     }
 
     private func accept() -> Int32? {
-        let connection = Glibc.accept(listener, nil, nil)
+        var connection = Glibc.accept(listener, nil, nil)
+        // Closed before `stop`, its number would be somebody else's by then.
+        while connection < 0, !state.withLock({ $0.isStopping }) {
+            usleep(1000)
+            connection = Glibc.accept(listener, nil, nil)
+        }
         guard connection >= 0 else {
             close(listener)
             return nil

@@ -31,7 +31,7 @@ import Testing
         content.kind = "image"
         content.media = [image]
         content.replyTo = "wamid.Q="
-        #expect(event.action == .edit(of: "wamid.O=", number: 1, content))
+        #expect(event.action == .edit(of: "wamid.O=", number: 0, content))
         #expect(event.duplicateKey == "edit/wamid.A=")
         #expect(event.milliseconds == 1_790_000_000_000)
     }
@@ -43,7 +43,7 @@ import Testing
         var content = MessageContent()
         content.platformMessageID = "wamid.O="
         content.kind = "unsupported"
-        #expect(event.action == .edit(of: "wamid.O=", number: 1, content))
+        #expect(event.action == .edit(of: "wamid.O=", number: 0, content))
     }
 
     @Test func revoke() throws {
@@ -82,7 +82,7 @@ import Testing
 
     @Test func firstOpeningOfAChat() throws {
         let event = try Wire.event(#""type":"request_welcome""#)
-        #expect(event.action == .nothing)
+        #expect(event.action == .unrecognized)
         #expect(event.customer?.id == "16505551234")
     }
 }

@@ -106,11 +106,17 @@ struct SendContentForm: Sendable {
 extension SendContent {
     /// Why a platform cannot carry this; nil when it can.
     func refusal(on platform: Platform) -> Refusal? {
+        if platform == .sms, !replyTo.isEmpty { return unsupported("reply_to", platform) }
+        if platform == .sms || platform == .whatsapp, isByHuman { return unsupported("human_agent", platform) }
+        return contentRefusal(on: platform)
+    }
+
+    private func contentRefusal(on platform: Platform) -> Refusal? {
         switch kind {
         case .text: return textMax(platform).flatMap { tooLong($0) }
         case .media:
-            if caption.isEmpty || platform == .whatsapp || platform == .sms { return nil }
-            return unsupported("caption", platform)
+            let isShown = platform == .sms || (platform == .whatsapp && mediaType != "audio" && mediaType != "sticker")
+            return caption.isEmpty || isShown ? nil : unsupported("caption", platform)
         case .template: return platform == .whatsapp ? nil : unsupported("template_name", platform)
         case .reaction: return platform == .sms ? unsupported("reaction", platform) : nil
         case .typing:

@@ -12,6 +12,10 @@ struct MessageView {
     private let id: LogPosition
     private let row: Inbox.MessageRow
     private let createdAt: Timestamp
+    /// What outlives the body.
+    private let kind: String
+    private let isEchoed: Bool
+    private let sms: (encoding: String, segments: UInt64)?
     private let content: ProviderJSON?
     /// What a message of ours was asked to say.
     private let asked: SendContent?
@@ -23,7 +27,10 @@ struct MessageView {
     init(_ id: LogPosition, _ row: Inbox.MessageRow, _ ledger: Ledger) throws {
         self.id = id
         self.row = row
-        createdAt = try ledger.event(at: id).time
+        let record = try ledger.event(at: id)
+        createdAt = record.time
+        isEchoed = record.event.type == .messageEchoed
+        (kind, sms) = MessageView.surviving(record.event)
         let bytes = try ledger.unpurged { try ledger.body(at: id, .content) }
         content = bytes.flatMap { ProviderJSON($0) }
         asked = row.direction == .outbound ? try bytes.map { try SendContent(try JSONFields($0)) } : nil
@@ -32,6 +39,16 @@ struct MessageView {
         edited = wording.flatMap { ProviderJSON($0) }
         providerMessageID = content?["platform_message_id"]?.text
         if row.direction == .outbound { try walkTrail(ledger) }
+    }
+
+    private static func surviving(_ event: Event) -> (kind: String, sms: (encoding: String, segments: UInt64)?) {
+        switch event {
+        case .messageReceived(let event):
+            (event.kind, event.encoding.isEmpty ? nil : (event.encoding, event.segments))
+        case .messageEchoed(let event): (event.kind, nil)
+        case .sendAccepted(let event): (event.kind, nil)
+        default: ("text", nil)
+        }
     }
 
     /// Status records name the one before, so the history is read backwards from the last.
@@ -50,6 +67,10 @@ struct MessageView {
                 }
                 position = event.previous
             case .messageStatusChanged(let event):
+                if !event.providerKey.isAbsent {
+                    let bytes = try ledger.unpurged { try ledger.body(at: record.position, .content) }
+                    providerMessageID = bytes.map { String(decoding: $0, as: UTF8.self) } ?? providerMessageID
+                }
                 steps.append(Step(status: event.status, at: event.at, code: event.code))
                 position = event.previous
             case .sendReconciled(let event):
@@ -69,7 +90,7 @@ struct MessageView {
         }
         let ordered = steps.reversed().enumerated().sorted { ($0.element.at, $0.offset) < ($1.element.at, $1.offset) }
         // What was sent outside Waybill was never queued here.
-        let first: MessageStatus = content?["platform_message_id"] == nil ? .queued : .sent
+        let first: MessageStatus = isEchoed ? .sent : .queued
         self.steps = [Step(status: first, at: createdAt, code: "")] + ordered.map(\.element)
     }
 
@@ -103,18 +124,23 @@ struct MessageView {
     }
 
     private static let parts: [StaticString] = [
-        "encoding", "segments", "location", "contacts", "interactive", "share", "order", "story", "reply_to",
+        "location", "contacts", "interactive", "share", "order", "story", "reply_to",
     ]
 
     private func writeContent(_ json: inout JSONWriter) {
         let shown = edited ?? content
-        json.string("type", shown?["type"]?.text ?? asked?.type ?? "text")
+        json.string("type", edited?["type"]?.text ?? kind)
+        if let sms {
+            json.string("encoding", sms.encoding)
+            json.number("segments", sms.segments)
+        }
         json.string("text", shown?["text"]?.text)
         if edited != nil { json.bool("edited", true) }
         for name in MessageView.parts {
-            if let part = content?["\(name)"] { json.raw(name, part.raw) }
+            if let part = edited?["\(name)"] ?? content?["\(name)"] { json.raw(name, part.raw) }
         }
-        let media = content?["media"]?.elements ?? []
+        let renewed = edited?["media"]?.elements ?? []
+        let media = renewed.isEmpty ? content?["media"]?.elements ?? [] : renewed
         if media.isEmpty { return }
         json.array("media") { json in
             for item in media {
@@ -163,6 +189,8 @@ struct MessageView {
 struct ConversationView {
     private let id: LogPosition
     private let row: Inbox.ConversationRow?
+    /// The referral that led the customer here first, as JSON.
+    private let attribution: [UInt8]?
     /// Empty once the conversation is erased.
     private let identifiers: ConversationIdentifiers
     private let createdAt: Timestamp
@@ -172,6 +200,9 @@ struct ConversationView {
         self.row = row
         createdAt = try ledger.event(at: id).time
         identifiers = try ledger.unpurged { try ledger.identifiers(id) } ?? ConversationIdentifiers()
+        attribution = try row?.attribution.flatMap { record in
+            try ledger.unpurged { try ledger.body(at: record, .content) }
+        }
     }
 
     func write(_ json: inout JSONWriter, _ ledger: Ledger) {
@@ -182,6 +213,7 @@ struct ConversationView {
         json.string("ticket_ref", row.flatMap { $0.ticketRef.isEmpty ? nil : $0.ticketRef })
         writer.customer(&json, identifiers)
         writer.account(&json, identifiers)
+        json.raw("attribution", attribution ?? [UInt8]("null".utf8))
         json.number("message_count", row?.messages.count ?? 0)
         json.time("created_at", createdAt)
         json.time("updated_at", row?.lastActivity)

@@ -30,6 +30,7 @@ struct ChannelRoutes: Sendable {
         event.segmentsPerSecond = connection.perSecond
         if platform != .sms { event.route = ledger.route(platform, connection.routed) }
         let committed = try await ledger.commit { [event] state, _ in
+            if state.clients[client] == nil { throw Refusal(.notFound, "there is no such client") }
             if let owner = state.clients.routes[event.route], owner != client {
                 throw Refusal(.accountInUse, "this account is connected to another client; disconnect it there first")
             }

@@ -51,14 +51,15 @@ package struct ChannelEvent: Sendable, Equatable {
         case message(MessageContent)
         /// Sent by the business: by us, when `metadata` is a message id of ours or the id is known, or outside Waybill.
         case echo(MessageContent, metadata: String)
+        /// - number: 0 where the provider does not count.
         case edit(of: String, number: UInt64, MessageContent)
         /// The customer took it back.
         case unsend(of: String)
         /// - emoji: empty when `removed`.
         case reaction(to: String, emoji: String, removed: Bool)
         case report(Report)
-        /// Nothing that anyone would want to know, such as a `message_edit` with number 0.
-        case nothing
+        /// Only that there is this message, which is told by itself as well: Instagram's `message_edit` with number 0.
+        case announcement(of: String)
         /// Verified, but of a kind that is new to us: it is kept as it came.
         case unrecognized
     }
@@ -68,7 +69,7 @@ package struct ChannelEvent: Sendable, Equatable {
     /// Nil where the provider did not say.
     package var customer: Customer?
     /// Tells a repeat from what is new, among all events of this account: `kind/provider's id[/more]`. That of a message or an
-    /// echo is `message/<provider's id>`, by which replies, reactions, edits and reports find it.
+    /// echo is `message/<provider's id>` (of a postback `postback/<provider's id>`), by which replies, reactions, edits and reports find it.
     package var duplicateKey: String
     /// The provider's time, in milliseconds since 1970; zero when it said none.
     package var milliseconds: UInt64

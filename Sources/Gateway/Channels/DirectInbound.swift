@@ -78,6 +78,9 @@ private struct DirectItem {
 
     private var customerID: String { customer?.id ?? "" }
 
+    /// What the business does in its own app is nothing that the customer did.
+    private var isByBusiness: Bool { customer?.id == account }
+
     // MARK: Messages
 
     private func message(_ message: ProviderJSON) -> ChannelEvent? {
@@ -100,13 +103,18 @@ private struct DirectItem {
     private func edit(_ edit: ProviderJSON) -> ChannelEvent? {
         let mid = DirectField.text(edit, "mid")
         var number: Int64 = 1
+        let isCounted = edit["num_edit"] != nil
         if let counted = edit["num_edit"] {
             guard let read = DirectField.wholeNumber(counted) else { return nil }
             number = read
         }
-        guard number >= 1 else { return event(duplicateKey: "edit/\(mid)/\(number)", .nothing) }
         guard !mid.isEmpty else { return nil }
+        guard number >= 1 else { return event(duplicateKey: "edit/\(mid)/\(number)", .announcement(of: mid)) }
+        guard !isByBusiness else { return nil }
         let content = DirectContent.edit(edit, mid: mid)
+        if !isCounted {
+            return event(duplicateKey: "edit/\(mid)/at/\(milliseconds)", .edit(of: mid, number: 0, content))
+        }
         return event(duplicateKey: "edit/\(mid)/\(number)", .edit(of: mid, number: UInt64(number), content))
     }
 
@@ -130,7 +138,7 @@ private struct DirectItem {
     private func reaction(_ reaction: ProviderJSON) -> ChannelEvent? {
         let mid = DirectField.text(reaction, "mid")
         let action = DirectField.text(reaction, "action")
-        guard !mid.isEmpty, action == "react" || action == "unreact" else { return nil }
+        guard !mid.isEmpty, action == "react" || action == "unreact", !isByBusiness else { return nil }
         let isRemoved = action == "unreact"
         let emoji = isRemoved ? "" : DirectField.text(reaction, "emoji", "reaction")
         return event(

@@ -123,7 +123,7 @@ private struct WhatsAppValue {
         case "revoke": revoke(item["revoke"])
         case "reaction": reaction(item["reaction"])
         case "system": .unrecognized
-        case "request_welcome": .nothing
+        case "request_welcome": .unrecognized
         default: .message(WhatsAppContent.content(item, id: id))
         }
     }
@@ -133,7 +133,7 @@ private struct WhatsAppValue {
         guard let original = edit?["original_message_id"]?.text, !original.isEmpty,
             let message = edit?["message"], message.isObject
         else { return .unrecognized }
-        return .edit(of: original, number: 1, WhatsAppContent.content(message, id: original))
+        return .edit(of: original, number: 0, WhatsAppContent.content(message, id: original))
     }
 
     private func revoke(_ revoke: ProviderJSON?) -> ChannelEvent.Action {

@@ -1,10 +1,12 @@
 import Log
+import Logging
 import Projections
 
 /// Brings what an adapter understood into the log. Nothing here waits for the disk but where a record must be read again:
 /// the caller waits for the last position before it answers.
 struct ChannelIntake: Sendable {
     let ledger: Ledger
+    let logger: Logger
 
     /// - Returns: what must be durable before the provider is told that it was taken.
     func take(_ event: ChannelEvent, of client: LogPosition) async throws -> LogPosition {
@@ -16,12 +18,16 @@ struct ChannelIntake: Sendable {
             if let message = purgedByMode(names.message(target), event, client) {
                 return try await self.message(content, event, names, edits: message)
             }
-            return try await follow(names.followUp(of: target, .edit(number: number, content)))
-        case .unsend(let target): return try await follow(names.followUp(of: target, .unsend))
+            return try await follow(names.followUp(of: target, .edit(number: number, content)), names)
+        case .unsend(let target): return try await follow(names.followUp(of: target, .unsend), names)
         case .reaction(let target, let emoji, let removed):
-            return try await follow(names.followUp(of: target, .reaction(emoji: removed ? "" : emoji)))
+            return try await follow(names.followUp(of: target, .reaction(emoji: removed ? "" : emoji)), names)
         case .report(let report): return try await ReportIntake(intake: self, names: names).take(report)
-        case .nothing: return .zero
+        case .announcement(let target):
+            let key = names.message(target)
+            let isKnown = ledger.plan { $0.message(client, key) } != nil
+            // Some accounts get the announcement in place of the message: then it is all that there is.
+            return isKnown ? .zero : try await unrecognized(names)
         case .unrecognized: return try await unrecognized(names)
         }
     }
@@ -39,7 +45,10 @@ struct ChannelIntake: Sendable {
         let committed = try ledger.append(flush: .byWaiter) { [ids = ledger.ids, inbound] state, context in
             (state.decide(inbound, ids: ids, context), ())
         }
-        return try await settle(names.client, inbound.duplicateKey, after: committed.position)
+        var last = await settle(names.client, inbound.duplicateKey, after: committed.position)
+        // Whoever waits for a postback took its id for that of a message.
+        if let other = names.messageOfPostback { last = await settle(names.client, other, after: last) }
+        return last
     }
 
     /// The message, when it is one whose body was purged because all are: then its new wording is not to be had any other way.
@@ -47,7 +56,8 @@ struct ChannelIntake: Sendable {
         ledger.plan { state in
             guard state.clients[client]?.settings.purgePlatforms.contains(event.platform) == true,
                 let message = state.message(client, key), let row = state.inbox.messages[message],
-                state.isPurged(message), state.inbox.conversations[row.conversation]?.status != .erased
+                state.isPurged(message), !state.inbox.unsent.contains(message),
+                state.inbox.conversations[row.conversation]?.status != .erased
             else { return nil }
             return message
         }
@@ -61,17 +71,25 @@ struct ChannelIntake: Sendable {
     ) async throws -> LogPosition {
         guard let inbound = names.inbound(content) else { return try await unrecognized(names) }
         if let message = names.sent(ourID: metadata) {
-            return try raise(message, to: .sent, names, providerKey: inbound.duplicateKey)
+            let id = content.platformMessageID
+            return try await raise(message, to: .sent, names, providerID: id, providerKey: inbound.duplicateKey)
         }
         let committed = try ledger.append(flush: .byWaiter) { state, context in
             (state.decide(EchoedMessage(inbound), context), ())
         }
-        return try await settle(names.client, inbound.duplicateKey, after: committed.position)
+        return await settle(names.client, inbound.duplicateKey, after: committed.position)
     }
 
     // MARK: What is about messages
 
-    private func follow(_ followUp: FollowUp) async throws -> LogPosition {
+    private enum Taken {
+        case something
+        case nothing
+        /// The circumstances changed meanwhile.
+        case again
+    }
+
+    private func follow(_ followUp: FollowUp, _ names: EventNames) async throws -> LogPosition {
         while true {
             let target = ledger.plan { $0.message(followUp.client, followUp.target) }
             // Its key is read from the log.
@@ -79,10 +97,13 @@ struct ChannelIntake: Sendable {
             let seal = target.flatMap { ledger.readableKeyReference(at: $0) }
             let committed = try ledger.append(flush: .byWaiter) { [ids = ledger.ids] state, context in
                 // The message may have come in between.
-                guard state.message(followUp.client, followUp.target) == target else { return ([], false) }
-                return (state.decide(followUp, about: target, seal: seal, ids: ids, context), true)
+                guard state.message(followUp.client, followUp.target) == target else { return ([], Taken.again) }
+                let events = state.decide(followUp, about: target, seal: seal, ids: ids, context)
+                return (events, events.isEmpty ? .nothing : .something)
             }
-            if committed.value { return committed.position }
+            guard committed.value != .again else { continue }
+            let isOver = committed.value == .nothing && followUp.parked != .zero
+            return isOver ? try await unrecognized(names) : committed.position
         }
     }
 
@@ -94,22 +115,27 @@ struct ChannelIntake: Sendable {
         to status: MessageStatus,
         code: String = "",
         _ names: EventNames,
-        providerKey: LookupHash = .absent,
-        parked: LogPosition = .zero
-    ) throws -> LogPosition {
+        providerID: String = "",
+        providerKey: LookupHash = .absent
+    ) async throws -> LogPosition {
         var report = ProviderStatus(
             client: names.client,
             message: message,
             status: status,
             code: code,
-            platformMessageID: ""
+            platformMessageID: providerID
         )
         report.providerKey = providerKey
-        report.parked = parked
+        report.parked = names.parked
+        try await ledger.log.waitUntilDurable(message)
         let body = ledger.readableSentBody(message)
-        return try ledger.append(flush: .byWaiter) { [ids = ledger.ids, report] state, context in
-            (state.decide(report, body, ids: ids, context), ())
-        }.position
+        let committed = try ledger.append(flush: .byWaiter) { [ids = ledger.ids, report] state, context in
+            let events = state.decide(report, body, ids: ids, context)
+            return (events, !events.isEmpty)
+        }
+        if !committed.value, names.parked != .zero { return try await unrecognized(names) }
+        return providerKey.isAbsent
+            ? committed.position : await settle(names.client, providerKey, after: committed.position)
     }
 
     /// Kept as it came, with the conversation it belongs to where there is one.
@@ -117,7 +143,7 @@ struct ChannelIntake: Sendable {
     /// - Parameter message: what it is about, whose key and fate it shares.
     func unrecognized(_ names: EventNames, about message: LogPosition = .zero) async throws -> LogPosition {
         let key = message == .zero ? nil : ledger.readableKeyReference(at: message)
-        let found = UnrecognizedEvent(
+        var found = UnrecognizedEvent(
             client: names.client,
             platform: names.event.platform,
             duplicateKey: names.duplicateKey,
@@ -126,16 +152,22 @@ struct ChannelIntake: Sendable {
             customer: names.customer,
             providerBytes: names.event.bytes
         )
-        return try ledger.append(flush: .byWaiter) { state, _ in (state.decide(found), ()) }.position
+        found.parked = names.parked
+        return try ledger.append(flush: .byWaiter) { [found] state, _ in (state.decide(found), ()) }.position
     }
 
     // MARK: What waited
 
-    /// Takes up what came before its message, now that the message is there.
-    func settle(_ client: LogPosition, _ key: LookupHash, after position: LogPosition) async throws -> LogPosition {
+    /// Takes up what came before its message, now that the message is there. What cannot be taken up now is tried again by the
+    /// next start: it must not make the message itself fail, which is taken already.
+    func settle(_ client: LogPosition, _ key: LookupHash, after position: LogPosition) async -> LogPosition {
         var last = position
         for parked in ledger.plan({ $0.parked.waiting(client, for: key) }) {
-            last = max(last, try await takeUp(parked, client))
+            do {
+                last = max(last, try await takeUp(parked, client))
+            } catch {
+                logger.error("what waited for its message could not be taken up", metadata: ["error": "\(error)"])
+            }
         }
         return last
     }
@@ -148,23 +180,24 @@ struct ChannelIntake: Sendable {
         // One item may have held several events; this one is meant.
         let events = ProviderJSON(bytes).map { MetaWebhook.events($0) } ?? []
         let all = try events.map { try EventNames($0, client, ledger, parked: parked) }
-        guard let names = all.first(where: { $0.duplicateKey == record.duplicateKey }) else { return parked }
+        let meant = all.first { $0.duplicateKey == record.duplicateKey } ?? all.first
+        guard let names = meant else { return parked }
         switch names.event.action {
         case .edit(let target, let number, let content):
-            return try await follow(names.followUp(of: target, .edit(number: number, content)))
-        case .unsend(let target): return try await follow(names.followUp(of: target, .unsend))
+            return try await follow(names.followUp(of: target, .edit(number: number, content)), names)
+        case .unsend(let target): return try await follow(names.followUp(of: target, .unsend), names)
         case .reaction(let target, let emoji, let removed):
-            return try await follow(names.followUp(of: target, .reaction(emoji: removed ? "" : emoji)))
+            return try await follow(names.followUp(of: target, .reaction(emoji: removed ? "" : emoji)), names)
         case .report(let report): return try await ReportIntake(intake: self, names: names).take(report)
         default: return parked
         }
     }
 
-    /// What a crash left between a message and what waited for it.
-    func settleAll() async throws {
+    /// What a crash or a failure left between a message and what waited for it.
+    func settleAll() async {
         let ready = ledger.plan { state in
             state.parked.targets.filter { state.message($0.client, $0.target) != nil }
         }
-        for (client, target) in ready { _ = try await settle(client, target, after: .zero) }
+        for (client, target) in ready { _ = await settle(client, target, after: .zero) }
     }
 }

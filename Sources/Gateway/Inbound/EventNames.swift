@@ -22,8 +22,18 @@ struct EventNames {
     var duplicateKey: LookupHash { key(event.duplicateKey) }
     var customer: LookupHash? { event.customer.map { address($0.id) } }
 
-    /// The key of a message's own event, by which it is found.
-    func message(_ providerID: String) -> LookupHash { key("message/" + providerID) }
+    /// The key of a message's own event, by which it is found. A postback has one of its own, because its echo has the same id.
+    func message(_ providerID: String) -> LookupHash {
+        let postback = key("postback/" + providerID)
+        let isPostback = ledger.plan { $0.message(client, postback) } != nil
+        return isPostback ? postback : key("message/" + providerID)
+    }
+
+    /// The key by which a postback's id is waited for; nil for anything else.
+    var messageOfPostback: LookupHash? {
+        guard event.duplicateKey.hasPrefix("postback/") else { return nil }
+        return key("message/" + event.duplicateKey.dropFirst("postback/".count))
+    }
 
     /// Our message that a provider names by the id we gave it; nil for anything that is not one of this client.
     func sent(ourID: String) -> LogPosition? {
@@ -47,14 +57,10 @@ struct EventNames {
         )
         let other = customer.otherID.isEmpty ? nil : address(customer.otherID)
         inbound.otherCustomer = other == inbound.customer ? nil : other
-        inbound.identifiers.platformUserID = customer.id
-        inbound.identifiers.phone = customer.phone
-        inbound.identifiers.name = customer.name
-        inbound.identifiers.accountID = event.account.id
-        inbound.identifiers.accountPhone = event.account.phone
+        inbound.identifiers = identifiers
         inbound.content = content
         inbound.replyTo = content.replyTo.isEmpty ? nil : message(content.replyTo)
-        inbound.providerTime = Timestamp(event.milliseconds.multipliedReportingOverflow(by: 1_000_000).partialValue)
+        inbound.providerTime = providerTime
         inbound.providerBytes = event.bytes
         return inbound
     }
@@ -70,8 +76,26 @@ struct EventNames {
             providerBytes: event.bytes,
             envelope: MetaWebhook.envelope(of: event)
         )
+        followUp.identifiers = identifiers
+        followUp.providerTime = providerTime
         followUp.parked = parked
         return followUp
+    }
+
+    private var identifiers: ConversationIdentifiers {
+        var identifiers = ConversationIdentifiers()
+        identifiers.platformUserID = event.customer?.id ?? ""
+        identifiers.phone = event.customer?.phone ?? ""
+        identifiers.name = event.customer?.name ?? ""
+        identifiers.accountID = event.account.id
+        identifiers.accountPhone = event.account.phone
+        return identifiers
+    }
+
+    /// Zero when the provider said none; adapters leave nothing that does not fit.
+    private var providerTime: Timestamp {
+        let (nanoseconds, overflow) = event.milliseconds.multipliedReportingOverflow(by: 1_000_000)
+        return Timestamp(overflow ? 0 : nanoseconds)
     }
 
     private func address(_ id: String) -> LookupHash {

@@ -57,23 +57,43 @@ struct MetaRoutes: Sendable {
         return Answer.text(.ok, "text/plain; charset=utf-8", "")
     }
 
-    /// One item. What is wrong with it keeps nothing from the others, and would not get better if Meta repeated it; only a log
-    /// that cannot take it now makes the whole request fail, so that Meta repeats it.
+    /// One item. What is wrong with it keeps nothing from the others, and would not get better if Meta repeated it. What is wrong
+    /// here, a log that is full or damaged, makes the request fail, so that Meta repeats it and nothing is lost.
     private func take(_ event: ChannelEvent) async throws -> LogPosition {
         let route = ledger.route(event.platform, event.account.id)
         guard let client = ledger.plan({ $0.clients.routes[route] }) else {
             return try await noteForeign(event.platform, event.bytes)
         }
-        do {
-            return try await offered { try await ChannelIntake(ledger: ledger).take(event, of: client) }
-        } catch let error as LogError where error.code != .corrupt {
-            throw error
-        } catch {
-            metrics.count("waybill_inbound_items_failed_total")
-            logger.error("an inbound item could not be taken", metadata: ["error": "\(error)"])
-            return .zero
+        for smaller in MetaRoutes.attempts(event) {
+            do {
+                return try await offered { try await intake.take(smaller, of: client) }
+            } catch let error as LogError where error.code == .recordTooLarge {
+                metrics.count("waybill_inbound_items_cut_total")
+            } catch let error as GatewayError where error == .purged {
+                // The client was deleted under our hands.
+                return try await noteForeign(event.platform, event.bytes)
+            }
         }
+        return try await noteForeign(event.platform, event.bytes)
     }
+
+    /// What fits into a record: all of it, or without the provider's bytes, or at least that there was a message.
+    private static func attempts(_ event: ChannelEvent) -> [ChannelEvent] {
+        var smaller = event
+        smaller.bytes = []
+        var smallest = smaller
+        if case .message(let content) = event.action {
+            var rest = MessageContent()
+            rest.platformMessageID = content.platformMessageID
+            rest.kind = "unsupported"
+            smallest.action = .message(rest)
+        } else {
+            smallest.action = .unrecognized
+        }
+        return [event, smaller, smallest]
+    }
+
+    private var intake: ChannelIntake { ChannelIntake(ledger: ledger, logger: logger) }
 
     /// A batch can be more than may wait in the log at once.
     private func offered(_ body: () async throws -> LogPosition) async throws -> LogPosition {

@@ -16,14 +16,31 @@ struct ReportIntake {
         case .message(let providerID, let ourID): return try await one(report, providerID, ourID)
         case .through(let providerID): return try await through(report, providerID)
         case .watermark(let milliseconds, let providerIDs):
-            guard let status = report.status else { return try await intake.unrecognized(names) }
-            var last = LogPosition.zero
-            for id in providerIDs {
-                guard let message = found(names.message(id)) else { continue }
-                last = max(last, try intake.raise(message, to: status, names))
-            }
-            return max(last, try raise(status) { try time(of: $0) <= milliseconds })
+            return try await watermark(report, milliseconds, providerIDs)
         }
+    }
+
+    private func watermark(
+        _ report: ChannelEvent.Report,
+        _ milliseconds: UInt64,
+        _ providerIDs: [String]
+    ) async throws -> LogPosition {
+        guard let status = report.status else { return try await intake.unrecognized(names) }
+        // Before any is raised, for the walk ends at what has the status already.
+        let older = candidates(below: status, before: nil)
+        var last = LogPosition.zero
+        for id in providerIDs {
+            let key = names.message(id)
+            if let message = found(key) {
+                last = max(last, try await intake.raise(message, to: status, names))
+            } else {
+                last = max(last, try park(target: key))
+            }
+        }
+        for candidate in older where try await time(of: candidate) <= milliseconds {
+            last = max(last, try await intake.raise(candidate.message, to: status, names))
+        }
+        return last
     }
 
     private func found(_ key: LookupHash) -> LogPosition? {
@@ -37,23 +54,20 @@ struct ReportIntake {
     ) async throws -> LogPosition {
         let key = names.message(providerID)
         let known = found(key)
-        guard let message = names.sent(ourID: ourID) ?? known else {
-            return try park(report, target: key)
-        }
-        try await ledger.log.waitUntilDurable(message)
+        guard let message = names.sent(ourID: ourID) ?? known else { return try park(target: key) }
         guard let status = report.status else { return try await intake.unrecognized(names, about: message) }
-        return try intake.raise(
+        return try await intake.raise(
             message,
             to: status,
             code: report.code,
             names,
-            providerKey: known == nil ? key : .absent,
-            parked: names.parked
+            providerID: providerID,
+            providerKey: known == nil ? key : .absent
         )
     }
 
     /// The message may be one of ours whose id we are yet to be told.
-    private func park(_ report: ChannelEvent.Report, target: LookupHash) throws -> LogPosition {
+    private func park(target: LookupHash) throws -> LogPosition {
         if names.parked != .zero { return names.parked }
         let envelope = MetaWebhook.envelope(of: names.event)
         return try ledger.append(flush: .byWaiter) { state, _ in
@@ -71,39 +85,35 @@ struct ReportIntake {
 
     private func through(_ report: ChannelEvent.Report, _ providerID: String) async throws -> LogPosition {
         let key = names.message(providerID)
-        guard let message = found(key) else { return try park(report, target: key) }
+        guard let message = found(key) else { return try park(target: key) }
         guard let status = report.status else { return try await intake.unrecognized(names, about: message) }
-        let last = try intake.raise(message, to: status, names, parked: names.parked)
-        return max(last, try raise(status) { $0.message < message })
-    }
-
-    // MARK: Watermarks
-
-    private struct Candidate {
-        let message: LogPosition
-        let row: Inbox.MessageRow
-    }
-
-    /// Raises what was sent to this customer and is meant, newest first, back to what has this status already.
-    private func raise(_ status: MessageStatus, where isMeant: (Candidate) throws -> Bool) throws -> LogPosition {
-        var last = LogPosition.zero
-        for candidate in candidates(below: status) where try isMeant(candidate) {
-            last = max(last, try intake.raise(candidate.message, to: status, names))
+        let older = candidates(below: status, before: message)
+        var last = try await intake.raise(message, to: status, names)
+        for candidate in older where try await isMessage(candidate) {
+            last = max(last, try await intake.raise(candidate.message, to: status, names))
         }
         return last
     }
 
-    private func candidates(below status: MessageStatus) -> [Candidate] {
+    // MARK: What came before
+
+    private struct Candidate {
+        let message: LogPosition
+        let trail: LogPosition
+    }
+
+    /// What was sent to this customer and may have the status too, newest first, back to what has it already. Of what may not
+    /// have been sent at all nothing is known by what came later.
+    private func candidates(below status: MessageStatus, before last: LogPosition?) -> [Candidate] {
         guard let customer = names.customer else { return [] }
         return ledger.plan { state in
             let row = state.inbox.conversation(names.client, names.event.platform, customer)
             var found: [Candidate] = []
-            for message in (row?.messages ?? []).reversed() {
+            for message in (row?.messages ?? []).reversed() where last.map({ message < $0 }) ?? true {
                 guard let row = state.inbox.messages[message], row.direction == .outbound else { continue }
                 if row.status >= status { break }
-                // What failed or was never sent is not read.
-                if row.status == .sent || row.status == .delivered || row.status == .outcomeUnknown {
-                    found.append(Candidate(message: message, row: row))
+                if row.status == .sent || row.status == .delivered {
+                    found.append(Candidate(message: message, trail: row.trail))
                 }
                 if found.count == ReportIntake.raisedMax { break }
             }
@@ -111,10 +121,19 @@ struct ReportIntake {
         }
     }
 
-    /// When the call for a message began, in milliseconds: the provider cannot have had it before.
-    private func time(of candidate: Candidate) throws -> UInt64 {
-        let trail = try ledger.event(at: candidate.row.trail)
+    /// When the call for a message began, in milliseconds: the provider cannot have had it before. For ever, for what is no
+    /// message but a sign, and is neither delivered nor read.
+    private func time(of candidate: Candidate) async throws -> UInt64 {
+        guard try await isMessage(candidate) else { return .max }
+        try await ledger.log.waitUntilDurable(candidate.trail)
+        let trail = try ledger.event(at: candidate.trail)
         if case .sendFinished(let event) = trail.event { return event.startedAt.nanoseconds / 1_000_000 }
         return try ledger.event(at: candidate.message).time.nanoseconds / 1_000_000
+    }
+
+    private func isMessage(_ candidate: Candidate) async throws -> Bool {
+        try await ledger.log.waitUntilDurable(candidate.message)
+        guard case .sendAccepted(let event) = try ledger.event(at: candidate.message).event else { return true }
+        return SendContent.Kind(rawValue: event.kind)?.isMessage ?? true
     }
 }

@@ -132,7 +132,9 @@ extension Ledger {
 
     /// Who a conversation is with.
     func identifiers(_ conversation: LogPosition) throws -> ConversationIdentifiers {
-        let fields = try JSONFields(try body(at: conversation, .identifiers) ?? [])
+        let newest = plan { $0.inbox.conversations[conversation]?.identifiersAt } ?? conversation
+        let position = newest <= log.durable ? newest : conversation
+        let fields = try JSONFields(try body(at: position, .identifiers) ?? [])
         var identifiers = ConversationIdentifiers()
         identifiers.phone = try fields.string("phone") ?? ""
         identifiers.platformUserID = try fields.string("platform_user_id") ?? ""

@@ -21,6 +21,9 @@ struct ProviderCall {
         case meta(MetaCredentials)
     }
 
+    /// The message that a reply or a reaction is about has no id at the provider, or it is purged.
+    struct MissingReference: Error {}
+
     /// Nil when the platform has no such call.
     let request: OutgoingRequest?
     private let platform: Platform
@@ -59,7 +62,14 @@ struct ProviderCall {
         } else {
             let credentials = try MetaCredentials(secret)
             provider = .meta(credentials)
-            let outgoing = try OutgoingMessage(content, ledger, conversation, identifiers, ourID: ourID)
+            let outgoing = try OutgoingMessage(
+                content,
+                ledger,
+                conversation,
+                identifiers,
+                platform: platform,
+                ourID: ourID
+            )
             request = GraphRequest.request(
                 platform,
                 credentials,
@@ -70,6 +80,26 @@ struct ProviderCall {
     }
 
     func result(
+        _ answer: Result<OutgoingResponse, TransferError>,
+        startedAt: Timestamp,
+        finishedAt: Timestamp
+    ) -> SendResult {
+        var result = judged(answer, startedAt: startedAt, finishedAt: finishedAt)
+        // A provider's error may repeat the token that it does not like.
+        if !credential.isEmpty {
+            result.excerpt = result.excerpt.replacing(credential, with: [UInt8]("[credential]".utf8))
+        }
+        return result
+    }
+
+    private var credential: [UInt8] {
+        switch provider {
+        case .twilio(let credentials): [UInt8](credentials.authToken.utf8)
+        case .meta(let credentials): [UInt8](credentials.accessToken.utf8)
+        }
+    }
+
+    private func judged(
         _ answer: Result<OutgoingResponse, TransferError>,
         startedAt: Timestamp,
         finishedAt: Timestamp
@@ -96,27 +126,33 @@ struct ProviderCall {
 extension OutgoingMessage {
     /// With our ids of other messages turned into the provider's.
     ///
-    /// - Throws: what reading those messages throws; `bodyPurged` when one of them is purged.
+    /// - Throws: `MissingReference`, and what reading those messages throws.
     fileprivate init(
         _ content: SendContent,
         _ ledger: Ledger,
         _ conversation: LogPosition,
         _ identifiers: ConversationIdentifiers,
+        platform: Platform,
         ourID: String
     ) throws {
         let recipient = identifiers.platformUserID.isEmpty ? identifiers.phone : identifiers.platformUserID
         self.init(
             recipient: recipient,
-            content: try Content(content, ledger, conversation),
+            content: try Content(content, ledger, conversation, isWhatsApp: platform == .whatsapp),
             ourID: ourID
         )
-        if !content.replyTo.isEmpty { replyTo = try ledger.providerMessageID(of: content.replyTo) }
+        if !content.replyTo.isEmpty { replyTo = try ledger.reference(content.replyTo) }
         isByHuman = content.isByHuman
     }
 }
 
 extension OutgoingMessage.Content {
-    fileprivate init(_ content: SendContent, _ ledger: Ledger, _ conversation: LogPosition) throws {
+    fileprivate init(
+        _ content: SendContent,
+        _ ledger: Ledger,
+        _ conversation: LogPosition,
+        isWhatsApp: Bool
+    ) throws {
         switch content.kind {
         case .text: self = .text(content.text)
         case .media:
@@ -132,27 +168,34 @@ extension OutgoingMessage.Content {
             )
             self = .template(template)
         case .reaction:
-            self = .reaction(to: try ledger.providerMessageID(of: content.reactionTo), emoji: content.emoji)
+            self = .reaction(to: try ledger.reference(content.reactionTo), emoji: content.emoji)
         case .typing:
-            self = .typing(isOn: content.isTyping, lastInbound: try ledger.lastInboundID(conversation))
+            self = .typing(
+                isOn: content.isTyping,
+                lastInbound: isWhatsApp ? try ledger.lastInboundID(conversation) : ""
+            )
         }
     }
 }
 
 extension Ledger {
-    /// The provider's id of a message by our id; empty when the provider never gave it one.
-    ///
-    /// - Throws: `bodyPurged` when the message is purged, for the provider's id goes with it.
-    fileprivate func providerMessageID(of id: String) throws -> String {
-        guard let message = ids.decode(.message, id) else { return "" }
-        return try providerMessageID(message)
+    /// The provider's id of a message by our id.
+    fileprivate func reference(_ id: String) throws -> String {
+        try reference(ids.decode(.message, id))
+    }
+
+    private func reference(_ message: LogPosition?) throws -> String {
+        // The provider's id goes with the body.
+        let found = try message.flatMap { message in try unpurged { try providerMessageID(message) } }
+        guard let found, !found.isEmpty else { throw ProviderCall.MissingReference() }
+        return found
     }
 
     fileprivate func lastInboundID(_ conversation: LogPosition) throws -> String {
         let last = plan { state in
             state.inbox.conversations[conversation]?.messages.last { state.inbox.messages[$0]?.direction == .inbound }
         }
-        return try last.map { try providerMessageID($0) } ?? ""
+        return try reference(last)
     }
 
     private func providerMessageID(_ message: LogPosition) throws -> String {
@@ -171,7 +214,11 @@ extension Ledger {
                     return String(decoding: id, as: UTF8.self)
                 }
                 position = event.previous
-            case .messageStatusChanged(let event): position = event.previous
+            case .messageStatusChanged(let event):
+                if !event.providerKey.isAbsent, let id = try body(at: position, .content) {
+                    return String(decoding: id, as: UTF8.self)
+                }
+                position = event.previous
             case .sendReconciled(let event): position = event.previous
             default: return ""
             }

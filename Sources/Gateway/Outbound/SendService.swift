@@ -133,24 +133,26 @@ package struct SendService: Service {
             try await ledger.commitOutcome { [ids = ledger.ids] state, context in
                 state.decide(result, for: message, body, ids: ids, context)
             }
-            if !result.providerKey.isAbsent { try await settleParked(message, result.providerKey) }
         } catch {
             // Without an outcome on record the next start finds the call in flight and calls its outcome unknown.
             logger.error("a send's outcome could not be recorded", metadata: ["error": "\(error)"])
         }
+        if !result.providerKey.isAbsent { await settleParked(message, result.providerKey) }
     }
 
     /// Reactions and statuses may have overtaken the answer that gave the message its id.
-    private func settleParked(_ message: LogPosition, _ key: LookupHash) async throws {
+    private func settleParked(_ message: LogPosition, _ key: LookupHash) async {
         guard let client = ledger.plan({ $0.inbox.messages[message]?.client }) else { return }
-        let last = try await ChannelIntake(ledger: ledger).settle(client, key, after: .zero)
-        try await ledger.log.waitUntilDurable(last)
+        _ = await ChannelIntake(ledger: ledger, logger: logger).settle(client, key, after: .zero)
     }
 
     /// What came of the call; what was purged before it began is not sent.
     private func result(of message: LogPosition, _ startedAt: Timestamp) async -> SendResult {
         do {
             return try await call(message, try ledger.sendContent(message), startedAt)
+        } catch is ProviderCall.MissingReference {
+            // What it is about has no id at the provider, or none any more.
+            return SendResult(.rejected, code: "reference_unknown", startedAt: startedAt)
         } catch let error as GatewayError where error == .purged {
             let isPurged = ledger.plan { $0.isPurged(message) }
             // Else it is the credential that was replaced under our hands; the next attempt takes the new one.

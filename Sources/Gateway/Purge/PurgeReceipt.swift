@@ -126,6 +126,7 @@ package struct PurgeReceipt: Sendable {
         let hashes: [(StaticString, LookupHash)] =
             switch original.withView({ try? EventRecord($0).event }) {
             case .messageReceived(let event): [("duplicate_key", event.duplicateKey)]
+            case .messageEchoed(let event): [("duplicate_key", event.duplicateKey)]
             case .sendAccepted(let event): [("key", event.key), ("fingerprint", event.fingerprint)]
             default: []
             }

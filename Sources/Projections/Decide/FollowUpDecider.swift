@@ -3,7 +3,7 @@ package import Log
 /// What came after a message and is about it: an edit, a withdrawal, a reaction.
 package struct FollowUp: Sendable {
     package enum Kind: Sendable {
-        /// - number: rises with each edit of a message.
+        /// - number: rises with each edit of a message; 0 where the provider does not count.
         case edit(number: UInt64, MessageContent)
         case unsend
         /// - emoji: empty when the reaction was taken back.
@@ -22,6 +22,9 @@ package struct FollowUp: Sendable {
     package var providerBytes: [UInt8]
     /// The same as a whole request, to be read again when the message comes.
     package var envelope: [UInt8]
+    /// Who it is from, and which account of ours it came to; for the client.
+    package var identifiers = ConversationIdentifiers()
+    package var providerTime = Timestamp(0)
     /// The record in which this waited for its message; zero when it did not.
     package var parked = LogPosition.zero
 
@@ -129,6 +132,7 @@ extension LogState {
         event.platform = platform
         event.duplicateKey = duplicateKey
         event.target = target
+        event.customer = customer ?? .absent
         let conversation = customer.flatMap { inbox.conversation(client, platform, $0)?.id } ?? .zero
         return NewEvent(
             .providerEventParked(event),
@@ -150,10 +154,10 @@ extension LogState {
         var bodies: [(purpose: SealedPurpose, plaintext: [UInt8])] = []
         let recorded: Event
         switch followUp.kind {
-        case .edit(let number, let content):
+        case .edit(_, let content):
             var event = MessageEdited()
             event.duplicateKey = followUp.duplicateKey
-            event.number = number
+            event.number = number(followUp, message)
             recorded = .messageEdited(event)
             bodies = [(.content, content.stored(replyTo: nil)), (.providerBytes, followUp.providerBytes)]
         case .unsend:
@@ -164,6 +168,7 @@ extension LogState {
             var event = MessageReacted()
             event.duplicateKey = followUp.duplicateKey
             event.removed = emoji.isEmpty
+            event.providerTime = followUp.providerTime
             recorded = .messageReacted(event)
             bodies = [(.content, JSONWriter.object { $0.string("emoji", emoji) })]
             bodies.append((.providerBytes, followUp.providerBytes))
@@ -179,6 +184,12 @@ extension LogState {
                 seal: seal
             )
         ]
+    }
+
+    /// Providers that do not count edits leave it to us.
+    private func number(_ followUp: FollowUp, _ message: LogPosition) -> UInt64 {
+        guard case .edit(let number, _) = followUp.kind else { return 0 }
+        return number > 0 ? number : (inbox.edits[message]?.number ?? 0) + 1
     }
 
     private func purgeOfUnsent(_ message: LogPosition, _ row: Inbox.MessageRow) -> NewEvent {
@@ -218,6 +229,7 @@ extension LogState {
             seal: isDetached ? .newKey(.message) : seal
         ) { writer, json in
             json.string("platform", followUp.platform.name)
+            if !isDetached { writer.account(&json, followUp.identifiers) }
             writer.conversation(
                 &json,
                 id: row.conversation,
@@ -226,10 +238,11 @@ extension LogState {
                 windowExpiresAt: nil,
                 repliesExternally: client.settings.repliesExternally(followUp.platform)
             )
+            if !isDetached { writer.customer(&json, followUp.identifiers) }
             json.object("message") { json in
                 json.string("id", ids.encode(.message, message))
                 json.string("direction", row.direction.name)
-                followUp.describe(&json, withContent: !isDetached)
+                followUp.describe(&json, number: number(followUp, message), withContent: !isDetached)
             }
         }
     }
@@ -239,25 +252,24 @@ extension LogState {
     /// A message that the business sent outside Waybill: part of the conversation, and told to nobody, for whoever sent it knows.
     package func decide(_ echo: EchoedMessage, _ context: DecisionContext) -> [NewEvent] {
         let inbound = echo.inbound
-        guard clients[inbound.client] != nil, message(inbound.client, inbound.duplicateKey) == nil,
+        guard let client = clients[inbound.client], message(inbound.client, inbound.duplicateKey) == nil,
             deduplication.first(inbound.client, inbound.duplicateKey) == nil
         else { return [] }
-        var events: [NewEvent] = []
-        let existing = inbox.conversation(inbound.client, inbound.platform, inbound.customer)
-        if existing == nil { events.append(NewEvent.opening(inbound)) }
+        var (events, conversation) = opening(inbound, context)
         var event = MessageEchoed()
         event.platform = inbound.platform
         event.kind = inbound.content.kind
         event.duplicateKey = inbound.duplicateKey
+        let purges = client.settings.purgePlatforms.contains(inbound.platform)
         events.append(
             NewEvent(
                 .messageEchoed(event),
                 client: inbound.client,
-                conversation: existing?.id ?? context.next,
+                conversation: conversation,
                 bodies: [
                     (.content, inbound.content.stored(replyTo: nil)), (.providerBytes, inbound.providerBytes),
                 ],
-                seal: .newKey(.message)
+                seal: .newKey(purges ? .purgeModeMessage : .message)
             )
         )
         return events
@@ -275,9 +287,9 @@ extension FollowUp {
         }
     }
 
-    fileprivate func describe(_ json: inout JSONWriter, withContent: Bool) {
+    fileprivate func describe(_ json: inout JSONWriter, number: UInt64, withContent: Bool) {
         switch kind {
-        case .edit(let number, let content):
+        case .edit(_, let content):
             json.number("edit_number", number)
             if withContent {
                 content.writeParts(&json, replyTo: nil)

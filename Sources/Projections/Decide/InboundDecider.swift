@@ -53,19 +53,15 @@ extension LogState {
         guard let client = clients[inbound.client],
             deduplication.first(inbound.client, inbound.duplicateKey) == nil
         else { return [] }
-        let (existing, opening) = place(inbound)
-        var events = opening
-        let conversation = existing?.id ?? context.next
-        // A new conversation is known by its own address already.
-        for alias in aliases(of: inbound, existing) {
-            events.append(NewEvent.identified(alias, client: inbound.client, conversation: conversation))
-        }
+        let existing = place(inbound)
+        var (events, conversation) = opening(inbound, context)
         let message = context.next.advanced(by: events.count)
         let received = events.count
         let replyTo = inbound.replyTo.flatMap { self.message(inbound.client, $0) }.map { ids.encode(.message, $0) }
         events.append(self.received(inbound, conversation: conversation, replyTo: replyTo, client, context.now))
         if let consent = consentEvent(inbound, conversation) { events.append(consent) }
-        if let attributed = attribution(inbound, conversation, existing, client) {
+        if let attributed = attribution(inbound, message, conversation, existing, client, back: events.count - received)
+        {
             events.append(attributed)
         }
         guard client.mayReceive(inbound.platform, at: context.now) else { return events }
@@ -97,12 +93,22 @@ extension LogState {
         return events
     }
 
-    /// The conversation that a message belongs to, found by either address, or the event that opens it.
-    private func place(_ inbound: InboundMessage) -> (Inbox.ConversationRow?, [NewEvent]) {
-        let known =
-            inbox.conversation(inbound.client, inbound.platform, inbound.customer)
+    /// The conversation that a message belongs to, found by either address.
+    private func place(_ inbound: InboundMessage) -> Inbox.ConversationRow? {
+        inbox.conversation(inbound.client, inbound.platform, inbound.customer)
             ?? inbound.otherCustomer.flatMap { inbox.conversation(inbound.client, inbound.platform, $0) }
-        return (known, known == nil ? [NewEvent.opening(inbound)] : [])
+    }
+
+    /// The conversation, and what opens it or makes it known by another address too.
+    func opening(_ inbound: InboundMessage, _ context: DecisionContext) -> ([NewEvent], LogPosition) {
+        let existing = place(inbound)
+        let conversation = existing?.id ?? context.next
+        // A new conversation is known by its own address already.
+        var known = aliases(of: inbound, existing)
+        // WhatsApp may call a number otherwise than it was dialled, and wants answers to what it calls it.
+        if known.isEmpty, existing?.isUnanswered == true, inbound.platform == .whatsapp { known = [inbound.customer] }
+        let identified = known.map { NewEvent.identified($0, inbound, conversation: conversation) }
+        return ((existing == nil ? [NewEvent.opening(inbound)] : []) + identified, conversation)
     }
 
     /// Addresses by which the conversation is not found yet.
@@ -144,24 +150,29 @@ extension LogState {
         )
     }
 
-    /// The first referral stays with the conversation; where bodies are purged it lives in the webhook only.
+    /// The first referral is shown with the conversation as long as its message lives; where bodies are purged it is in the
+    /// webhook only.
     private func attribution(
         _ inbound: InboundMessage,
+        _ message: LogPosition,
         _ conversation: LogPosition,
         _ existing: Inbox.ConversationRow?,
-        _ client: ClientRow
+        _ client: ClientRow,
+        back: Int
     ) -> NewEvent? {
         guard let referral = inbound.content.referral, existing?.attribution == nil,
             !client.settings.purgePlatforms.contains(inbound.platform)
         else { return nil }
         var event = ConversationAttributed()
-        event.source = referral.source
+        // The provider's own word may be anything; this is stored in clear.
+        event.source = ["ad", "post", "link", "product"].contains(referral.source) ? referral.source : "other"
         return NewEvent(
             .conversationAttributed(event),
             client: inbound.client,
             conversation: conversation,
+            message: message,
             bodies: [(.content, JSONWriter.object { MessageContent.write(referral, &$0) })],
-            seal: .newKey(.conversation)
+            seal: .sameAsBatch(back: back)
         )
     }
 
@@ -194,10 +205,16 @@ extension NewEvent {
     }
 
     /// The conversation is known by another address too.
-    static func identified(_ alias: LookupHash, client: LogPosition, conversation: LogPosition) -> NewEvent {
+    static func identified(_ alias: LookupHash, _ inbound: InboundMessage, conversation: LogPosition) -> NewEvent {
         var event = ConversationIdentified()
         event.customer = alias
-        return NewEvent(.conversationIdentified(event), client: client, conversation: conversation)
+        return NewEvent(
+            .conversationIdentified(event),
+            client: inbound.client,
+            conversation: conversation,
+            bodies: [(.identifiers, inbound.identifiers.json)],
+            seal: .newKey(.conversation)
+        )
     }
 
     static func opening(
@@ -264,7 +281,7 @@ extension WebhookBody {
             id: id,
             status: row?.status ?? .open,
             ticketRef: row?.ticketRef ?? "",
-            windowExpiresAt: inbound.platform == .sms ? nil : now.advanced(bySeconds: 86_400),
+            windowExpiresAt: inbound.platform == .sms ? nil : windowExpiresAt(inbound, row, now),
             repliesExternally: repliesExternally
         )
         customer(&json, inbound.identifiers)
@@ -279,6 +296,12 @@ extension WebhookBody {
             json.object("referral") { MessageContent.write(referral, &$0) }
         }
     }
+}
+
+/// When the customer wrote, or did before if this is an old message that comes late, and then a day.
+private func windowExpiresAt(_ inbound: InboundMessage, _ row: Inbox.ConversationRow?, _ now: Timestamp) -> Timestamp {
+    let wrote = inbound.providerTime.nanoseconds == 0 ? now : min(inbound.providerTime, now)
+    return max(row?.lastInbound ?? wrote, wrote).advanced(bySeconds: MessagingWindow.standard)
 }
 
 extension ClientRow {

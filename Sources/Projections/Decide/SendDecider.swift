@@ -239,8 +239,11 @@ extension LogState {
         guard now < until else {
             let way =
                 place.platform == .whatsapp
-                ? "send an approved template (template_name)" : "wait until the customer writes, or use human_agent"
-            throw Refusal(.outsideWindow, "the customer last wrote more than 24 hours ago; \(way)")
+                ? "send an approved template (template_name)" : "within seven days a person may answer (human_agent)"
+            throw Refusal(
+                .outsideWindow,
+                "the window is closed: it is open for 24 hours after the customer wrote; wait, or \(way)"
+            )
         }
         return until
     }
@@ -250,6 +253,8 @@ extension LogState {
         guard let row = inbox.messages[message], row.conversation == place.row?.id else {
             throw Refusal(.notFound, "the message that this one is about is not part of the conversation")
         }
+        // The provider's id of it is gone with its body.
+        if isPurged(message) { throw Refusal(.bodyPurged, "the message that this one is about is purged") }
     }
 
     private func checkLimits(_ request: SendRequest, _ platform: Platform, _ client: ClientRow) throws(Refusal) {

@@ -288,7 +288,10 @@ extension LogState {
             client: report.client,
             conversation: row.conversation,
             message: report.message,
-            subject: report.parked
+            subject: report.parked,
+            bodies: report.providerKey.isAbsent || report.platformMessageID.isEmpty || isPurged(report.message)
+                ? [] : [(.content, [UInt8](report.platformMessageID.utf8))],
+            seal: body.seal
         )
         return [changed]
             + statusEvent(report, row.conversation, row.platform, body, ids, context, after: [changed])

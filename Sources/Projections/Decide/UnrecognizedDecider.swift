@@ -11,6 +11,8 @@ package struct UnrecognizedEvent: Sendable {
     /// Keyed hash of the customer's address, where there is one.
     let customer: LookupHash?
     let providerBytes: [UInt8]
+    /// Where it waited for its message, of which it then told nothing new; zero otherwise.
+    package var parked = LogPosition.zero
 
     package init(
         client: LogPosition,
@@ -35,13 +37,18 @@ extension LogState {
     /// Keeps what came. Its bytes share the fate of the message or the conversation that they are about; where bodies are
     /// purged at once, or what it is about is purged, they are not kept at all.
     package func decide(_ found: UnrecognizedEvent) -> [NewEvent] {
-        guard let client = clients[found.client], deduplication.first(found.client, found.duplicateKey) == nil else {
-            return []
-        }
+        guard let client = clients[found.client] else { return [] }
+        guard found.parked == .zero else { return parked.contains(found.parked) ? [end(of: found)] : [] }
+        guard deduplication.first(found.client, found.duplicateKey) == nil else { return [] }
         var event = ProviderEventUnrecognized()
         event.platform = found.platform
         event.duplicateKey = found.duplicateKey
-        let isKept = !client.settings.purgePlatforms.contains(found.platform) && !isPurged(found.message)
+        event.customer = found.customer ?? .absent
+        // What belongs to nobody here could not be erased with anybody.
+        let belongs = found.customer != nil || found.message != .zero
+        let isKept =
+            belongs && !found.providerBytes.isEmpty && !client.settings.purgePlatforms.contains(found.platform)
+            && !isPurged(found.message)
         let conversation =
             inbox.messages[found.message]?.conversation
             ?? found.customer.flatMap { inbox.conversation(found.client, found.platform, $0)?.id } ?? .zero
@@ -55,5 +62,11 @@ extension LogState {
                 seal: found.key.map { .sameAs($0) } ?? .newKey(.message)
             )
         ]
+    }
+
+    private func end(of found: UnrecognizedEvent) -> NewEvent {
+        var event = ProviderEventUnrecognized()
+        event.platform = found.platform
+        return NewEvent(.providerEventUnrecognized(event), client: found.client, subject: found.parked)
     }
 }

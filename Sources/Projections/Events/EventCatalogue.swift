@@ -55,13 +55,14 @@ package enum EventCatalogue {
         case .messageReacted:
             "message: the one reacted to. Sealed content: the emoji. subject: where the reaction was parked, if it was."
         case .messageEchoed: "Sent by the business outside Waybill. Sealed content."
-        case .providerEventUnrecognized: "Verified but of a kind Waybill does not know. Sealed provider bytes."
+        case .providerEventUnrecognized:
+            "Verified but of a kind Waybill does not know, or of no effect. Sealed provider bytes. `customer`: keyed hash of the customer's address. subject: where it was parked, if it was."
         case .providerEventParked:
-            "Refers to a message that has not come yet. Sealed content: the provider's item in a request of its own. `target`: keyed hash of that message's id."
+            "Refers to a message that has not come yet. Sealed content: the provider's item in a request of its own. `target`: keyed hash of that message's id; `customer`: of the customer's address."
         case .mediaFetched: "message: the one it belongs to. The file is sealed under the message's key."
         case .mediaFailed: "The provider no longer has it or it is not allowed."
         case .messageStatusChanged:
-            "The provider reported a status. message: the one sent. `previous`: the message's status record before this. subject: where the report was parked, if it was. `provider_key`: keyed hash of the provider's id, where it names ours."
+            "The provider reported a status. message: the one sent. `previous`: the message's status record before this. subject: where the report was parked, if it was. `provider_key`: keyed hash of the provider's id, where that was not known; sealed content: the id."
         case .sendAccepted:
             "Its position is the message. Sealed content: the request. `key`: keyed hash of the idempotency key; `fingerprint`: of the request. `purges`: the body is purged once its outcome is settled. `window_until`: it must go out by then, unless the customer writes again; 0 for ever."
         case .sendRefused: "Refused on policy. No body is kept."

@@ -48,10 +48,12 @@ package struct MessageUnsent: EventPayload {
 package struct MessageReacted: EventPayload {
     package var duplicateKey = LookupHash.absent
     package var removed = false
+    package var providerTime = Timestamp(0)
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "duplicate_key", &duplicateKey)
         visitor.field(2, "removed", &removed)
+        visitor.field(3, "provider_time", &providerTime)
     }
 }
 
@@ -68,28 +70,33 @@ package struct MessageEchoed: EventPayload {
     }
 }
 
-/// Verified but of a kind Waybill does not know. Sealed provider bytes.
+/// Verified but of a kind Waybill does not know, or of no effect. Sealed provider bytes. `customer`: keyed hash of the customer's
+/// address. subject: where it was parked, if it was.
 package struct ProviderEventUnrecognized: EventPayload {
     package var platform = Platform.sms
     package var duplicateKey = LookupHash.absent
+    package var customer = LookupHash.absent
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "platform", &platform)
         visitor.field(2, "duplicate_key", &duplicateKey)
+        visitor.field(3, "customer", &customer)
     }
 }
 
 /// Refers to a message that has not come yet. Sealed content: the provider's item in a request of its own. `target`: keyed hash of that
-/// message's id.
+/// message's id; `customer`: of the customer's address.
 package struct ProviderEventParked: EventPayload {
     package var platform = Platform.sms
     package var duplicateKey = LookupHash.absent
     package var target = LookupHash.absent
+    package var customer = LookupHash.absent
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "platform", &platform)
         visitor.field(2, "duplicate_key", &duplicateKey)
         visitor.field(3, "target", &target)
+        visitor.field(4, "customer", &customer)
     }
 }
 
@@ -120,7 +127,8 @@ package struct MediaFailed: EventPayload {
 }
 
 /// The provider reported a status. message: the one sent. `previous`: the message's status record before this. subject: where
-/// the report was parked, if it was. `provider_key`: keyed hash of the provider's id, where it names ours.
+/// the report was parked, if it was. `provider_key`: keyed hash of the provider's id, where that was
+/// not known; sealed content: the id.
 package struct MessageStatusChanged: EventPayload {
     package var status = MessageStatus.queued
     package var code = ""

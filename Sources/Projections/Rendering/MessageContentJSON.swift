@@ -23,7 +23,7 @@ extension MessageContent {
         share: Share? = nil,
         withSources: Bool = false
     ) {
-        json.string("platform_message_id", platformMessageID)
+        json.string("platform_message_id", platformMessageID.isEmpty ? nil : platformMessageID)
         json.string("type", kind)
         json.string("text", text.isEmpty && kind != "text" ? nil : text)
         if !encoding.isEmpty { json.string("encoding", encoding) }

@@ -89,6 +89,7 @@ package struct DeduplicationIndex: Sendable, Equatable {
     }
 
     private mutating func note(_ record: EventRecord, _ hash: LookupHash) {
+        if hash.isAbsent { return }
         let key = Key(client: record.client, hash: hash)
         if seen[key] == nil { seen[key] = record.position }
     }

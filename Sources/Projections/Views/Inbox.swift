@@ -12,6 +12,10 @@ package struct Inbox: Sendable, Equatable {
         package var lastActivity: Timestamp
         package var lastInbound: Timestamp?
         package var messages: [LogPosition] = []
+        /// The record that says best who the customer is: that of the opening, or of what became known later.
+        package var identifiersAt: LogPosition
+        /// We wrote first, to a number; what the provider calls it is yet to be told.
+        package var isUnanswered = false
         /// Other addresses of the customer.
         package var aliases: [LookupHash] = []
         /// The record of the referral that led the customer here first.
@@ -46,6 +50,10 @@ package struct Inbox: Sendable, Equatable {
     package private(set) var messages: [LogPosition: MessageRow] = [:]
     package private(set) var conversationsByClient: [LogPosition: [LogPosition]] = [:]
     package private(set) var edits: [LogPosition: Edit] = [:]
+    /// Messages that the customer took back.
+    package private(set) var unsent: Set<LogPosition> = []
+    /// What came from a customer before there was a conversation that it could belong to.
+    private var unplaced: [CustomerKey: [LogPosition]] = [:]
     private var byCustomer: [CustomerKey: LogPosition] = [:]
 
     package init() {}
@@ -64,19 +72,23 @@ package struct Inbox: Sendable, Equatable {
             conversations[record.conversation]?.ticketRef = event.ticketRef
             conversations[record.conversation]?.lastActivity = record.time
         case .conversationIdentified(let event): identify(event, record)
-        case .conversationAttributed:
-            conversations[record.conversation]?.attribution = record.position
-            conversations[record.conversation]?.others.append(record.position)
-        case .providerEventUnrecognized where record.message == .zero, .providerEventParked:
-            conversations[record.conversation]?.others.append(record.position)
+        case .conversationAttributed: conversations[record.conversation]?.attribution = record.position
+        case .providerEventUnrecognized(let event) where record.message == .zero:
+            place(record, event.platform, event.customer)
+        case .providerEventParked(let event): place(record, event.platform, event.customer)
+        case .messageUnsent: unsent.insert(record.message)
         case .messageEdited(let event):
             if event.number > edits[record.message]?.number ?? 0 {
                 edits[record.message] = Edit(position: record.position, number: event.number)
             }
         case .messageReacted(let event): react(event, record)
         case .messageEchoed(let event): add(record, event.platform, .outbound, .sent)
-        case .messageReceived(let event): add(record, event.platform, .inbound, .received)
-        case .sendAccepted(let event): add(record, event.platform, .outbound, .queued)
+        case .messageReceived(let event):
+            add(record, event.platform, .inbound, .received)
+            opened(record.conversation, at: event.providerTime, record.time)
+        case .sendAccepted(let event):
+            add(record, event.platform, .outbound, .queued)
+            if event.opens { conversations[record.conversation]?.isUnanswered = true }
         case .sendStarted(let event):
             for message in event.messages.values { raise(message, to: .sending, at: nil) }
         case .sendFinished(let event): finish(event, record)
@@ -104,21 +116,30 @@ package struct Inbox: Sendable, Equatable {
     /// Reacting opens the window of Messenger and Instagram; of WhatsApp nobody knows.
     private mutating func react(_ event: MessageReacted, _ record: EventRecord) {
         guard !event.removed, let row = conversations[record.conversation], row.platform != .whatsapp else { return }
-        conversations[record.conversation]?.lastInbound = record.time
+        opened(row.id, at: event.providerTime, record.time)
     }
 
     private mutating func identify(_ event: ConversationIdentified, _ record: EventRecord) {
         guard let row = conversations[record.conversation], row.status != .erased else { return }
         conversations[record.conversation]?.aliases.append(event.customer)
-        byCustomer[CustomerKey(client: row.client, platform: row.platform, customer: event.customer)] = row.id
+        conversations[record.conversation]?.others.append(record.position)
+        conversations[record.conversation]?.identifiersAt = record.position
+        conversations[record.conversation]?.isUnanswered = false
+        let key = CustomerKey(client: row.client, platform: row.platform, customer: event.customer)
+        byCustomer[key] = row.id
+        conversations[row.id]?.others += unplaced.removeValue(forKey: key) ?? []
     }
 
     /// What was taken for a message sent outside Waybill is one of ours: the provider's answer came later than its echo.
-    mutating func merge(echo: LogPosition) {
-        guard let row = messages[echo], row.direction == .outbound else { return }
+    ///
+    /// - Returns: whether it was so.
+    mutating func merge(echo: LogPosition, into message: LogPosition) -> Bool {
+        guard let row = messages[echo], row.direction == .outbound, echo != message else { return false }
         messages[echo] = nil
+        raise(message, to: row.status, at: nil)
         conversations[row.conversation]?.messages.removeAll { $0 == echo }
         conversations[row.conversation]?.others.append(echo)
+        return true
     }
 
     private mutating func open(_ event: ConversationOpened, _ record: EventRecord) {
@@ -127,11 +148,13 @@ package struct Inbox: Sendable, Equatable {
             client: record.client,
             platform: event.platform,
             customer: event.customer,
-            lastActivity: record.time
+            lastActivity: record.time,
+            identifiersAt: record.position
         )
         conversationsByClient[record.client, default: []].append(record.position)
-        byCustomer[CustomerKey(client: record.client, platform: event.platform, customer: event.customer)] =
-            record.position
+        let key = CustomerKey(client: record.client, platform: event.platform, customer: event.customer)
+        byCustomer[key] = record.position
+        conversations[record.position]?.others = unplaced.removeValue(forKey: key) ?? []
     }
 
     private mutating func add(
@@ -150,7 +173,23 @@ package struct Inbox: Sendable, Equatable {
         )
         conversations[record.conversation]?.messages.append(record.position)
         conversations[record.conversation]?.lastActivity = record.time
-        if direction == .inbound { conversations[record.conversation]?.lastInbound = record.time }
+    }
+
+    /// The window opens when the customer wrote, however late the provider told of it.
+    private mutating func opened(_ conversation: LogPosition, at said: Timestamp, _ now: Timestamp) {
+        let wrote = said.nanoseconds == 0 ? now : min(said, now)
+        let before = conversations[conversation]?.lastInbound
+        conversations[conversation]?.lastInbound = max(before ?? wrote, wrote)
+    }
+
+    /// Puts a record where an erasure finds it.
+    private mutating func place(_ record: EventRecord, _ platform: Platform, _ customer: LookupHash) {
+        if record.conversation != .zero {
+            conversations[record.conversation]?.others.append(record.position)
+        } else if !customer.isAbsent {
+            let key = CustomerKey(client: record.client, platform: platform, customer: customer)
+            unplaced[key, default: []].append(record.position)
+        }
     }
 
     private mutating func finish(_ event: SendFinished, _ record: EventRecord) {

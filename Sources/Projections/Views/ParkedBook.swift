@@ -8,7 +8,8 @@ package import Log
 package struct ParkedBook: Sendable, Equatable {
     /// Seconds; the longest time over which a provider repeats an event (WhatsApp).
     static let retention: UInt64 = 7 * 86_400
-    static let countMax = 100_000
+    /// Of one client, so that the traffic of one makes nobody forget what waits for another.
+    static let countMax = 10_000
 
     private struct Key: Hashable, Sendable {
         let client: LogPosition
@@ -22,8 +23,9 @@ package struct ParkedBook: Sendable, Equatable {
 
     private var rows: [LogPosition: Row] = [:]
     private var waiting: [Key: [LogPosition]] = [:]
-    /// In the order in which they came.
-    private var order: Deque<LogPosition> = []
+    /// Of each client, in the order in which they came; those that wait no more are passed over.
+    private var order: [LogPosition: Deque<LogPosition>] = [:]
+    private var counts: [LogPosition: Int] = [:]
 
     package init() {}
 
@@ -42,33 +44,35 @@ package struct ParkedBook: Sendable, Equatable {
     mutating func apply(_ record: EventRecord) {
         switch record.event {
         case .providerEventParked(let event): park(event, record)
-        case .messageEdited, .messageUnsent, .messageReacted, .messageStatusChanged:
+        case .messageEdited, .messageUnsent, .messageReacted, .messageStatusChanged, .providerEventUnrecognized:
             if record.subject != .zero { remove(record.subject) }
         case .clientDeleted:
-            for (position, row) in rows where row.key.client == record.client { remove(position) }
+            for position in order.removeValue(forKey: record.client) ?? [] { remove(position) }
         default: break
         }
     }
 
     private mutating func park(_ event: ProviderEventParked, _ record: EventRecord) {
-        let late = Timestamp(
-            record.time.nanoseconds - min(record.time.nanoseconds, ParkedBook.retention * 1_000_000_000)
-        )
+        let client = record.client
+        var order = self.order.removeValue(forKey: client) ?? []
+        let age = ParkedBook.retention * 1_000_000_000
+        let late = Timestamp(record.time.nanoseconds - min(record.time.nanoseconds, age))
         while let first = order.first {
-            if let row = rows[first] {
-                guard row.time < late || rows.count >= ParkedBook.countMax else { break }
-                remove(first)
-            }
+            if let row = rows[first], row.time >= late, counts[client, default: 0] < ParkedBook.countMax { break }
+            remove(first)
             order.removeFirst()
         }
-        let key = Key(client: record.client, target: event.target)
+        let key = Key(client: client, target: event.target)
         rows[record.position] = Row(key: key, time: record.time)
         waiting[key, default: []].append(record.position)
+        counts[client, default: 0] += 1
         order.append(record.position)
+        self.order[client] = order
     }
 
     private mutating func remove(_ position: LogPosition) {
         guard let row = rows.removeValue(forKey: position) else { return }
+        counts[row.key.client, default: 1] -= 1
         waiting[row.key]?.removeAll { $0 == position }
         if waiting[row.key]?.isEmpty == true { waiting[row.key] = nil }
     }

@@ -92,7 +92,7 @@ package struct PurgeBook: Sendable, Equatable {
         case .purgeCompleted(let event): complete(event, record.position)
         default:
             applySecrets(record, client)
-            applyWatches(record, delivery)
+            applyWatches(record, client, delivery)
         }
     }
 
@@ -102,6 +102,9 @@ package struct PurgeBook: Sendable, Equatable {
         pending[subject] = min(pending[subject] ?? Timestamp(.max), due ?? record.time)
         needsPlanning = true
     }
+
+    /// A record that says what another one says is not needed any more.
+    mutating func end(copy: LogPosition, _ record: EventRecord) { request(.secret(copy), record) }
 
     private mutating func complete(_ event: PurgeCompleted, _ position: LogPosition) {
         let subjects =
@@ -127,7 +130,8 @@ package struct PurgeBook: Sendable, Equatable {
             // The first name lies with the look-up key, which is needed as long as there is the client.
             replaced = event.renamed && client?.namePosition != record.client ? client?.namePosition : nil
         // What waited for its message has been taken over; its copy under a key of its own is not needed any more.
-        case .messageEdited, .messageUnsent, .messageReacted, .messageStatusChanged: replaced = record.subject
+        case .messageEdited, .messageUnsent, .messageReacted, .messageStatusChanged, .providerEventUnrecognized:
+            replaced = record.subject
         case .providerEventParked(let event):
             guard client?.settings.purgePlatforms.contains(event.platform) == true else { return }
             return request(
@@ -140,12 +144,15 @@ package struct PurgeBook: Sendable, Equatable {
         if let replaced, replaced != .zero { request(.secret(replaced), record) }
     }
 
-    private mutating func applyWatches(_ record: EventRecord, _ delivery: DeliveryBook.Row?) {
+    private mutating func applyWatches(_ record: EventRecord, _ client: ClientRow?, _ delivery: DeliveryBook.Row?) {
         switch record.event {
         case .messageReceived(let event) where event.purgeBy.nanoseconds > 0: watch(record, until: event.purgeBy)
         case .sendAccepted(let event) where event.purges:
             watch(record, until: nil)
             watches.begin(record.position, of: record.position)
+        // Nobody is told of it, so there is nothing to wait for.
+        case .messageEchoed(let event) where client?.settings.purgePlatforms.contains(event.platform) == true:
+            watch(record, until: nil)
         case .eventPublished(let event) where event.wanted: watches.begin(record.position, of: record.message)
         case .deliveryFinished(let event) where event.succeeded || !event.final.isEmpty:
             attempted(record.subject, delivery?.message ?? .zero)
