@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 import read_keys
+from support import meta
 from support.fake_twilio import error
 from support.forensics import (
     KeyHistory, Needle, fragment, plaintext, search_files, search_memory, settled, summary, text_needles)
@@ -45,7 +46,8 @@ class Scene:
     """One gateway, one message, and what must be gone at the end."""
 
     def __init__(self, make_gateway, twilio):
-        self.gateway = make_gateway(f"forensics-{next(_numbers)}", WAYBILL_LOG_SEGMENT_BYTES=str(1 << 20))
+        self.gateway = make_gateway(
+            f"forensics-{next(_numbers)}", WAYBILL_LOG_SEGMENT_BYTES=str(1 << 20), **meta.SETTINGS)
         for name in ("media", "temporary"):
             (self.gateway.directory / name).mkdir()
         self.root = self.gateway.directory / "media" / "root.key"
@@ -82,6 +84,25 @@ class Scene:
         assert self.tenant.inbound(self.text, self.customer, sid=self.sid).status_code == 200
         conversation = self.tenant.all("/v1/conversations")[0]["id"]
         return self.tenant.all(f"/v1/conversations/{conversation}/messages")[0]["id"]
+
+    def meta(self, platform):
+        """An account of Meta's, and a provider id that is as secret as the text."""
+        account = meta.Account(self.tenant, platform)
+        assert account.connect().status_code == 200
+        self.gone["provider id"] = [fragment()]
+        return account, f"mid.{self.gone['provider id'][0]}"
+
+    def told(self, account, *items):
+        """As Meta writes it."""
+        assert meta.post(self.gateway, meta.escaped(account.body(*items))).status_code == 200
+
+    def newest(self):
+        conversation = self.tenant.all("/v1/conversations")[0]["id"]
+        return self.tenant.all(f"/v1/conversations/{conversation}/messages")[0]["id"]
+
+    def another_text(self, kind):
+        text, self.gone[kind] = plaintext()
+        return text
 
     def send(self, **fields):
         """The answer to a send with a key and metadata, which are sealed with the text."""
@@ -403,12 +424,77 @@ def client_deleted(scene):
     scene.subjects += [message, scene.tenant.id]
 
 
+def instagram_message_taken_back(scene):
+    scene.subscribe()
+    account, mid = scene.meta("instagram")
+    scene.told(account, account.text(mid, scene.text))
+    message = scene.newest()
+    scene.attempts(1)
+    scene.told(account, account.edit(mid, scene.another_text("edit"), 1))
+    scene.attempts(1)
+    scene.keys.note()
+    scene.told(account, account.unsend(mid))
+    scene.expect_purge(message)
+
+
+def messenger_edit_before_its_message(scene):
+    scene.subscribe()
+    account, mid = scene.meta("facebook")
+    scene.told(account, account.edit(mid, scene.another_text("edit"), 1))
+    scene.told(account, account.text(mid, scene.text))
+    message = scene.newest()
+    scene.attempts(1)
+    assert scene.tenant.message(message)["edited"]
+    scene.purge(message)
+
+
+def whatsapp_ad_and_reply(scene):
+    """A referral is kept with the conversation, and goes with the message that told it."""
+    scene.subscribe()
+    account, mid = scene.meta("whatsapp")
+    headline = scene.another_text("headline of the ad")
+    referral = {"source_type": "ad", "source_id": "1", "headline": headline, "ctwa_clid": "c"}
+    scene.told(account, account.text(mid, scene.text) | {"referral": referral})
+    message = scene.newest()
+    scene.attempts(1)
+    assert scene.tenant.all("/v1/conversations")[0]["attribution"]["headline"] == headline
+    scene.purge(message)
+    assert scene.tenant.all("/v1/conversations")[0]["attribution"] is None
+
+
+def whatsapp_conversation_erased(scene):
+    """With what came before there was a conversation, and about no message that ever came."""
+    scene.subscribe()
+    account, mid = scene.meta("whatsapp")
+    orphan = {"type": "edit", "edit": {"original_message_id": "wamid.never", "message": {
+        "type": "text", "text": {"body": scene.another_text("orphan")}}}}
+    scene.told(account, account.text("wamid.orphan", "") | orphan)
+    scene.told(account, account.text(mid, scene.text))
+    message = scene.newest()
+    scene.attempts(1)
+    conversation = scene.tenant.message(message)["conversation_id"]
+    scene.keys.note()
+    erase(scene.tenant, conversation)
+    scene.subjects += [message, conversation]
+
+
+def whatsapp_purge_mode(scene):
+    scene.subscribe()
+    account, mid = scene.meta("whatsapp")
+    assert scene.tenant.call("PATCH", "/v1/settings", json={"inbound_body_purge": {"whatsapp": True}}).status_code == 200
+    scene.told(account, account.text(mid, scene.text))
+    message = scene.newest()
+    scene.keys.note()
+    scene.expect_purge(message)
+
+
 WAYS = [
     inbound_delivered, inbound_without_an_endpoint, inbound_read_over_the_api, inbound_with_retries,
     inbound_as_dead_letter, inbound_replayed, inbound_shown_on_the_command_line, inbound_over_a_restart,
     inbound_over_a_kill, purged_then_restarted, send_accepted, send_rejected, send_queued,
     send_repeated_with_its_key, purge_mode_delivered, purge_mode_failed, purge_mode_send, conversation_erased,
-    client_deleted,
+    client_deleted, instagram_message_taken_back, messenger_edit_before_its_message, whatsapp_ad_and_reply,
+    whatsapp_conversation_erased, whatsapp_purge_mode,
 ]
 
 

@@ -95,6 +95,15 @@ import Testing
         #expect(try world.rebuilt().agrees(with: world.state))
     }
 
+    @Test func editsThatNobodyCountsAreCountedAsTheyCome() throws {
+        var (world, client) = world()
+        world.receive(message(client))
+        let numbers = try ["one", "two"].map { text in
+            try told(take(&world, followUp(client, edit(0, text), key: text)))["edit_number"] as? Int
+        }
+        #expect(numbers == [1, 2])
+    }
+
     @Test func aReactionIsToldWithItsEmoji() throws {
         var (world, client) = world()
         world.receive(message(client))
@@ -147,6 +156,36 @@ import Testing
         #expect(try world.rebuilt().agrees(with: world.state))
     }
 
+    @Test func whatCameBeforeTheConversationIsErasedWithIt() throws {
+        var (world, client) = world()
+        take(&world, followUp(client, .reaction(emoji: "x"), key: "early", target: "never"))
+        let parked = try #require(world.state.parked.waiting(client, for: World.hash("message/never")).first)
+        world.receive(message(client))
+        #expect(world.state.inbox.conversations.values.first?.others == [parked])
+        #expect(try world.rebuilt().agrees(with: world.state))
+    }
+
+    @Test func whatToldNothingNewWaitsNoMore() throws {
+        var (world, client) = world()
+        let early = followUp(client, .reaction(emoji: "x"), key: "early", target: "m1")
+        take(&world, early)
+        let parked = try #require(world.state.parked.waiting(client, for: early.target).first)
+        var found = UnrecognizedEvent(
+            client: client,
+            platform: .instagram,
+            duplicateKey: early.duplicateKey,
+            message: .zero,
+            key: nil,
+            customer: nil,
+            providerBytes: []
+        )
+        found.parked = parked
+        world.apply(world.state.decide(found))
+        #expect(world.state.parked.waiting(client, for: early.target).isEmpty)
+        #expect(world.state.purges.pending[.secret(parked)] != nil)
+        #expect(world.state.decide(found).isEmpty)
+    }
+
     @Test func whatNobodyComesForIsForgotten() throws {
         var (world, client) = world()
         take(&world, followUp(client, .reaction(emoji: "x"), key: "a", target: "never"))
@@ -183,6 +222,28 @@ import Testing
         #expect(world.state.decide(EchoedMessage(message(client, id: "m2")), world.context).isEmpty)
     }
 
+    @Test func whereBodiesArePurgedAnEchoIsPurgedAtOnce() throws {
+        var (world, client) = world(.whatsapp)
+        var settings = SettingsChanged()
+        settings.replyGlobal = true
+        settings.purgePlatforms = ListField([UInt64(Platform.whatsapp.rawValue)])
+        world.apply(.settingsChanged(settings), client: client)
+        world.apply(world.state.decide(EchoedMessage(message(client, .whatsapp)), world.context))
+        let echo = try #require(world.state.message(client, World.hash("message/m1")))
+        #expect(world.state.purges.watches.overdue(world.now, limit: 9) == [echo])
+    }
+
+    @Test func anEchoKnowsTheCustomerByEitherAddress() throws {
+        var (world, client) = world(.whatsapp)
+        world.receive(message(client, .whatsapp, id: "m0"))
+        var echo = message(client, .whatsapp)
+        echo.otherCustomer = echo.customer
+        echo.customer = World.hash("scoped")
+        world.apply(world.state.decide(EchoedMessage(echo), world.context))
+        #expect(world.state.inbox.conversations.count == 1)
+        #expect(world.state.inbox.conversation(client, .whatsapp, World.hash("scoped"))?.messages.count == 2)
+    }
+
     @Test func anEchoBeforeTheAnswerIsTheSameMessage() throws {
         var (world, client) = world()
         world.receive(message(client))
@@ -201,6 +262,8 @@ import Testing
         world.apply([NewEvent(.sendFinished(finished), client: client, conversation: conversation, message: sent)])
         #expect(world.state.inbox.conversations[conversation]?.messages.count == 2)
         #expect(world.state.message(client, World.hash("message/ours")) == sent)
+        let echo = try #require(world.records.first { $0.event.type == .messageEchoed }).position
+        #expect(world.state.purges.pending[.secret(echo)] != nil, "a purge of the message would not reach its words")
         #expect(try world.rebuilt().agrees(with: world.state))
     }
 }

@@ -190,6 +190,40 @@ import Testing
         #expect(refusal(world.decide(template)) == nil)
     }
 
+    @Test func anOldMessageThatComesLateOpensNoWindow() throws {
+        var (world, client) = world([.whatsapp])
+        world.pass(seconds: 1_000_000)
+        var old = message(client, .whatsapp)
+        old.providerTime = Timestamp(world.now.nanoseconds - 90_000 * 1_000_000_000)
+        world.receive(old)
+        let conversation = try #require(world.state.inbox.conversations.keys.first)
+        let recipient = SendRequest.Recipient.conversation(conversation)
+        #expect(refusal(world.decide(request(world, client, .whatsapp, key: "1", to: recipient))) == .outsideWindow)
+        world.receive(message(client, .whatsapp, id: "new"))
+        #expect(refusal(world.decide(request(world, client, .whatsapp, key: "2", to: recipient))) == nil)
+        // One that is older still does not close it.
+        old.duplicateKey = World.hash("message/older")
+        world.receive(old)
+        #expect(refusal(world.decide(request(world, client, .whatsapp, key: "3", to: recipient))) == nil)
+    }
+
+    @Test func aNumberThatAnswersIsKnownByWhatTheProviderCallsIt() throws {
+        var (world, client) = world([.whatsapp])
+        let template = request(world, client, .whatsapp, key: "1", to: .phone(World.hash("ana"), "+5511987654321")) {
+            $0.isTemplate = true
+        }
+        #expect(refusal(world.decide(template)) == nil)
+        let row = try #require(world.state.inbox.conversations.values.first)
+        #expect(row.identifiersAt == row.id)
+        world.receive(message(client, .whatsapp))
+        let answered = try #require(world.state.inbox.conversations[row.id])
+        #expect(answered.identifiersAt > row.id)
+        #expect(answered.others.contains(answered.identifiersAt), "an erasure destroys it too")
+        world.receive(message(client, .whatsapp, id: "m2"))
+        #expect(world.state.inbox.conversations[row.id]?.identifiersAt == answered.identifiersAt)
+        #expect(try world.rebuilt().agrees(with: world.state))
+    }
+
     @Test func aNewNumberNeedsATemplate() {
         var (world, client) = world([.whatsapp])
         let phone = SendRequest.Recipient.phone(World.hash("new"), "+15550001111")

@@ -52,13 +52,26 @@ struct MetaRoutes: Sendable {
         var last = LogPosition.zero
         let events = ProviderJSON(raw).map(MetaWebhook.events) ?? []
         if events.isEmpty { last = try await noteForeign(.facebook, raw) }
-        for event in events { last = max(last, try await take(event)) }
+        var failure: (any Error)?
+        for event in events {
+            do {
+                last = max(last, try await take(event))
+            } catch let error as LogError where error.code != .corrupt {
+                // The log cannot take the others either.
+                throw error
+            } catch {
+                logger.error("an inbound item could not be taken", metadata: ["error": "\(error)"])
+                metrics.count("waybill_inbound_items_failed_total")
+                failure = failure ?? error
+            }
+        }
         try await ledger.log.waitUntilDurable(last)
+        if let failure { throw failure }
         return Answer.text(.ok, "text/plain; charset=utf-8", "")
     }
 
-    /// One item. What is wrong with it keeps nothing from the others, and would not get better if Meta repeated it. What is wrong
-    /// here, a log that is full or damaged, makes the request fail, so that Meta repeats it and nothing is lost.
+    /// One item. What is wrong with it would not get better if Meta repeated it, and does not make the request fail. What is
+    /// wrong here, a log that is full or a record that is damaged, does, so that Meta repeats it and nothing is lost.
     private func take(_ event: ChannelEvent) async throws -> LogPosition {
         let route = ledger.route(event.platform, event.account.id)
         guard let client = ledger.plan({ $0.clients.routes[route] }) else {

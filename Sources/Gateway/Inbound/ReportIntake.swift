@@ -34,7 +34,7 @@ struct ReportIntake {
             if let message = found(key) {
                 last = max(last, try await intake.raise(message, to: status, names))
             } else {
-                last = max(last, try park(target: key))
+                last = max(last, try await park(report, target: key))
             }
         }
         for candidate in older where try await time(of: candidate) <= milliseconds {
@@ -54,7 +54,7 @@ struct ReportIntake {
     ) async throws -> LogPosition {
         let key = names.message(providerID)
         let known = found(key)
-        guard let message = names.sent(ourID: ourID) ?? known else { return try park(target: key) }
+        guard let message = names.sent(ourID: ourID) ?? known else { return try await park(report, target: key) }
         guard let status = report.status else { return try await intake.unrecognized(names, about: message) }
         return try await intake.raise(
             message,
@@ -67,10 +67,12 @@ struct ReportIntake {
     }
 
     /// The message may be one of ours whose id we are yet to be told.
-    private func park(target: LookupHash) throws -> LogPosition {
+    private func park(_ report: ChannelEvent.Report, target: LookupHash) async throws -> LogPosition {
         if names.parked != .zero { return names.parked }
         let envelope = MetaWebhook.envelope(of: names.event)
-        return try ledger.append(flush: .byWaiter) { state, _ in
+        let committed = try ledger.append(flush: .byWaiter) { state, _ -> ([NewEvent], Bool) in
+            // It may have come in between, and nobody would take this up any more.
+            if state.message(names.client, target) != nil { return ([], true) }
             let events = state.decideParking(
                 names.client,
                 names.event.platform,
@@ -79,13 +81,14 @@ struct ReportIntake {
                 customer: names.customer,
                 envelope: envelope
             )
-            return (events, ())
-        }.position
+            return (events, false)
+        }
+        return committed.value ? try await take(report) : committed.position
     }
 
     private func through(_ report: ChannelEvent.Report, _ providerID: String) async throws -> LogPosition {
         let key = names.message(providerID)
-        guard let message = found(key) else { return try park(target: key) }
+        guard let message = found(key) else { return try await park(report, target: key) }
         guard let status = report.status else { return try await intake.unrecognized(names, about: message) }
         let older = candidates(below: status, before: message)
         var last = try await intake.raise(message, to: status, names)

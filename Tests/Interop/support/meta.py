@@ -119,6 +119,10 @@ class Account:
         """Of Messenger and Instagram."""
         return self._item(sender, message_edit={"mid": mid, "text": text, "num_edit": number})
 
+    def unsend(self, mid, sender="19995550000"):
+        """Of Instagram."""
+        return self._item(sender, message={"mid": mid, "is_deleted": True})
+
     def _item(self, sender, **event):
         return {"sender": {"id": sender}, "recipient": {"id": self.id}, "timestamp": 1790000000001} | event
 
