@@ -48,8 +48,23 @@ package enum MetaWebhook {
                     json.string("field", "messages")
                     json.object("value") { json in
                         json.object("metadata") { $0.string("phone_number_id", event.account.id) }
+                        if let customer = event.customer { contact(customer, &json) }
                         item(isReport ? "statuses" : "messages", event, &json)
                     }
+                }
+            }
+        }
+    }
+
+    /// Who it is from may stand here alone.
+    private static func contact(_ customer: ChannelEvent.Customer, _ json: inout JSONWriter) {
+        json.array("contacts") { json in
+            json.element { json in
+                json.object { json in
+                    // A business-scoped id begins with a country and a dot.
+                    if customer.id.contains(".") { json.string("user_id", customer.id) }
+                    let number = customer.id.contains(".") ? customer.otherID : customer.id
+                    if !number.isEmpty { json.string("wa_id", number) }
                 }
             }
         }
