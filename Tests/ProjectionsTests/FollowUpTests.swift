@@ -213,13 +213,13 @@ import Testing
     @Test func anEchoIsOfTheBusinessAndToldToNobody() throws {
         var (world, client) = world()
         world.receive(message(client))
-        let events = world.state.decide(EchoedMessage(message(client, id: "m2")), world.context)
+        let events = world.state.decideEcho(message(client, id: "m2"), world.context)
         world.apply(events)
         #expect(published(events).isEmpty)
         let position = try #require(world.state.message(client, World.hash("message/m2")))
         let row = try #require(world.state.inbox.messages[position])
         #expect(row.direction == .outbound && row.status == .sent)
-        #expect(world.state.decide(EchoedMessage(message(client, id: "m2")), world.context).isEmpty)
+        #expect(world.state.decideEcho(message(client, id: "m2"), world.context).isEmpty)
     }
 
     @Test func whereBodiesArePurgedAnEchoIsPurgedAtOnce() throws {
@@ -228,7 +228,7 @@ import Testing
         settings.replyGlobal = true
         settings.purgePlatforms = ListField([UInt64(Platform.whatsapp.rawValue)])
         world.apply(.settingsChanged(settings), client: client)
-        world.apply(world.state.decide(EchoedMessage(message(client, .whatsapp)), world.context))
+        world.apply(world.state.decideEcho(message(client, .whatsapp), world.context))
         let echo = try #require(world.state.message(client, World.hash("message/m1")))
         #expect(world.state.purges.watches.overdue(world.now, limit: 9) == [echo])
     }
@@ -239,7 +239,7 @@ import Testing
         var echo = message(client, .whatsapp)
         echo.otherCustomer = echo.customer
         echo.customer = World.hash("scoped")
-        world.apply(world.state.decide(EchoedMessage(echo), world.context))
+        world.apply(world.state.decideEcho(echo, world.context))
         #expect(world.state.inbox.conversations.count == 1)
         #expect(world.state.inbox.conversation(client, .whatsapp, World.hash("scoped"))?.messages.count == 2)
     }
@@ -254,7 +254,7 @@ import Testing
                 $0.recipient = .conversation(conversation)
             }
         )
-        world.apply(world.state.decide(EchoedMessage(message(client, id: "ours")), world.context))
+        world.apply(world.state.decideEcho(message(client, id: "ours"), world.context))
         #expect(world.state.inbox.conversations[conversation]?.messages.count == 3)
         var finished = SendFinished()
         finished.outcome = .accepted

@@ -51,40 +51,19 @@ struct MessageView {
         }
     }
 
-    /// Status records name the one before, so the history is read backwards from the last.
     private mutating func walkTrail(_ ledger: Ledger) throws {
         var steps: [Step] = []
-        var position = row.trail
-        while position > id {
-            let record = try ledger.event(at: position)
-            position = id
+        for record in try ledger.trail(of: id, row) {
+            if let told = try ledger.providerMessageID(toldBy: record) { providerMessageID = told }
             switch record.event {
-            case .sendFinished(let event):
-                steps += MessageView.steps(event, at: record.time)
-                if event.outcome == .accepted {
-                    let bytes = try ledger.unpurged { try ledger.body(at: record.position, .content) }
-                    providerMessageID = bytes.map { String(decoding: $0, as: UTF8.self) }
-                }
-                position = event.previous
+            case .sendFinished(let event): steps += MessageView.steps(event, at: record.time)
             case .messageStatusChanged(let event):
-                if !event.providerKey.isAbsent {
-                    let bytes = try ledger.unpurged { try ledger.body(at: record.position, .content) }
-                    providerMessageID = bytes.map { String(decoding: $0, as: UTF8.self) } ?? providerMessageID
-                }
                 steps.append(Step(status: event.status, at: event.at, code: event.code))
-                position = event.previous
-            case .sendReconciled(let event):
-                steps.append(Step(status: event.status, at: record.time, code: ""))
-                position = event.previous
+            case .sendReconciled(let event): steps.append(Step(status: event.status, at: record.time, code: ""))
             case .sendCanceled(let event):
                 steps.append(Step(status: .canceled, at: record.time, code: event.by == "client" ? "" : event.by))
-                position = event.previous
-            case .purgeRequested(let event):
-                steps.append(Step(status: .failed, at: record.time, code: "body_purged"))
-                position = event.previous
-            case .sendExpired(let event):
-                steps.append(Step(status: .failed, at: record.time, code: "expired"))
-                position = event.previous
+            case .purgeRequested: steps.append(Step(status: .failed, at: record.time, code: "body_purged"))
+            case .sendExpired: steps.append(Step(status: .failed, at: record.time, code: "expired"))
             default: break
             }
         }

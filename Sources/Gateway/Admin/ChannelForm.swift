@@ -31,7 +31,7 @@ struct ChannelForm {
         let credentials = try ChannelForm.meta(platform, fields)
         secret = credentials.json
         domain = .metaAccount
-        account = "\(platform.name)/\(credentials.accountID)"
+        account = MetaName.account(platform, credentials.accountID)
         routed = credentials.accountID
         let standard = platform == .whatsapp ? ChannelForm.whatsappPerSecond : ChannelForm.directPerSecond
         perSecond = UInt64(

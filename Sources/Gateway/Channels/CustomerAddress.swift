@@ -3,7 +3,13 @@ import Projections
 
 /// How customers are told apart on each platform.
 enum CustomerAddress {
-    static func domain(_ platform: Platform) -> LookupDomain {
+    /// The keyed hash by which a customer is found.
+    static func hash(_ platform: Platform, _ id: String, _ lookup: (LookupDomain, [UInt8]) -> LookupHash) -> LookupHash
+    {
+        lookup(domain(platform), [UInt8](canonical(platform, id).utf8))
+    }
+
+    private static func domain(_ platform: Platform) -> LookupDomain {
         switch platform {
         case .facebook: .facebookCustomer
         case .instagram: .instagramCustomer
@@ -14,7 +20,7 @@ enum CustomerAddress {
 
     /// The form under which a customer is found again. WhatsApp's number of a person may differ from the dialled one in Brazil
     /// (the mobile's ninth digit), Mexico (`521`) and Argentina (`549`); both forms are one person.
-    static func canonical(_ platform: Platform, _ id: String) -> String {
+    private static func canonical(_ platform: Platform, _ id: String) -> String {
         guard platform == .whatsapp else { return id }
         let digits = id.hasPrefix("+") ? String(id.dropFirst()) : id
         guard digits.utf8.allSatisfy({ (48...57).contains($0) }) else { return id }
@@ -30,8 +36,7 @@ enum CustomerAddress {
 }
 
 extension Ledger {
-    /// The keyed hash by which a customer is found.
     func customerHash(_ client: LogPosition, _ platform: Platform, _ id: String) throws -> LookupHash {
-        try hash(client, CustomerAddress.domain(platform), CustomerAddress.canonical(platform, id))
+        CustomerAddress.hash(platform, id, try lookup(client))
     }
 }

@@ -14,15 +14,12 @@ struct ChannelIntake: Sendable {
         switch event.action {
         case .message(let content): return try await message(content, event, names)
         case .echo(let content, let metadata): return try await echo(content, metadata, event, names)
-        case .edit(let target, let number, let content):
+        case .edit(let target, _, let content):
             if let message = purgedByMode(names.message(target), event, client) {
                 return try await self.message(content, event, names, edits: message)
             }
-            return try await follow(names.followUp(of: target, .edit(number: number, content)), names)
-        case .unsend(let target): return try await follow(names.followUp(of: target, .unsend), names)
-        case .reaction(let target, let emoji, let removed):
-            return try await follow(names.followUp(of: target, .reaction(emoji: removed ? "" : emoji)), names)
-        case .report(let report): return try await ReportIntake(intake: self, names: names).take(report)
+            return try await aboutMessage(names)
+        case .unsend, .reaction, .report: return try await aboutMessage(names)
         case .announcement(let target):
             let key = names.message(target)
             let isKnown = ledger.plan { $0.message(client, key) } != nil
@@ -75,12 +72,25 @@ struct ChannelIntake: Sendable {
             return try await raise(message, to: .sent, names, providerID: id, providerKey: inbound.duplicateKey)
         }
         let committed = try ledger.append(flush: .byWaiter) { state, context in
-            (state.decide(EchoedMessage(inbound), context), ())
+            (state.decideEcho(inbound, context), ())
         }
         return await settle(names.client, inbound.duplicateKey, after: committed.position)
     }
 
     // MARK: What is about messages
+
+    /// What may have to wait for its message, or has waited.
+    private func aboutMessage(_ names: EventNames) async throws -> LogPosition {
+        switch names.event.action {
+        case .edit(let target, let number, let content):
+            return try await follow(names.followUp(of: target, .edit(number: number, content)), names)
+        case .unsend(let target): return try await follow(names.followUp(of: target, .unsend), names)
+        case .reaction(let target, let emoji, let removed):
+            return try await follow(names.followUp(of: target, .reaction(emoji: removed ? "" : emoji)), names)
+        case .report(let report): return try await ReportIntake(intake: self, names: names).take(report)
+        case .message, .echo, .announcement, .unrecognized: return names.parked
+        }
+    }
 
     private enum Taken {
         case something
@@ -108,8 +118,8 @@ struct ChannelIntake: Sendable {
     }
 
     /// - Parameters:
+    ///   - providerID: the provider's id of the message; empty where it is told already.
     ///   - providerKey: by which later reports find the message; absent when they do already.
-    ///   - parked: where the report waited.
     func raise(
         _ message: LogPosition,
         to status: MessageStatus,
@@ -182,15 +192,7 @@ struct ChannelIntake: Sendable {
         let all = try events.map { try EventNames($0, client, ledger, parked: parked) }
         let meant = all.first { $0.duplicateKey == record.duplicateKey } ?? all.first
         guard let names = meant else { return parked }
-        switch names.event.action {
-        case .edit(let target, let number, let content):
-            return try await follow(names.followUp(of: target, .edit(number: number, content)), names)
-        case .unsend(let target): return try await follow(names.followUp(of: target, .unsend), names)
-        case .reaction(let target, let emoji, let removed):
-            return try await follow(names.followUp(of: target, .reaction(emoji: removed ? "" : emoji)), names)
-        case .report(let report): return try await ReportIntake(intake: self, names: names).take(report)
-        default: return parked
-        }
+        return try await aboutMessage(names)
     }
 
     /// What a crash or a failure left between a message and what waited for it.

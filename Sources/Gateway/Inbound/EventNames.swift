@@ -26,13 +26,13 @@ struct EventNames {
     func message(_ providerID: String) -> LookupHash {
         let postback = key("postback/" + providerID)
         let isPostback = ledger.plan { $0.message(client, postback) } != nil
-        return isPostback ? postback : key("message/" + providerID)
+        return isPostback ? postback : key(MetaName.message(providerID))
     }
 
     /// The key by which a postback's id is waited for; nil for anything else.
     var messageOfPostback: LookupHash? {
         guard event.duplicateKey.hasPrefix("postback/") else { return nil }
-        return key("message/" + event.duplicateKey.dropFirst("postback/".count))
+        return key(MetaName.message(String(event.duplicateKey.dropFirst("postback/".count))))
     }
 
     /// Our message that a provider names by the id we gave it; nil for anything that is not one of this client.
@@ -53,7 +53,7 @@ struct EventNames {
             platform: event.platform,
             duplicateKey: duplicateKey,
             customer: address(customer.id),
-            account: lookup(.metaAccount, [UInt8]("\(event.platform.name)/\(event.account.id)".utf8))
+            account: lookup(.metaAccount, [UInt8](MetaName.account(event.platform, event.account.id).utf8))
         )
         let other = customer.otherID.isEmpty ? nil : address(customer.otherID)
         inbound.otherCustomer = other == inbound.customer ? nil : other
@@ -99,10 +99,10 @@ struct EventNames {
     }
 
     private func address(_ id: String) -> LookupHash {
-        lookup(CustomerAddress.domain(event.platform), [UInt8](CustomerAddress.canonical(event.platform, id).utf8))
+        CustomerAddress.hash(event.platform, id, lookup)
     }
 
     private func key(_ name: String) -> LookupHash {
-        lookup(.metaEvent, [UInt8]("\(event.platform.name)/\(event.account.id)/\(name)".utf8))
+        lookup(.metaEvent, [UInt8](MetaName.event(event.platform, account: event.account.id, name).utf8))
     }
 }

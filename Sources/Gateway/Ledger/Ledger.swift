@@ -72,7 +72,7 @@ package final class Ledger: Sendable {
     /// The log's hash of an account at a provider, by which inbound traffic finds its client. It hides nothing from whoever has
     /// the log, which begins with its key; accounts are no secrets.
     func route(_ platform: Platform, _ account: String) -> LookupHash {
-        let message = [UInt8]("\(platform.name)/\(account)".utf8)
+        let message = [UInt8](MetaName.account(platform, account).utf8)
         return LookupHash(Crypto.hmacSHA256(key: routeKey, message: message)) ?? .absent
     }
 

@@ -116,7 +116,8 @@ struct ProviderCall {
             // The answer to a reaction may name the message that it is to.
             if !kind.isMessage { result.providerMessageID = "" }
             if result.providerMessageID.isEmpty { return result }
-            let name = "\(platform.name)/\(credentials.accountID)/message/\(result.providerMessageID)"
+            let key = MetaName.message(result.providerMessageID)
+            let name = MetaName.event(platform, account: credentials.accountID, key)
             result.providerKey = lookup(.metaEvent, [UInt8](name.utf8))
             return result
         }
@@ -185,9 +186,9 @@ extension Ledger {
     }
 
     private func reference(_ message: LogPosition?) throws -> String {
-        // The provider's id goes with the body.
-        let found = try message.flatMap { message in try unpurged { try providerMessageID(message) } }
-        guard let found, !found.isEmpty else { throw ProviderCall.MissingReference() }
+        guard let message, let found = try providerMessageID(of: message), !found.isEmpty else {
+            throw ProviderCall.MissingReference()
+        }
         return found
     }
 
@@ -198,31 +199,15 @@ extension Ledger {
         return try reference(last)
     }
 
-    private func providerMessageID(_ message: LogPosition) throws -> String {
-        guard let row = plan({ $0.inbox.messages[message] }) else { return "" }
-        if let content = try body(at: message, .content),
-            let id = ProviderJSON(content)?["platform_message_id"]?.text
-        {
-            return id
+    /// Nil when the provider gave it none, or once it is purged: the id goes with the body.
+    private func providerMessageID(of message: LogPosition) throws -> String? {
+        guard let row = plan({ $0.inbox.messages[message] }) else { return nil }
+        // What came from outside has it in its content, what we sent was told it later.
+        let content = try unpurged { try body(at: message, .content) }
+        if let id = content.flatMap({ ProviderJSON($0)?["platform_message_id"]?.text }) { return id }
+        for record in try trail(of: message, row) {
+            if let id = try providerMessageID(toldBy: record) { return id }
         }
-        var position = row.trail
-        while position > message {
-            let record = try event(at: position)
-            switch record.event {
-            case .sendFinished(let event):
-                if event.outcome == .accepted, let id = try body(at: position, .content) {
-                    return String(decoding: id, as: UTF8.self)
-                }
-                position = event.previous
-            case .messageStatusChanged(let event):
-                if !event.providerKey.isAbsent, let id = try body(at: position, .content) {
-                    return String(decoding: id, as: UTF8.self)
-                }
-                position = event.previous
-            case .sendReconciled(let event): position = event.previous
-            default: return ""
-            }
-        }
-        return ""
+        return nil
     }
 }

@@ -73,7 +73,7 @@ final class Sandbox: Sendable {
         adjusted.twilioBaseURL = baseURL
         adjusted.graphBaseURL = baseURL
         adjusted.instagramBaseURL = baseURL
-        adjusted.metaAppSecrets.append(contentsOf: [graph?.appSecret].compactMap { $0 })
+        if let graph { adjusted.metaAppSecrets.append(graph.appSecret) }
         adjusted.webhooksAllowHTTP = true
         return adjusted
     }
@@ -157,7 +157,7 @@ final class Sandbox: Sendable {
         credentials.accessToken = graph?.accessToken ?? ""
         var channel = ChannelConnected()
         channel.platform = platform
-        channel.account = try ledger.hash(client, .metaAccount, "\(platform.name)/\(credentials.accountID)")
+        channel.account = try ledger.hash(client, .metaAccount, MetaName.account(platform, credentials.accountID))
         channel.route = ledger.route(platform, credentials.accountID)
         return NewEvent(
             .channelConnected(channel),

@@ -152,19 +152,11 @@ final class SimulatedGraph: Sendable {
     @discardableResult
     private func post(_ body: [UInt8]) async -> Int {
         let signature = Hex.encode(Crypto.hmacSHA256(key: [UInt8](appSecret.utf8), message: body))
-        let answer = await driver.perform(
-            OutgoingRequest(
-                method: "POST",
-                url: state.withLock { $0.webhook },
-                headers: [("Content-Type", "application/json"), ("X-Hub-Signature-256", "sha256=" + signature)],
-                body: body,
-                timeout: .seconds(15),
-                connectTimeout: .seconds(5),
-                atMostOnce: false
-            )
-        )
-        if case .success(let response) = answer { return response.status }
-        return 0
+        let headers = [
+            (name: "Content-Type", value: "application/json"),
+            (name: "X-Hub-Signature-256", value: "sha256=" + signature),
+        ]
+        return await driver.post(state.withLock { $0.webhook }, headers, body)
     }
 
     private func listSent() -> Response {

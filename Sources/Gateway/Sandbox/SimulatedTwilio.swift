@@ -100,22 +100,11 @@ final class SimulatedTwilio: Sendable {
             url: url,
             fields: fields.map { (name: $0.0, value: $0.1) }
         )
-        let answer = await driver.perform(
-            OutgoingRequest(
-                method: "POST",
-                url: url,
-                headers: [
-                    ("Content-Type", "application/x-www-form-urlencoded; charset=UTF-8"),
-                    ("X-Twilio-Signature", signature), ("User-Agent", "TwilioProxy/1.1"),
-                ],
-                body: FormBody.encode(fields),
-                timeout: .seconds(15),
-                connectTimeout: .seconds(5),
-                atMostOnce: false
-            )
-        )
-        if case .success(let response) = answer { return response.status }
-        return 0
+        let headers = [
+            (name: "Content-Type", value: "application/x-www-form-urlencoded; charset=UTF-8"),
+            (name: "X-Twilio-Signature", value: signature), (name: "User-Agent", value: "TwilioProxy/1.1"),
+        ]
+        return await driver.post(url, headers, FormBody.encode(fields))
     }
 
     private func listSent() -> Response {

@@ -49,14 +49,6 @@ package struct FollowUp: Sendable {
     }
 }
 
-/// A message that the business sent by other means than Waybill.
-package struct EchoedMessage: Sendable {
-    package var inbound: InboundMessage
-
-    /// - Parameter inbound: the message, as if the customer had sent it; `customer` is who it went to.
-    package init(_ inbound: InboundMessage) { self.inbound = inbound }
-}
-
 extension LogState {
     /// Decides on what is about an earlier message. Without that message it is kept until the message comes.
     ///
@@ -78,13 +70,13 @@ extension LogState {
             return followUp.parked == .zero ? [park(followUp)] : []
         }
         let isReadable = !isPurged(message)
-        let body: (NewEvent.Seal, Bool) = seal.map { (.sameAs($0), isReadable) } ?? (.newKey(.message), false)
-        var events = record(followUp, message, row, seal: body.0, isKept: body.1, context)
-        if case .unsend = followUp.kind, isReadable {
-            events.append(purgeOfUnsent(message, row))
+        let kept = isReadable ? seal.map { NewEvent.Seal.sameAs($0) } : nil
+        var events = [record(followUp, message, row, kept)]
+        if followUp.isUnsend, isReadable {
+            events += purge(message, row, reason: "unsent", ids: ids, context, after: events)
         }
         guard client.mayReceive(followUp.platform, at: context.now) else { return events }
-        events.append(tell(followUp, message, row, client, seal: body.0, isKept: body.1, ids, context, after: events))
+        events.append(tell(followUp, message, row, client, followUp.isUnsend ? nil : kept, ids, context, after: events))
         return events
     }
 
@@ -143,14 +135,13 @@ extension LogState {
         )
     }
 
+    /// - Parameter seal: the message's key; nil when its body is not kept.
     private func record(
         _ followUp: FollowUp,
         _ message: LogPosition,
         _ row: Inbox.MessageRow,
-        seal: NewEvent.Seal,
-        isKept: Bool,
-        _ context: DecisionContext
-    ) -> [NewEvent] {
+        _ seal: NewEvent.Seal?
+    ) -> NewEvent {
         var bodies: [(purpose: SealedPurpose, plaintext: [UInt8])] = []
         let recorded: Event
         switch followUp.kind {
@@ -173,17 +164,15 @@ extension LogState {
             bodies = [(.content, JSONWriter.object { $0.string("emoji", emoji) })]
             bodies.append((.providerBytes, followUp.providerBytes))
         }
-        return [
-            NewEvent(
-                recorded,
-                client: followUp.client,
-                conversation: row.conversation,
-                message: message,
-                subject: followUp.parked,
-                bodies: isKept ? bodies : [],
-                seal: seal
-            )
-        ]
+        return NewEvent(
+            recorded,
+            client: followUp.client,
+            conversation: row.conversation,
+            message: message,
+            subject: followUp.parked,
+            bodies: seal == nil ? [] : bodies,
+            seal: seal ?? .newKey(.message)
+        )
     }
 
     /// Providers that do not count edits leave it to us.
@@ -192,33 +181,21 @@ extension LogState {
         return number > 0 ? number : (inbox.edits[message]?.number ?? 0) + 1
     }
 
-    private func purgeOfUnsent(_ message: LogPosition, _ row: Inbox.MessageRow) -> NewEvent {
-        var event = PurgeRequested()
-        event.reason = "unsent"
-        event.previous = row.trail
-        return NewEvent(
-            .purgeRequested(event),
-            client: row.client,
-            conversation: row.conversation,
-            message: message
-        )
-    }
-
     /// The event for the client. Of a message that is purged, or that the customer took back, it holds no content, and shares
     /// neither its key nor its fate.
+    ///
+    /// - Parameter seal: the message's key; nil when the event shares it not.
     private func tell(
         _ followUp: FollowUp,
         _ message: LogPosition,
         _ row: Inbox.MessageRow,
         _ client: ClientRow,
-        seal: NewEvent.Seal,
-        isKept: Bool,
+        _ seal: NewEvent.Seal?,
         _ ids: OpaqueID,
         _ context: DecisionContext,
         after earlier: [NewEvent]
     ) -> NewEvent {
-        let isDetached = !isKept || followUp.isUnsend
-        let place = inbox.conversations[row.conversation]
+        let isDetached = seal == nil
         return Publisher(state: self, ids: ids, context: context).publish(
             followUp.webhookType,
             client: client,
@@ -226,18 +203,11 @@ extension LogState {
             conversation: row.conversation,
             message: isDetached ? .zero : message,
             after: earlier,
-            seal: isDetached ? .newKey(.message) : seal
+            seal: seal ?? .newKey(.message)
         ) { writer, json in
             json.string("platform", followUp.platform.name)
             if !isDetached { writer.account(&json, followUp.identifiers) }
-            writer.conversation(
-                &json,
-                id: row.conversation,
-                status: place?.status ?? .open,
-                ticketRef: place?.ticketRef ?? "",
-                windowExpiresAt: nil,
-                repliesExternally: client.settings.repliesExternally(followUp.platform)
-            )
+            describe(row.conversation, followUp.platform, client, writer, &json)
             if !isDetached { writer.customer(&json, followUp.identifiers) }
             json.object("message") { json in
                 json.string("id", ids.encode(.message, message))
@@ -250,12 +220,13 @@ extension LogState {
     // MARK: Echoes
 
     /// A message that the business sent outside Waybill: part of the conversation, and told to nobody, for whoever sent it knows.
-    package func decide(_ echo: EchoedMessage, _ context: DecisionContext) -> [NewEvent] {
-        let inbound = echo.inbound
+    ///
+    /// - Parameter inbound: the message, as if the customer had sent it; `customer` is who it went to.
+    package func decideEcho(_ inbound: InboundMessage, _ context: DecisionContext) -> [NewEvent] {
         guard let client = clients[inbound.client], message(inbound.client, inbound.duplicateKey) == nil,
             deduplication.first(inbound.client, inbound.duplicateKey) == nil
         else { return [] }
-        var (events, conversation) = opening(inbound, context)
+        var (events, conversation) = opening(inbound, place(inbound), context)
         var event = MessageEchoed()
         event.platform = inbound.platform
         event.kind = inbound.content.kind

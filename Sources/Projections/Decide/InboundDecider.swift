@@ -54,7 +54,7 @@ extension LogState {
             deduplication.first(inbound.client, inbound.duplicateKey) == nil
         else { return [] }
         let existing = place(inbound)
-        var (events, conversation) = opening(inbound, context)
+        var (events, conversation) = opening(inbound, existing, context)
         let message = context.next.advanced(by: events.count)
         let received = events.count
         let replyTo = inbound.replyTo.flatMap { self.message(inbound.client, $0) }.map { ids.encode(.message, $0) }
@@ -94,14 +94,17 @@ extension LogState {
     }
 
     /// The conversation that a message belongs to, found by either address.
-    private func place(_ inbound: InboundMessage) -> Inbox.ConversationRow? {
+    func place(_ inbound: InboundMessage) -> Inbox.ConversationRow? {
         inbox.conversation(inbound.client, inbound.platform, inbound.customer)
             ?? inbound.otherCustomer.flatMap { inbox.conversation(inbound.client, inbound.platform, $0) }
     }
 
     /// The conversation, and what opens it or makes it known by another address too.
-    func opening(_ inbound: InboundMessage, _ context: DecisionContext) -> ([NewEvent], LogPosition) {
-        let existing = place(inbound)
+    func opening(
+        _ inbound: InboundMessage,
+        _ existing: Inbox.ConversationRow?,
+        _ context: DecisionContext
+    ) -> ([NewEvent], LogPosition) {
         let conversation = existing?.id ?? context.next
         // A new conversation is known by its own address already.
         var known = aliases(of: inbound, existing)
@@ -281,7 +284,10 @@ extension WebhookBody {
             id: id,
             status: row?.status ?? .open,
             ticketRef: row?.ticketRef ?? "",
-            windowExpiresAt: inbound.platform == .sms ? nil : windowExpiresAt(inbound, row, now),
+            windowExpiresAt: inbound.platform == .sms
+                ? nil
+                : MessagingWindow.opened(row?.lastInbound, said: inbound.providerTime, now)
+                    .advanced(bySeconds: MessagingWindow.standard),
             repliesExternally: repliesExternally
         )
         customer(&json, inbound.identifiers)
@@ -296,12 +302,6 @@ extension WebhookBody {
             json.object("referral") { MessageContent.write(referral, &$0) }
         }
     }
-}
-
-/// When the customer wrote, or did before if this is an old message that comes late, and then a day.
-private func windowExpiresAt(_ inbound: InboundMessage, _ row: Inbox.ConversationRow?, _ now: Timestamp) -> Timestamp {
-    let wrote = inbound.providerTime.nanoseconds == 0 ? now : min(inbound.providerTime, now)
-    return max(row?.lastInbound ?? wrote, wrote).advanced(bySeconds: MessagingWindow.standard)
 }
 
 extension ClientRow {

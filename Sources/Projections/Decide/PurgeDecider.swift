@@ -42,7 +42,7 @@ extension LogState {
         return events
     }
 
-    private func purge(
+    func purge(
         _ message: LogPosition,
         _ row: Inbox.MessageRow,
         reason: String,

@@ -157,12 +157,20 @@ extension LogState {
 
     // MARK: To whom
 
-    /// Where a request goes: the conversation, or the address of one that is yet to be opened.
-    private struct Place {
-        let platform: Platform
-        let row: Inbox.ConversationRow?
-        /// A new customer's address: keyed hash and number.
-        var address: (LookupHash, String)?
+    /// Where a request goes.
+    private enum Place {
+        case known(Inbox.ConversationRow)
+        /// A conversation that is yet to be opened: its customer's keyed hash and number.
+        case new(Platform, LookupHash, String)
+
+        var platform: Platform {
+            switch self {
+            case .known(let row): row.platform
+            case .new(let platform, _, _): platform
+            }
+        }
+
+        var row: Inbox.ConversationRow? { if case .known(let row) = self { row } else { nil } }
     }
 
     private func addressed(_ request: SendRequest) throws(Refusal) -> Place {
@@ -172,11 +180,11 @@ extension LogState {
                 request.platform == nil || request.platform == row.platform
             else { throw Refusal(.unknownRecipient, "there is no such conversation", field: "conversation_id") }
             if row.status == .erased { throw Refusal(.conversationErased, "the conversation was erased") }
-            return Place(platform: row.platform, row: row)
+            return .known(row)
         case .phone(let hash, let phone):
             let platform = request.platform ?? .sms
             let row = inbox.conversation(request.client, platform, hash)
-            return Place(platform: platform, row: row, address: (hash, phone))
+            return row.map { .known($0) } ?? .new(platform, hash, phone)
         case .platformUser(let hashes):
             let rows = hashes.compactMap { inbox.conversation(request.client, $0.key, $0.value) }
             guard let row = rows.first else {
@@ -187,7 +195,7 @@ extension LogState {
                 let detail = "this platform_user_id is known on several platforms; name one as platform"
                 throw Refusal(.ambiguousRecipient, detail, field: "platform")
             }
-            return Place(platform: row.platform, row: row)
+            return .known(row)
         }
     }
 
@@ -198,24 +206,23 @@ extension LogState {
         _ client: ClientRow,
         _ context: DecisionContext
     ) throws(Refusal) -> (LogPosition, NewEvent?) {
-        if let row = place.row {
-            try checkConsent(request, place.platform, row.customer)
+        switch place {
+        case .known(let row):
+            try checkConsent(request, row.platform, row.customer)
             return (row.id, nil)
+        case .new(let platform, let hash, let phone):
+            try checkConsent(request, platform, hash)
+            var identifiers = ConversationIdentifiers()
+            identifiers.phone = phone
+            let opening = NewEvent.opening(
+                client: request.client,
+                platform: platform,
+                customer: hash,
+                account: client.channels[platform]?.account ?? .absent,
+                identifiers: identifiers
+            )
+            return (context.next, opening)
         }
-        guard let (hash, phone) = place.address else {
-            throw Refusal(.unknownRecipient, "there is no such conversation")
-        }
-        try checkConsent(request, place.platform, hash)
-        var identifiers = ConversationIdentifiers()
-        identifiers.phone = phone
-        let opening = NewEvent.opening(
-            client: request.client,
-            platform: place.platform,
-            customer: hash,
-            account: client.channels[place.platform]?.account ?? .absent,
-            identifiers: identifiers
-        )
-        return (context.next, opening)
     }
 
     private func checkConsent(
@@ -273,4 +280,14 @@ enum MessagingWindow {
     static let standard: UInt64 = 86_400
     /// For answers written by a person (Messenger, Instagram).
     static let humanAgent: UInt64 = 7 * 86_400
+
+    /// When the window opened last: when the customer wrote, however late the provider told of it.
+    ///
+    /// - Parameters:
+    ///   - before: what was known until now.
+    ///   - said: the provider's time; zero when it said none.
+    static func opened(_ before: Timestamp?, said: Timestamp, _ now: Timestamp) -> Timestamp {
+        let wrote = said.nanoseconds == 0 ? now : min(said, now)
+        return max(before ?? wrote, wrote)
+    }
 }

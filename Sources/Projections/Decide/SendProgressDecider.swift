@@ -297,6 +297,25 @@ extension LogState {
             + statusEvent(report, row.conversation, row.platform, body, ids, context, after: [changed])
     }
 
+    /// The conversation as an event shows it that is not a customer's message.
+    func describe(
+        _ conversation: LogPosition,
+        _ platform: Platform,
+        _ client: ClientRow,
+        _ writer: WebhookBody,
+        _ json: inout JSONWriter
+    ) {
+        let row = inbox.conversations[conversation]
+        writer.conversation(
+            &json,
+            id: conversation,
+            status: row?.status ?? .open,
+            ticketRef: row?.ticketRef ?? "",
+            windowExpiresAt: nil,
+            repliesExternally: client.settings.repliesExternally(platform)
+        )
+    }
+
     /// Every status is an event of the client's sequence; `message.status` is delivered by subscription only.
     func statusEvent(
         _ report: ProviderStatus,
@@ -312,7 +331,6 @@ extension LogState {
         // A purged message has no key any more, and one that is to be purged should not take its statuses along. What is
         // told of it then holds nothing of its body and shares neither its key nor its fate.
         let isDetached = isPurged(report.message) || purges.watches.contains(report.message)
-        let row = inbox.conversations[conversation]
         let publisher = Publisher(state: self, ids: ids, context: context)
         return [
             publisher.publish(
@@ -325,14 +343,7 @@ extension LogState {
                 seal: isDetached ? .newKey(.message) : body.seal
             ) { writer, json in
                 json.string("platform", platform.name)
-                writer.conversation(
-                    &json,
-                    id: conversation,
-                    status: row?.status ?? .open,
-                    ticketRef: row?.ticketRef ?? "",
-                    windowExpiresAt: nil,
-                    repliesExternally: client.settings.repliesExternally(platform)
-                )
+                describe(conversation, platform, client, writer, &json)
                 json.object("message") { json in
                     json.string("id", ids.encode(.message, report.message))
                     if !isDetached, !report.platformMessageID.isEmpty {

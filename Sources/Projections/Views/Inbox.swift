@@ -175,11 +175,9 @@ package struct Inbox: Sendable, Equatable {
         conversations[record.conversation]?.lastActivity = record.time
     }
 
-    /// The window opens when the customer wrote, however late the provider told of it.
     private mutating func opened(_ conversation: LogPosition, at said: Timestamp, _ now: Timestamp) {
-        let wrote = said.nanoseconds == 0 ? now : min(said, now)
         let before = conversations[conversation]?.lastInbound
-        conversations[conversation]?.lastInbound = max(before ?? wrote, wrote)
+        conversations[conversation]?.lastInbound = MessagingWindow.opened(before, said: said, now)
     }
 
     /// Puts a record where an erasure finds it.
