@@ -20,7 +20,8 @@ package struct ConfigurationLoader {
         "data", "listen", "public_url", "key_root", "log_key", "tls.certificate", "tls.key", "webhooks.allow_http",
         "webhooks.allow_cidrs", "webhooks.header_prefix", "providers.twilio.base_url", "providers.graph.base_url",
         "providers.instagram.base_url", "meta.app_secrets", "meta.verify_token", "ai.base_url", "ai.model",
-        "ai.api_key", "idempotency.retention", "sends.queue_max", "purge.inline_media_bytes", "log.segment_bytes",
+        "ai.api_key", "idempotency.retention", "sends.queue_max", "purge.inline_media_bytes", "media.allow_cidrs",
+        "log.segment_bytes",
         "log.durability", "log.origin", "log.sealing", "log.scrub_interval", "audit.public_tiles",
     ]
     private static let secretKeys: Set<String> = ["meta.app_secrets", "meta.verify_token", "ai.api_key"]
@@ -97,6 +98,9 @@ struct ConfigurationParser {
             .map { String($0).trimmingSpaces }.filter { !$0.isEmpty }
         settings.metaVerifyToken = values["meta.verify_token"] ?? ""
         settings.idempotencyRetention = try duration("idempotency.retention") ?? settings.idempotencyRetention
+        settings.mediaAllowCIDRs = try networks("media.allow_cidrs")
+        settings.inlineMediaBytes =
+            try integer("purge.inline_media_bytes", in: 0...(64 << 20)) ?? settings.inlineMediaBytes
         settings.queueMax = try integer("sends.queue_max", in: 1...10_000_000) ?? settings.queueMax
         try parseLog(&settings)
         return settings
@@ -138,11 +142,15 @@ struct ConfigurationParser {
             else { throw invalid("webhooks.header_prefix", "letters, digits and hyphens") }
             settings.webhooksHeaderPrefix = prefix
         }
-        for text in (values["webhooks.allow_cidrs"] ?? "").split(separator: ",") {
+        settings.webhooksAllowCIDRs = try networks("webhooks.allow_cidrs")
+    }
+
+    private func networks(_ key: String) throws -> [IPNetwork] {
+        try (values[key] ?? "").split(separator: ",").map { text in
             guard let network = IPNetwork(String(text).trimmingSpaces) else {
-                throw invalid("webhooks.allow_cidrs", "a list of networks like 127.0.0.0/8")
+                throw invalid(key, "a list of networks like 127.0.0.0/8")
             }
-            settings.webhooksAllowCIDRs.append(network)
+            return network
         }
     }
 

@@ -74,6 +74,7 @@ package struct GatewayApplication: Service {
             bodyBytesMax: 64 << 10,
             usesHTTP2: false
         )
+        let files = try MediaDrivers(allowed: configuration.mediaAllowCIDRs)
         var settings = configuration
         if let sandbox { settings = await sandbox.adjust(settings) }
         let router = GatewayRouter(
@@ -84,11 +85,13 @@ package struct GatewayApplication: Service {
             checkpointer: checkpointer,
             logger: logger
         )
+        let shelf = MediaShelf(ledger: ledger, directory: configuration.data)
         var services: [any Service] = [
             PlanningClock(ledger: ledger), LogWatch(ledger: ledger),
             CheckpointService(checkpointer: checkpointer, logger: logger),
             DeliveryService(
                 ledger: ledger,
+                rendering: EventRendering(ledger: ledger, shelf: shelf, inlineMax: settings.inlineMediaBytes),
                 driver: webhooks,
                 headerPrefix: settings.webhooksHeaderPrefix,
                 allowHTTP: settings.webhooksAllowHTTP,
@@ -103,7 +106,14 @@ package struct GatewayApplication: Service {
                 metrics: metrics,
                 logger: logger
             ),
-            PurgeService(ledger: ledger, metrics: metrics, logger: logger), controlServer(ledger, checkpointer),
+            MediaService(
+                shelf: shelf,
+                fetcher: MediaFetcher(shelf: shelf, drivers: files, settings: settings),
+                metrics: metrics,
+                logger: logger
+            ),
+            PurgeService(ledger: ledger, shelf: shelf, metrics: metrics, logger: logger),
+            controlServer(ledger, checkpointer),
         ]
         let ready = announce
         services.append(
@@ -127,6 +137,7 @@ package struct GatewayApplication: Service {
         try await group.run()
         await webhooks.shutdown()
         await providers.shutdown()
+        await files.shutdown()
         await sandbox?.stop()
     }
 

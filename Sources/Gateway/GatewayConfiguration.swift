@@ -18,6 +18,10 @@ package struct GatewayConfiguration: Sendable {
     package var tlsKey = ""
     package var webhooksAllowHTTP = false
     package var webhooksAllowCIDRs: [IPNetwork] = []
+    /// Networks beyond the public ones that files of messages may be fetched from, then also without TLS; for development.
+    package var mediaAllowCIDRs: [IPNetwork] = []
+    /// How much the files of one event may have together where they travel inside it, in bytes.
+    package var inlineMediaBytes = 16 << 20
     package var webhooksHeaderPrefix = "ChatGenius"
     package var twilioBaseURL = "https://api.twilio.com"
     package var graphBaseURL = "https://graph.facebook.com"

@@ -19,6 +19,8 @@ package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible
         case diskFull = "disk_full"
         case configuration = "configuration_invalid"
         case bodyPurged = "body_purged"
+        case mediaPending = "media_pending"
+        case mediaUnavailable = "media_unavailable"
         case internalError = "internal_error"
     }
 
@@ -38,14 +40,14 @@ package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible
             switch code {
             case .unauthorized: 401
             case .forbidden, .invalidSignature: 403
-            case .notFound: 404
+            case .notFound, .mediaUnavailable: 404
             case .methodNotAllowed: 405
             case .payloadTooLarge: 413
             case .idempotencyInProgress: 409
             case .bodyPurged: 410
             case .invalidJSON, .invalidRequest, .unknownField, .unsupportedChannel, .configuration: 400
             case .positionNotReached: 412
-            case .unavailable, .diskFull: 503
+            case .unavailable, .diskFull, .mediaPending: 503
             case .internalError: 500
             }
         self.retryAfter = retryAfter ?? (self.status == 503 ? 1 : nil)

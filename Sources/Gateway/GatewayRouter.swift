@@ -10,6 +10,7 @@ package struct GatewayRouter: Sendable {
     let metrics: GatewayMetrics
     let checkpointer: Checkpointer
     let logger: Logger
+    private let shelf: MediaShelf
 
     package init(
         ledger: Ledger,
@@ -25,6 +26,7 @@ package struct GatewayRouter: Sendable {
         self.metrics = metrics
         self.checkpointer = checkpointer
         self.logger = logger
+        shelf = MediaShelf(ledger: ledger, directory: configuration.data)
     }
 
     package func build() -> Router<GatewayContext> {
@@ -39,8 +41,10 @@ package struct GatewayRouter: Sendable {
         PurgeRoutes(ledger: ledger).add(to: client)
         SettingsRoutes(ledger: ledger).add(to: client)
         WebhookRoutes(ledger: ledger, configuration: configuration).add(to: client)
-        DeliveryRoutes(ledger: ledger).add(to: client)
-        EventRoutes(ledger: ledger).add(to: client)
+        let rendering = EventRendering(ledger: ledger, shelf: shelf, inlineMax: configuration.inlineMediaBytes)
+        DeliveryRoutes(ledger: ledger, rendering: rendering).add(to: client)
+        EventRoutes(ledger: ledger, rendering: rendering).add(to: client)
+        MediaRoutes(ledger: ledger, shelf: shelf).add(to: client)
         let admin = router.group("admin/v1").add(middleware: TokenAuthentication(ledger: ledger, roles: [.operator]))
         ClientRoutes(ledger: ledger).add(to: admin)
         ChannelRoutes(ledger: ledger).add(to: admin)

@@ -28,6 +28,7 @@ package struct LogState: Sendable {
     package private(set) var optOuts = OptOutRegister()
     package private(set) var usage = UsageCounters()
     package private(set) var parked = ParkedBook()
+    package var media = MediaBook()
     package var purges = PurgeBook()
     package var deliveries = DeliveryBook()
     package var sends = SendQueue()
@@ -60,7 +61,13 @@ package struct LogState: Sendable {
         deduplication.apply(record)
         optOuts.apply(record)
         usage.apply(record)
-        deliveries.apply(record, strict: clients[record.client]?.endpoint?.strictOrdering ?? false)
+        let settled = media.apply(record)
+        deliveries.apply(
+            record,
+            strict: clients[record.client]?.endpoint?.strictOrdering ?? false,
+            wait: media.wait(of: record.position)
+        )
+        if let settled { deliveries.hasten(settled, in: record.conversation) }
         sends.apply(record)
     }
 
@@ -100,7 +107,7 @@ package struct LogState: Sendable {
             && tokens == other.tokens
             && clients == other.clients && inbox == other.inbox && idempotency == other.idempotency
             && deduplication == other.deduplication && optOuts == other.optOuts && usage == other.usage
-            && parked == other.parked && purges == other.purges
+            && parked == other.parked && media.agrees(with: other.media) && purges == other.purges
             && deliveries.rows == other.deliveries.rows && sends.rows == other.sends.rows
     }
 }

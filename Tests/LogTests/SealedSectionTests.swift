@@ -96,6 +96,8 @@ import Testing
         var bytes = Self.seal()
         bytes[56] = 200
         #expect(Self.parse(bytes) == nil)
+        bytes[56] = SealedPurpose.media.rawValue
+        #expect(Self.parse(bytes) == nil, "media files are no part of a record")
         var wrongClass = Self.seal()
         wrongClass[20] = 99
         #expect(Self.parse(wrongClass) == nil)

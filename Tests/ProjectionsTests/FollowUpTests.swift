@@ -197,10 +197,7 @@ import Testing
 
     @Test func whereBodiesArePurgedWhatWaitsIsPurgedToo() throws {
         var (world, client) = world(.whatsapp)
-        var settings = SettingsChanged()
-        settings.replyGlobal = true
-        settings.purgePlatforms = ListField([UInt64(Platform.whatsapp.rawValue)])
-        world.apply(.settingsChanged(settings), client: client)
+        world.purgeBodies(client, .whatsapp)
         take(&world, followUp(client, edit(1, "secret"), key: "edit", platform: .whatsapp))
         let parked = try #require(world.state.parked.waiting(client, for: World.hash("message/m1")).first)
         #expect(world.state.purges.due(world.now, limit: 9).isEmpty)
@@ -224,10 +221,7 @@ import Testing
 
     @Test func whereBodiesArePurgedAnEchoIsPurgedAtOnce() throws {
         var (world, client) = world(.whatsapp)
-        var settings = SettingsChanged()
-        settings.replyGlobal = true
-        settings.purgePlatforms = ListField([UInt64(Platform.whatsapp.rawValue)])
-        world.apply(.settingsChanged(settings), client: client)
+        world.purgeBodies(client, .whatsapp)
         world.apply(world.state.decideEcho(message(client, .whatsapp), world.context))
         let echo = try #require(world.state.message(client, World.hash("message/m1")))
         #expect(world.state.purges.watches.overdue(world.now, limit: 9) == [echo])

@@ -100,10 +100,7 @@ import Testing
 
     @Test func whereBodiesArePurgedAReferralIsNotKept() throws {
         var (world, client) = world([.whatsapp])
-        var settings = SettingsChanged()
-        settings.replyGlobal = true
-        settings.purgePlatforms = ListField([UInt64(Platform.whatsapp.rawValue)])
-        world.apply(.settingsChanged(settings), client: client)
+        world.purgeBodies(client, .whatsapp)
         var inbound = message(client, .whatsapp)
         inbound.content.referral = MessageContent.Referral(source: "ad")
         #expect(!world.receive(inbound).contains { $0.event.type == .conversationAttributed })

@@ -8,14 +8,8 @@ import Testing
         var world = World()
         let client = world.client()
         world.endpoint(client) { $0.events = ListField(["sms.message_received", "message.status"]) }
-        if purges { turnOn(&world, client) }
+        if purges { world.purgeBodies(client, .sms) }
         return (world, client)
-    }
-
-    private func turnOn(_ world: inout World, _ client: LogPosition) {
-        var settings = SettingsChanged()
-        settings.purgePlatforms = ListField([UInt64(Platform.sms.rawValue)])
-        world.apply(.settingsChanged(settings), client: client)
     }
 
     /// Receives an SMS; the message and its delivery.
@@ -242,7 +236,7 @@ import Testing
     @Test func itConcernsOnlyWhatComesAfterItWasTurnedOn() throws {
         var (world, client) = world()
         let (before, delivery) = try receive(&world, client, "a")
-        turnOn(&world, client)
+        world.purgeBodies(client, .sms)
         world.attempt(delivery, .succeeded)
         world.pass(seconds: 10 * LogState.purgeDeadline)
         #expect(overdue(world).isEmpty)

@@ -70,6 +70,7 @@ import Testing
         event.previousSequence = 4708
         event.wanted = true
         event.test = true
+        event.files = true
         try check(event, Event.eventPublished)
     }
 
@@ -93,7 +94,26 @@ import Testing
         event.encoding = "UCS-2"
         event.segments = 3
         event.purgeBy = Timestamp(4)
+        event.files = 5
         try check(event, Event.messageReceived)
+    }
+
+    @Test func mediaFetched() throws {
+        var event = MediaFetched()
+        event.index = 1
+        event.bytes = 1 << 40
+        event.mimeType = "image/png"
+        event.file = "7-1"
+        event.digest = RawBytes([1, 2])
+        try check(event, Event.mediaFetched)
+    }
+
+    @Test func mediaFailed() throws {
+        var event = MediaFailed()
+        event.index = 31
+        event.code = "timed_out"
+        event.nextAttemptAt = Timestamp(5)
+        try check(event, Event.mediaFailed)
     }
 
     @Test func clientUpdated() throws {

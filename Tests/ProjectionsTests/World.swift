@@ -109,6 +109,14 @@ extension World {
         apply(.channelConnected(event), client: client)
     }
 
+    /// Turns Inbound Body Purge on.
+    mutating func purgeBodies(_ client: LogPosition, _ platform: Platform) {
+        var settings = SettingsChanged()
+        settings.replyGlobal = true
+        settings.purgePlatforms = ListField([UInt64(platform.rawValue)])
+        apply(.settingsChanged(settings), client: client)
+    }
+
     mutating func endpoint(_ client: LogPosition, _ change: (inout EndpointConfigured) -> Void = { _ in }) {
         var event = EndpointConfigured()
         event.enabled = true

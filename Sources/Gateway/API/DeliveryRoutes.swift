@@ -6,6 +6,7 @@ import Projections
 /// Deliveries, dead letters, the event stream and usage of the client that asks.
 struct DeliveryRoutes: Sendable {
     let ledger: Ledger
+    let rendering: EventRendering
 
     func add(to group: RouterGroup<GatewayContext>) {
         group.get("deliveries") { try await list($0, $1, dead: false) }
@@ -49,7 +50,7 @@ struct DeliveryRoutes: Sendable {
         let view = try DeliveryView(id, row, ledger)
         let attempts = try AttemptView.all(row, ledger)
         // A purged one shows that there was something, and no more.
-        let body = dead && row.state == .dead ? try ledger.body(at: row.event, .rendering) : nil
+        let body = dead && row.state == .dead ? try rendering.body(of: row.event) : nil
         return Answer.json { json in
             view.write(&json, ledger)
             json.array("attempts") { json in

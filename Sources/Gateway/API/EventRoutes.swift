@@ -5,6 +5,7 @@ import Projections
 /// The client's events by pull, and its usage.
 struct EventRoutes: Sendable {
     let ledger: Ledger
+    let rendering: EventRendering
 
     func add(to group: RouterGroup<GatewayContext>) {
         group.get("events") { try await events($0, $1) }
@@ -23,7 +24,10 @@ struct EventRoutes: Sendable {
             every: .milliseconds(20),
             { state in
                 let events = state.clients.events[client.id] ?? []
-                return (Array(events.dropFirst(after).prefix(limit)), events.count)
+                let now = ledger.now
+                // What an event says of files is settled by then, or it waits with all that come after it.
+                let settled = events.dropFirst(after).prefix(limit).prefix { !state.media.isWaiting(event: $0, now) }
+                return (Array(settled), events.count)
             },
             until: { (page, last) in !page.isEmpty || after > last }
         )
@@ -39,7 +43,7 @@ struct EventRoutes: Sendable {
     }
 
     private func body(_ position: LogPosition) throws -> [UInt8] {
-        if let body = try ledger.unpurged({ try ledger.body(at: position, .rendering) ?? [] }) { return body }
+        if let body = try ledger.unpurged({ try rendering.body(of: position) }) { return body }
         let record = try ledger.event(at: position)
         guard case .eventPublished(let event) = record.event else { return [] }
         // Its place in the sequence stays, so that whoever pulls can go on from it.

@@ -21,6 +21,7 @@ struct MessageView {
     private let asked: SendContent?
     /// The newest wording, where the customer edited the message.
     private let edited: ProviderJSON?
+    private let files: [MediaFileView]
     private var steps: [Step] = []
     private var providerMessageID: String?
 
@@ -37,6 +38,7 @@ struct MessageView {
         let edit = ledger.plan { $0.inbox.edits[id]?.position }
         let wording = try edit.flatMap { edit in try ledger.unpurged { try ledger.body(at: edit, .content) } }
         edited = wording.flatMap { ProviderJSON($0) }
+        files = try MediaFileView.all(of: id, ledger)
         providerMessageID = content?["platform_message_id"]?.text
         if row.direction == .outbound { try walkTrail(ledger) }
     }
@@ -122,17 +124,22 @@ struct MessageView {
         let media = renewed.isEmpty ? content?["media"]?.elements ?? [] : renewed
         if media.isEmpty { return }
         json.array("media") { json in
-            for item in media {
-                json.element { json in
-                    json.object { json in
-                        for name in item.names where !name.hasPrefix("_") {
-                            json.key(dynamic: name)
-                            json.raw(item[name]?.raw ?? [UInt8]("null".utf8))
-                        }
-                    }
-                }
+            for (index, item) in media.enumerated() {
+                let file = files.indices.contains(index) ? files[index] : nil
+                json.element { json in json.object { MessageView.write(item, file, &$0) } }
             }
         }
+    }
+
+    /// What the provider said of a file, and what is known of it since.
+    private static func write(_ item: ProviderJSON, _ file: MediaFileView?, _ json: inout JSONWriter) {
+        let known = file?.mimeType.isEmpty == false ? file?.mimeType : nil
+        for name in item.names where !name.hasPrefix("_") && (name != "mime_type" || known == nil) {
+            json.key(dynamic: name)
+            json.raw(item[name]?.raw ?? [UInt8]("null".utf8))
+        }
+        if let known { json.string("mime_type", known) }
+        file?.write(&json)
     }
 
     private func writeOutbound(_ json: inout JSONWriter) {

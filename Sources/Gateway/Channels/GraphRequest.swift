@@ -3,7 +3,7 @@ package import Projections
 /// Calls that send over Meta's Graph API, without sockets. Facts: `reference/channels.md` sections C.2, D.3 and E.3.
 package enum GraphRequest {
     /// The one that the forms below are written for.
-    private static let version = "v25.0"
+    static let version = "v25.0"
 
     /// The call for a message. Nil where the platform has none: SMS is not Meta's, only WhatsApp has templates, and
     /// WhatsApp shows typing by marking a message as read, so it can neither end it nor show it without such a message.
@@ -23,7 +23,7 @@ package enum GraphRequest {
             method: "POST",
             url: "\(baseURL)/\(version)/\(sender)/messages",
             headers: [
-                ("Authorization", "Bearer \(credentials.accessToken)"), ("Content-Type", "application/json"),
+                ("Authorization", credentials.bearer), ("Content-Type", "application/json"),
                 ("Accept", "application/json"), ("User-Agent", "Waybill/\(WaybillVersion.current)"),
             ],
             body: json,

@@ -12,6 +12,9 @@ package struct MetaCredentials: Sendable, Equatable {
 
     package init() {}
 
+    /// RFC 6750.
+    var bearer: String { "Bearer \(accessToken)" }
+
     var json: [UInt8] {
         JSONWriter.object { json in
             json.string("account_id", accountID)

@@ -8,6 +8,9 @@ struct TwilioCredentials: Sendable, Equatable {
     var fromPhone = ""
     var messagingServiceSID = ""
 
+    /// RFC 7617.
+    var basic: String { "Basic \(Base64.encode([UInt8]("\(accountSID):\(authToken)".utf8)))" }
+
     var json: [UInt8] {
         JSONWriter.object { json in
             json.string("account_sid", accountSID)
@@ -151,12 +154,11 @@ package enum TwilioChannel {
             fields.append(("MessagingServiceSid", credentials.messagingServiceSID))
         }
         if !credentials.fromPhone.isEmpty { fields.append(("From", credentials.fromPhone)) }
-        let basic = Base64.encode([UInt8]("\(credentials.accountSID):\(credentials.authToken)".utf8))
         return OutgoingRequest(
             method: "POST",
             url: "\(baseURL)/2010-04-01/Accounts/\(credentials.accountSID)/Messages.json",
             headers: [
-                ("Authorization", "Basic \(basic)"), ("Content-Type", "application/x-www-form-urlencoded"),
+                ("Authorization", credentials.basic), ("Content-Type", "application/x-www-form-urlencoded"),
                 ("Accept", "application/json"), ("User-Agent", "Waybill/\(WaybillVersion.current)"),
             ],
             body: FormBody.encode(fields),

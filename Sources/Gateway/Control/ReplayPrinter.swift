@@ -75,6 +75,7 @@ package struct ReplayPrinter: Sendable {
         case .rendering: "rendering"
         case .responseExcerpt: "response_excerpt"
         case .identifiers: "identifiers"
+        case .media: "media"
         }
     }
 }

@@ -29,6 +29,7 @@ package final class Ledger: Sendable {
         case deliveries
         case sends
         case purges
+        case media
     }
 
     /// The part of the state that says who is who.
@@ -233,6 +234,7 @@ package final class Ledger: Sendable {
         if state.deliveries.schedule.takeNeedsPlanning() { wake(.deliveries) }
         if state.sends.schedule.takeNeedsPlanning() { wake(.sends) }
         if state.purges.takeNeedsPlanning() { wake(.purges) }
+        if state.media.schedule.takeNeedsPlanning() { wake(.media) }
     }
 
     func stopPlanners() {

@@ -144,19 +144,40 @@ enum CurlLibrary {
     }
 
     /// `host:port` of a URL as libcurl itself understands it, or nil if it is no absolute `http` or `https` URL.
-    static func host(ofURL url: String) -> String? {
+    static func host(ofURL url: String) -> String? { origin(ofURL: url, flags: 0).map { "\($0.host):\($0.port)" } }
+
+    /// The same with the scheme, for a URL that names no user.
+    static func origin(ofURL url: String) -> (scheme: String, host: String, port: String)? {
+        origin(ofURL: url, flags: CURLU_DISALLOW_USER)
+    }
+
+    private static func origin(ofURL url: String, flags: Int32) -> (scheme: String, host: String, port: String)? {
         guard let parsed = curl_url() else { return nil }
         defer { curl_url_cleanup(parsed) }
-        guard curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK,
+        guard curl_url_set(parsed, CURLUPART_URL, url, UInt32(flags)) == CURLUE_OK,
             let scheme = part(CURLUPART_SCHEME, of: parsed), ["http", "https"].contains(scheme),
             let host = part(CURLUPART_HOST, of: parsed), let port = part(CURLUPART_PORT, of: parsed)
         else { return nil }
-        return "\(host.lowercased()):\(port)"
+        return (scheme, host.lowercased(), port)
     }
 
-    private static func part(_ part: CURLUPart, of url: OpaquePointer) -> String? {
+    /// Where a `Location` leads from the URL that gave it (RFC 3986, section 5); nil for nowhere.
+    static func resolve(_ location: String, against url: String) -> String? {
+        guard let parsed = curl_url() else { return nil }
+        defer { curl_url_cleanup(parsed) }
+        guard curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK,
+            curl_url_set(parsed, CURLUPART_URL, location, 0) == CURLUE_OK
+        else { return nil }
+        return part(CURLUPART_URL, of: parsed, flags: 0)
+    }
+
+    private static func part(
+        _ part: CURLUPart,
+        of url: OpaquePointer,
+        flags: Int32 = CURLU_DEFAULT_PORT
+    ) -> String? {
         var text: UnsafeMutablePointer<CChar>?
-        guard curl_url_get(url, part, &text, UInt32(CURLU_DEFAULT_PORT)) == CURLUE_OK, let text else { return nil }
+        guard curl_url_get(url, part, &text, UInt32(flags)) == CURLUE_OK, let text else { return nil }
         defer { curl_free(text) }
         return String(cString: text)
     }

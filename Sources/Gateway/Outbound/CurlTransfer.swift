@@ -24,6 +24,8 @@ final class CurlTransfer {
     private let headers: HeaderList
     private let policy: AddressPolicy?
     private let atMostOnce: Bool
+    private let sink: (any BodySink)?
+    private var sinkHasEnough = false
     private var capture: ResponseCapture
     private var addressesTried = 0
     private var addressesRefused = 0
@@ -37,6 +39,7 @@ final class CurlTransfer {
         headers = try Self.headerList(request)
         policy = settings.policy
         atMostOnce = request.atMostOnce
+        sink = request.sink
         capture = ResponseCapture(bodyBytesMax: settings.bodyBytesMax)
         try setRequest(request)
         try setTrust(settings)
@@ -80,6 +83,11 @@ extension CurlTransfer {
             try easy.setBody(request.body)
         } else {
             try easy.set(CURLOPT_HTTPGET, 1)
+        }
+        if request.sink != nil {
+            // A server that trickles must not hold its place for as long as a large file may take.
+            try easy.set(CURLOPT_LOW_SPEED_LIMIT, 1024)
+            try easy.set(CURLOPT_LOW_SPEED_TIME, 30)
         }
         if request.atMostOnce {
             // Servers close connections that idle, and one that closes just as the request is written leaves the
@@ -166,7 +174,11 @@ extension CurlTransfer {
     }
 
     fileprivate func takeBody(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        capture.takeBody(bytes)
+        guard let sink, (200..<300).contains(easy.number(CURLINFO_RESPONSE_CODE)) else {
+            return capture.takeBody(bytes)
+        }
+        sinkHasEnough = !sink.take(bytes)
+        return !sinkHasEnough
     }
 }
 
@@ -220,7 +232,7 @@ extension CurlTransfer {
     /// What came of the exchange, once libcurl is done with it.
     func outcome(_ code: CURLcode) -> Result<OutgoingResponse, TransferError> {
         // A body that was too long to read to its end is still a response.
-        guard code == CURLE_OK || (code == CURLE_WRITE_ERROR && capture.stoppedReading) else {
+        guard code == CURLE_OK || (code == CURLE_WRITE_ERROR && (capture.stoppedReading || sinkHasEnough)) else {
             return .failure(ended(failure(code), detail: detail(code)))
         }
         return .success(

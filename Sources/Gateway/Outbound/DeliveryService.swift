@@ -11,6 +11,7 @@ package struct DeliveryService: Service {
     static let timeout = Duration.seconds(15)
 
     let ledger: Ledger
+    let rendering: EventRendering
     let driver: CurlDriver
     let headerPrefix: String
     let allowHTTP: Bool
@@ -134,7 +135,7 @@ package struct DeliveryService: Service {
         let newest = ([endpoint.position] + client.secrets.map(\.position)).max() ?? endpoint.position
         try await ledger.log.waitUntilDurable(newest)
         let settings = try EndpointSettings(try ledger.secret(endpoint.position))
-        let body = try ledger.body(at: row.event, .rendering) ?? []
+        let body = try rendering.body(of: row.event, carriesFiles: true)
         guard case .eventPublished(let event) = try ledger.event(at: row.event).event else { return nil }
         let secrets = client.secrets(at: now).reversed().map(\.position)
         var headers = settings.headers

@@ -16,6 +16,8 @@ package struct OutgoingRequest: Sendable {
     package var connectTimeout: Duration
     /// Whether the request must never leave twice. A webhook delivery may, a send to a customer may not.
     package var atMostOnce: Bool
+    /// Takes the body of a success in place of the response; an exchange that brings nothing for half a minute then ends.
+    package var sink: (any BodySink)?
 
     package init(
         method: String,
@@ -34,6 +36,12 @@ package struct OutgoingRequest: Sendable {
         self.connectTimeout = connectTimeout
         self.atMostOnce = atMostOnce
     }
+}
+
+/// Takes the body of a response with a status of 2xx as it comes, on the driver's thread.
+package protocol BodySink: AnyObject, Sendable {
+    /// False when no more is wanted: the exchange ends, and counts as complete.
+    func take(_ bytes: UnsafeRawBufferPointer) -> Bool
 }
 
 /// A response whose status and headers are complete.

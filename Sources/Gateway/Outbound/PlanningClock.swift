@@ -23,6 +23,7 @@ package struct PlanningClock: Service {
             var due: [Ledger.Planner] = []
             if state.deliveries.schedule.nextTimer.map({ $0 <= now }) ?? false { due.append(.deliveries) }
             if !state.sends.rows.isEmpty { due.append(.sends) }
+            if state.media.schedule.nextTimer.map({ $0 <= now }) ?? false { due.append(.media) }
             if state.purges.isDue(now) { due.append(.purges) }
             return due
         }

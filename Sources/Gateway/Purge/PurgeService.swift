@@ -10,6 +10,7 @@ package struct PurgeService: Service {
     static let batchMax = 4096
 
     let ledger: Ledger
+    let shelf: MediaShelf
     let metrics: GatewayMetrics
     let logger: Logger
 
@@ -75,11 +76,20 @@ package struct PurgeService: Service {
         if readable.isEmpty { return true }
         let generations = try await ledger.destroyKeys(targets)
         ledger.forget(readable)
+        try shelf.remove(filesOf(readable))
         try await ledger.commitOutcome { state, _ in
             PurgeService.completion(of: readable.filter { state.purges.pending[$0] != nil }, generations, state)
         }
         metrics.count("waybill_purges_total", by: readable.count)
         return true
+    }
+
+    /// How many files each message among these has.
+    private func filesOf(_ subjects: [PurgeBook.Subject]) -> [LogPosition: Int] {
+        ledger.plan { state in
+            let messages = subjects.flatMap { state.media.messages(of: $0) }
+            return Dictionary(messages.map { ($0, state.media.rows[$0]?.items.count ?? 0) }) { first, _ in first }
+        }
     }
 
     private static func completion(

@@ -3,7 +3,8 @@ import COpenSSL
 /// AES-256-GCM (NIST SP 800-38D) with a random 96-bit nonce stored in front of the ciphertext.
 ///
 /// Layout of a sealed box: nonce 12 bytes, ciphertext as long as the plaintext, tag 16 bytes. Each key seals few boxes
-/// (one message's parts), far below the 2^32 limit at which random nonces would have to worry anyone.
+/// (one message's parts, or the chunks of one file), far below the 2^32 limit at which random nonces would have to worry
+/// anyone.
 package enum AEAD {
     package static let nonceSize = 12
     package static let tagSize = 16
@@ -51,6 +52,19 @@ package enum AEAD {
 
     /// Opens a box, or returns nil when key, authenticated data or any bit of the box is wrong.
     package static func open(_ box: [UInt8], key: [UInt8], authenticated: [UInt8]) -> [UInt8]? {
+        box.withUnsafeBytes { box in
+            key.withUnsafeBytes { key in
+                authenticated.withUnsafeBytes { open(box, key: key, authenticated: $0) }
+            }
+        }
+    }
+
+    /// The same for bytes that lie elsewhere.
+    static func open(
+        _ box: UnsafeRawBufferPointer,
+        key: UnsafeRawBufferPointer,
+        authenticated: UnsafeRawBufferPointer
+    ) -> [UInt8]? {
         guard box.count >= overhead, key.count == 32 else { return nil }
         let length = box.count - overhead
         var opened = false
@@ -62,24 +76,22 @@ package enum AEAD {
     }
 
     private static func decrypt(
-        _ box: [UInt8],
+        _ box: UnsafeRawBufferPointer,
         length: Int,
-        key: [UInt8],
-        authenticated: [UInt8],
+        key: UnsafeRawBufferPointer,
+        authenticated: UnsafeRawBufferPointer,
         into output: UnsafeMutableBufferPointer<UInt8>
     ) -> Bool {
-        box.withUnsafeBufferPointer { bytes in
-            guard let base = bytes.baseAddress else { return false }
-            let context = EVP_CIPHER_CTX_new()
-            defer { EVP_CIPHER_CTX_free(context) }
-            var written: Int32 = 0
-            let tag = UnsafeMutableRawPointer(mutating: base + nonceSize + length)
-            return EVP_DecryptInit_ex(context, cipher.pointer, nil, key, base) == 1
-                && EVP_DecryptUpdate(context, nil, &written, authenticated, Int32(authenticated.count)) == 1
-                && EVP_DecryptUpdate(context, output.baseAddress, &written, base + nonceSize, Int32(length)) == 1
-                && EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, Int32(tagSize), tag) == 1
-                && EVP_DecryptFinal_ex(context, output.baseAddress.map { $0 + length }, &written) == 1
-        }
+        guard let base = box.bytes else { return false }
+        let context = EVP_CIPHER_CTX_new()
+        defer { EVP_CIPHER_CTX_free(context) }
+        var written: Int32 = 0
+        let tag = UnsafeMutableRawPointer(mutating: base + nonceSize + length)
+        return EVP_DecryptInit_ex(context, cipher.pointer, nil, key.bytes, base) == 1
+            && EVP_DecryptUpdate(context, nil, &written, authenticated.bytes, Int32(authenticated.count)) == 1
+            && EVP_DecryptUpdate(context, output.baseAddress, &written, base + nonceSize, Int32(length)) == 1
+            && EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, Int32(tagSize), tag) == 1
+            && EVP_DecryptFinal_ex(context, output.baseAddress.map { $0 + length }, &written) == 1
     }
 }
 

@@ -95,6 +95,9 @@ package enum Crypto {
 
     /// Overwrites key material in place; the compiler may not remove it (OPENSSL_cleanse).
     package static func erase(_ bytes: inout [UInt8]) {
-        bytes.withUnsafeMutableBytes { OPENSSL_cleanse($0.baseAddress, $0.count) }
+        bytes.withUnsafeMutableBytes { erase($0) }
     }
+
+    /// The same for memory that is no array.
+    static func erase(_ memory: UnsafeMutableRawBufferPointer) { OPENSSL_cleanse(memory.baseAddress, memory.count) }
 }

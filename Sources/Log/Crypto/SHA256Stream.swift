@@ -1,12 +1,12 @@
 import COpenSSL
 
 /// An incremental SHA-256 on the stack: no allocation, so that hashing every record costs only the hash.
-struct SHA256Stream: ~Copyable {
+package struct SHA256Stream: ~Copyable {
     private var context = SHA256_CTX()
 
-    init() { SHA256_Init(&context) }
+    package init() { SHA256_Init(&context) }
 
-    mutating func update(_ bytes: UnsafeRawBufferPointer) {
+    package mutating func update(_ bytes: UnsafeRawBufferPointer) {
         SHA256_Update(&context, bytes.baseAddress, bytes.count)
     }
 
@@ -46,7 +46,7 @@ struct SHA256Stream: ~Copyable {
         }
     }
 
-    consuming func finish() -> Digest {
+    package consuming func finish() -> Digest {
         var digest = Digest.zero
         withUnsafeMutableBytes(of: &digest) {
             _ = SHA256_Final($0.baseAddress?.assumingMemoryBound(to: UInt8.self), &context)

@@ -79,7 +79,7 @@ package struct SealedSection: Sendable {
         while offset < bytes.count {
             guard bytes.count - offset >= partHeadSize,
                 bytes[offset + 1] | bytes[offset + 2] | bytes[offset + 3] == 0,
-                let purpose = SealedPurpose(rawValue: bytes[offset])
+                let purpose = SealedPurpose(rawValue: bytes[offset]), purpose != .media
             else { return false }
             let length = Int(UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + 4, as: UInt32.self)))
             offset += partHeadSize
@@ -129,4 +129,6 @@ package enum SealedPurpose: UInt8, Sendable, CaseIterable {
     case responseExcerpt = 4
     /// A customer's identifiers.
     case identifiers = 5
+    /// A media file, which lies beside the log (`SealedFileWriter`): no record holds such a box.
+    case media = 6
 }

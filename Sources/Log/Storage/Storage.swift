@@ -49,7 +49,8 @@ extension Storage {
         try syncDirectory(parent(of: path))
     }
 
-    private func parent(of path: String) -> String {
+    /// The directory that a path lies in; "." where the path names none.
+    func parent(of path: String) -> String {
         var path = path[...]
         while path.count > 1, path.last == "/" { path.removeLast() }
         guard let slash = path.lastIndex(of: "/") else { return "." }

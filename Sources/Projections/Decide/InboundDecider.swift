@@ -74,7 +74,8 @@ extension LogState {
                 conversation: conversation,
                 message: message,
                 after: events,
-                seal: .sameAsBatch(back: events.count - received)
+                seal: .sameAsBatch(back: events.count - received),
+                files: !inbound.content.media.isEmpty
             ) { body, json in
                 body.describe(
                     inbound,
@@ -84,6 +85,7 @@ extension LogState {
                     message: message,
                     share: share,
                     replyTo: replyTo,
+                    purges: client.settings.purgePlatforms.contains(inbound.platform),
                     repliesExternally: client.settings.repliesExternally(inbound.platform),
                     at: context.now
                 )
@@ -143,6 +145,7 @@ extension LogState {
         event.providerTime = inbound.providerTime
         event.encoding = inbound.content.encoding
         event.segments = inbound.content.segments
+        event.files = UInt64(min(inbound.content.media.count, MediaBook.filesMax))
         if purges { event.purgeBy = now.advanced(bySeconds: LogState.purgeDeadline) }
         return NewEvent(
             .messageReceived(event),
@@ -274,6 +277,7 @@ extension WebhookBody {
         message: LogPosition,
         share: MessageContent.Share?,
         replyTo: String?,
+        purges: Bool,
         repliesExternally: Bool,
         at now: Timestamp
     ) {
@@ -294,7 +298,8 @@ extension WebhookBody {
         json.object("message") { json in
             json.string("id", ids.encode(.message, message))
             json.string("direction", Direction.inbound.name)
-            inbound.content.writeParts(&json, replyTo: replyTo, share: share)
+            let places = MediaPlaces(ids: ids, message: message, isInline: purges)
+            inbound.content.writeParts(&json, replyTo: replyTo, share: share, places: places)
             if let edited = inbound.edits { json.string("edited_message_id", ids.encode(.message, edited)) }
             json.time("received_at", now)
         }

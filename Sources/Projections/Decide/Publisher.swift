@@ -9,6 +9,7 @@ struct Publisher {
     /// - Parameters:
     ///   - earlier: what precedes this one in the batch.
     ///   - seal: whose key the rendering shares.
+    ///   - files: whether the rendering has places for files.
     func publish(
         _ type: String,
         client: ClientRow,
@@ -18,6 +19,7 @@ struct Publisher {
         after earlier: [NewEvent],
         seal: NewEvent.Seal,
         test: Bool = false,
+        files: Bool = false,
         data: (WebhookBody, inout JSONWriter) -> Void
     ) -> NewEvent {
         let position = context.next.advanced(by: earlier.count)
@@ -28,6 +30,7 @@ struct Publisher {
         event.wanted = test || (client.endpoint?.wants(type, platform) ?? false)
         event.previousSequence = numbered.last { $0.wanted }?.sequence ?? client.lastWanted
         event.test = test
+        event.files = files
         let head = WebhookBody.Head(
             event: position,
             type: type,

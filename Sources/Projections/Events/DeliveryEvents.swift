@@ -2,13 +2,15 @@ package import Log
 
 // What goes out to client backends.
 
-/// An event of the client's numbered sequence. Sealed rendering: the exact webhook body. Its position is the event and, when wanted, its delivery.
+/// An event of the client's numbered sequence. Sealed rendering: the webhook body, exact but for what is told of files. Its position is
+/// the event and, when wanted, its delivery. `files`: the rendering has places for what is known of the message's files when it is delivered.
 package struct EventPublished: EventPayload {
     package var type = ""
     package var sequence = UInt64(0)
     package var previousSequence = UInt64(0)
     package var wanted = false
     package var test = false
+    package var files = false
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "type", &type)
@@ -16,6 +18,7 @@ package struct EventPublished: EventPayload {
         visitor.field(3, "previous_sequence", &previousSequence)
         visitor.field(4, "wanted", &wanted)
         visitor.field(5, "test", &test)
+        visitor.field(6, "files", &files)
     }
 }
 

@@ -47,7 +47,7 @@ package enum EventCatalogue {
         case .customerOptedIn: "The customer asked for messages again."
         case .leadCaptured: "Drawn from a message. Sealed content: e-mail, phone, name."
         case .messageReceived:
-            "Sealed content: text and structure; sealed provider bytes. `duplicate_key` is the keyed hash of the provider's id. `purge_by`: the body is purged after its one delivery, at the latest then."
+            "Sealed content: text and structure; sealed provider bytes. `duplicate_key` is the keyed hash of the provider's id. `purge_by`: the body is purged after its one delivery, at the latest then. `files`: how many are to be fetched."
         case .messageEdited:
             "message: the edited one. Sealed content: the message as it is now. subject: where the edit was parked, if it was."
         case .messageUnsent:
@@ -59,8 +59,10 @@ package enum EventCatalogue {
             "Verified but of a kind Waybill does not know, or of no effect. Sealed provider bytes. `customer`: keyed hash of the customer's address. subject: where it was parked, if it was."
         case .providerEventParked:
             "Refers to a message that has not come yet. Sealed content: the provider's item in a request of its own. `target`: keyed hash of that message's id; `customer`: of the customer's address."
-        case .mediaFetched: "message: the one it belongs to. The file is sealed under the message's key."
-        case .mediaFailed: "The provider no longer has it or it is not allowed."
+        case .mediaFetched:
+            "message: the one it belongs to. The file is sealed under the message's key. `digest`: SHA-256 of the sealed file."
+        case .mediaFailed:
+            "message: the one it belongs to. `next_attempt_at`: when it is tried again; 0 when it is given up."
         case .messageStatusChanged:
             "The provider reported a status. message: the one sent. `previous`: the message's status record before this. subject: where the report was parked, if it was. `provider_key`: keyed hash of the provider's id, where that was not known; sealed content: the id."
         case .sendAccepted:
@@ -74,7 +76,7 @@ package enum EventCatalogue {
             "What became of a call. Sealed content: the provider's message id; sealed response excerpt. `provider_key`: keyed hash of that id."
         case .sendReconciled: "An unknown outcome was settled by asking the provider."
         case .eventPublished:
-            "An event of the client's numbered sequence. Sealed rendering: the exact webhook body. Its position is the event and, when wanted, its delivery."
+            "An event of the client's numbered sequence. Sealed rendering: the webhook body, exact but for what is told of files. Its position is the event and, when wanted, its delivery. `files`: the rendering has places for what is known of the message's files when it is delivered."
         case .deliveryStarted: "Durable before the first byte goes out. One record for several deliveries."
         case .deliveryFinished:
             "Outcome and next attempt in one record. subject: the delivery. Sealed response excerpt."

@@ -3,7 +3,7 @@ package import Log
 // What comes in from providers.
 
 /// Sealed content: text and structure; sealed provider bytes. `duplicate_key` is the keyed hash of the provider's id.
-/// `purge_by`: the body is purged after its one delivery, at the latest then.
+/// `purge_by`: the body is purged after its one delivery, at the latest then. `files`: how many are to be fetched.
 package struct MessageReceived: EventPayload {
     package var platform = Platform.sms
     package var kind = ""
@@ -12,6 +12,7 @@ package struct MessageReceived: EventPayload {
     package var encoding = ""
     package var segments = UInt64(0)
     package var purgeBy = Timestamp(0)
+    package var files = UInt64(0)
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "platform", &platform)
@@ -21,6 +22,7 @@ package struct MessageReceived: EventPayload {
         visitor.field(5, "encoding", &encoding)
         visitor.field(6, "segments", &segments)
         visitor.field(7, "purge_by", &purgeBy)
+        visitor.field(8, "files", &files)
     }
 }
 
@@ -100,29 +102,33 @@ package struct ProviderEventParked: EventPayload {
     }
 }
 
-/// message: the one it belongs to. The file is sealed under the message's key.
+/// message: the one it belongs to. The file is sealed under the message's key. `digest`: SHA-256 of the sealed file.
 package struct MediaFetched: EventPayload {
     package var index = UInt64(0)
     package var bytes = UInt64(0)
     package var mimeType = ""
     package var file = ""
+    package var digest = RawBytes()
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "index", &index)
         visitor.field(2, "bytes", &bytes)
         visitor.field(3, "mime_type", &mimeType)
         visitor.field(4, "file", &file)
+        visitor.field(5, "digest", &digest)
     }
 }
 
-/// The provider no longer has it or it is not allowed.
+/// message: the one it belongs to. `next_attempt_at`: when it is tried again; 0 when it is given up.
 package struct MediaFailed: EventPayload {
     package var index = UInt64(0)
     package var code = ""
+    package var nextAttemptAt = Timestamp(0)
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "index", &index)
         visitor.field(2, "code", &code)
+        visitor.field(3, "next_attempt_at", &nextAttemptAt)
     }
 }
 

@@ -16,11 +16,13 @@ extension MessageContent {
     ///
     /// - Parameters:
     ///   - replyTo: our id of the message that this one answers; nil when there is none or it is not known here.
+    ///   - places: where the files of this message will be had; nil where nobody fetches them.
     ///   - withSources: whether to add where the provider has the files.
     package func writeParts(
         _ json: inout JSONWriter,
         replyTo: String?,
         share: Share? = nil,
+        places: MediaPlaces? = nil,
         withSources: Bool = false
     ) {
         json.string("platform_message_id", platformMessageID.isEmpty ? nil : platformMessageID)
@@ -29,10 +31,12 @@ extension MessageContent {
         if !encoding.isEmpty { json.string("encoding", encoding) }
         if segments > 0 { json.number("segments", segments) }
         json.array("media") { json in
-            for item in media {
+            for (index, item) in media.enumerated() {
                 json.element { json in
                     json.object { json in
-                        MessageContent.write(item, &json)
+                        places?.writeID(index, &json)
+                        MessageContent.write(item, &json, leavesMimeType: places != nil && item.mimeType.isEmpty)
+                        places?.writeRest(index, hasMimeType: !item.mimeType.isEmpty, &json)
                         if withSources { MessageContent.writeSource(of: item, &json) }
                     }
                 }
@@ -54,9 +58,9 @@ extension MessageContent {
         json.string("reply_to", replyTo)
     }
 
-    private static func write(_ media: Media, _ json: inout JSONWriter) {
+    private static func write(_ media: Media, _ json: inout JSONWriter, leavesMimeType: Bool) {
         json.string("type", media.type)
-        json.string("mime_type", media.mimeType.isEmpty ? nil : media.mimeType)
+        if !leavesMimeType { json.string("mime_type", media.mimeType.isEmpty ? nil : media.mimeType) }
         if !media.filename.isEmpty { json.string("filename", media.filename) }
         if !media.caption.isEmpty { json.string("caption", media.caption) }
         if media.type == "audio" { json.bool("voice", media.isVoice) }

@@ -40,11 +40,13 @@ package struct DeliveryBook: Sendable {
 
     package var inFlight: [LogPosition] { rows.filter { $0.value.state == .inFlight }.keys.sorted() }
 
-    /// - Parameter strict: whether the client's endpoint wants a conversation to wait for its failed deliveries.
-    mutating func apply(_ record: EventRecord, strict: Bool) {
+    /// - Parameters:
+    ///   - strict: whether the client's endpoint wants a conversation to wait for its failed deliveries.
+    ///   - wait: when the first attempt of a new delivery may begin, unless `hasten` comes before.
+    mutating func apply(_ record: EventRecord, strict: Bool, wait: Timestamp?) {
         switch record.event {
         case .eventPublished(let event) where event.wanted:
-            add(record.position, event: record.position, record, lane: lane(of: record))
+            add(record.position, event: record.position, record, lane: lane(of: record), wait: wait)
             rows[record.position]?.isTest = event.test
         case .deliveryReplayed(let event):
             // A replay is a lane of its own: it must not wait for, or hold up, what is new. The dead letter it replaces
@@ -59,6 +61,14 @@ package struct DeliveryBook: Sendable {
         case .eraseRequested: purge(in: record.conversation) { _ in true }
         case .clientDeleted: purge(byClient[record.client] ?? [])
         default: break
+        }
+    }
+
+    /// What the deliveries of a message waited for is there.
+    mutating func hasten(_ message: LogPosition, in conversation: LogPosition) {
+        for delivery in (undelivered[conversation] ?? []).sorted() where rows[delivery]?.message == message {
+            guard let row = rows[delivery], row.attempts == 0 else { continue }
+            schedule.hasten(delivery)
         }
     }
 
@@ -86,7 +96,8 @@ package struct DeliveryBook: Sendable {
         _ delivery: LogPosition,
         event: LogPosition,
         _ record: EventRecord,
-        lane: LogPosition
+        lane: LogPosition,
+        wait: Timestamp? = nil
     ) {
         var row = Row(
             event: event,
@@ -94,11 +105,11 @@ package struct DeliveryBook: Sendable {
             conversation: record.conversation,
             message: record.message
         )
-        row.nextAttemptAt = record.time
+        row.nextAttemptAt = wait ?? record.time
         rows[delivery] = row
         undelivered[record.conversation, default: []].insert(delivery)
         byClient[record.client, default: []].append(delivery)
-        schedule.enqueue(delivery, lane: lane, group: record.client)
+        schedule.enqueue(delivery, lane: lane, group: record.client, notBefore: wait)
     }
 
     private mutating func start(_ delivery: LogPosition, _ time: Timestamp) {

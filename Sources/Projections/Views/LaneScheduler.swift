@@ -25,7 +25,8 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
         var dueAt: Timestamp?
         /// Whether it stands in `ready`; looking there for what was picked would cost as much as is waiting.
         var isReady = false
-
+        /// When it may start first, although its turn comes earlier.
+        var notBefore: Timestamp?
     }
 
     private var places: [Job: Place] = [:]
@@ -51,16 +52,35 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
     }
 
     /// A new job at the end of its lane.
-    package mutating func enqueue(_ job: Job, lane: LogPosition, group: Group) {
-        places[job] = Place(lane: lane, group: group, dueAt: nil)
+    ///
+    /// - Parameter notBefore: when it may start first, unless `hasten` comes before.
+    package mutating func enqueue(_ job: Job, lane: LogPosition, group: Group, notBefore: Timestamp? = nil) {
+        places[job] = Place(lane: lane, group: group, dueAt: nil, notBefore: notBefore)
         lanes[lane, default: []].append(job)
-        if lanes[lane]?.count == 1 { makeReady(job, group) }
+        if lanes[lane]?.count == 1 { offer(job) }
+    }
+
+    /// What the job had to wait for is there.
+    package mutating func hasten(_ job: Job) {
+        guard let place = places[job], place.notBefore != nil else { return }
+        places[job]?.notBefore = nil
+        // Its turn has come, and only this held it back.
+        guard place.dueAt == place.notBefore else { return }
+        places[job]?.dueAt = nil
+        makeReady(job, place.group)
+    }
+
+    /// The turn of the job has come.
+    private mutating func offer(_ job: Job) {
+        guard let place = places[job] else { return }
+        if let time = place.notBefore { retry(job, at: time) } else { makeReady(job, place.group) }
     }
 
     /// The job runs now: it is not offered again until `retry` or, for the next in its lane, `release`.
     package mutating func started(_ job: Job) {
         guard let group = places[job]?.group else { return }
         places[job]?.dueAt = nil
+        places[job]?.notBefore = nil
         guard places[job]?.isReady == true else { return }
         places[job]?.isReady = false
         if ready[group]?.first == job {
@@ -82,7 +102,7 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
         guard let place = places[job], lanes[place.lane]?.first == job else { return }
         lanes[place.lane]?.removeFirst()
         if let next = lanes[place.lane]?.first {
-            if let group = places[next]?.group { makeReady(next, group) }
+            offer(next)
         } else {
             lanes[place.lane] = nil
         }
@@ -103,7 +123,6 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
     private mutating func makeReady(_ job: Job, _ group: Group) {
         if places[job]?.isReady == true { return }
         places[job]?.isReady = true
-
         if ready[group]?.isEmpty ?? true {
             needsPlanning = true
             if !rotation.contains(group) { rotation.append(group) }

@@ -1,0 +1,125 @@
+import Log
+package import Logging
+import Projections
+import ServiceLifecycle
+import Synchronization
+
+/// Fetches the files of customers' messages from their providers: takes what the projection says is due, and puts on record
+/// what came of it. A fetch changes nothing at the provider, so its start needs no record: what was not finished is done again.
+package struct MediaService: Service {
+    /// How many fetches may run at once, over all clients.
+    static let inFlightMax = 64
+    static let inFlightPerClient = 16
+
+    let shelf: MediaShelf
+    let fetcher: MediaFetcher
+    let metrics: GatewayMetrics
+    let logger: Logger
+    private let running = Running()
+
+    package init(shelf: MediaShelf, fetcher: MediaFetcher, metrics: GatewayMetrics, logger: Logger) {
+        self.shelf = shelf
+        self.fetcher = fetcher
+        self.metrics = metrics
+        self.logger = logger
+    }
+
+    private final class Running: Sendable {
+        private let counts = Mutex<[LogPosition: Int]>([:])
+
+        var all: [LogPosition: Int] { counts.withLock { $0 } }
+
+        func begin(_ client: LogPosition) { counts.withLock { $0[client, default: 0] += 1 } }
+
+        func end(_ client: LogPosition) {
+            counts.withLock { counts in
+                counts[client, default: 1] -= 1
+                if counts[client] == 0 { counts[client] = nil }
+            }
+        }
+    }
+
+    package func run() async throws {
+        shelf.sweep(logger)
+        let changes = shelf.ledger.changes(for: .media)
+        await withDiscardingTaskGroup { group in
+            for await _ in changes.cancelOnGracefulShutdown() {
+                for (job, client) in due() {
+                    group.addTask { await perform(job, of: client) }
+                }
+            }
+            // What is under way is begun again by the next start; a shutdown need not wait for slow servers.
+            group.cancelAll()
+        }
+    }
+
+    private func due() -> [(job: LogPosition, client: LogPosition)] {
+        let inFlight = running.all
+        let picked = shelf.ledger.plan { state -> [(LogPosition, LogPosition)] in
+            state.media.schedule.advance(to: shelf.ledger.now)
+            let free = max(0, MediaService.inFlightMax - inFlight.values.reduce(0, +))
+            let held = { (client: LogPosition) in inFlight[client, default: 0] }
+            let picked = state.media.schedule.pick(limit: free, held: held) { client in
+                MediaService.inFlightPerClient - held(client)
+            }
+            return picked.compactMap { job in
+                state.media.rows[MediaBook.file(of: job).message].map { (job, $0.client) }
+            }
+        }
+        for (_, client) in picked { running.begin(client) }
+        return picked
+    }
+
+    private func perform(_ job: LogPosition, of client: LogPosition) async {
+        let (message, index) = MediaBook.file(of: job)
+        let result = await result(message, index)
+        running.end(client)
+        defer { shelf.ledger.wake(.media) }
+        guard let result else { return }
+        do {
+            try await record(result, message, index)
+        } catch {
+            // Not on record, so the next start fetches it again.
+            logger.error("what came of fetching a file could not be recorded", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// Nil when nobody wants to know any more: the process ends, or the message is purged.
+    private func result(_ message: LogPosition, _ index: Int) async -> MediaResult? {
+        do {
+            // Its content and key are read from the log.
+            try await shelf.ledger.log.waitUntilDurable(message)
+            return try await fetcher.fetch(message, index)
+        } catch is CancellationError {
+            return nil
+        } catch let error as GatewayError where error == .purged {
+            return nil
+        } catch let error as LogError {
+            logger.error("a file could not be stored", metadata: ["error": "\(error)"])
+            return .failed(code: error.code.rawValue, isFinal: false)
+        } catch {
+            logger.error("a file could not be fetched", metadata: ["error": "\(error)"])
+            return .failed(code: "unreadable", isFinal: false)
+        }
+    }
+
+    private func record(_ result: MediaResult, _ message: LogPosition, _ index: Int) async throws {
+        let name = MediaService.name(of: result)
+        metrics.count("waybill_media_fetches_total{result=\"\(name)\"}")
+        let isKept = Atomic(false)
+        try await shelf.ledger.commitOutcome { state, context in
+            let events = state.decide(result, message: message, index: index, context)
+            isKept.store(!events.isEmpty, ordering: .relaxed)
+            return events
+        }
+        // Purged while it was fetched: the purge may have looked for it before it was there.
+        if !isKept.load(ordering: .relaxed) { try shelf.remove([message: index + 1]) }
+    }
+
+    private static func name(of result: MediaResult) -> String {
+        switch result {
+        case .fetched: "success"
+        case .failed: "failure"
+        }
+    }
+}

@@ -1,0 +1,114 @@
+import Glibc
+package import Log
+import Logging
+import Projections
+
+/// The sealed files of messages on disk: `DATA/media/…`.
+package struct MediaShelf: Sendable {
+    let ledger: Ledger
+    let files: MediaFiles
+    let storage: any Storage
+
+    package init(ledger: Ledger, directory: String, storage: any Storage = PosixStorage()) {
+        self.ledger = ledger
+        self.storage = storage
+        files = MediaFiles(directory: directory)
+    }
+
+    /// A file that is being written. Its final name is given when all of it is there.
+    func writer(_ message: LogPosition, _ index: Int) throws -> SealedFileWriter {
+        let reference = try ledger.keyReference(at: message)
+        guard let leaf = try ledger.keys.find(reference) else { throw GatewayError.purged }
+        try storage.makeDurableDirectory(files.root)
+        try storage.makeDurableDirectory(files.directory(of: message))
+        return try SealedFileWriter(
+            files.path(message: message, index: UInt32(index)) + MediaFiles.partSuffix,
+            storage: storage,
+            reference: reference,
+            leaf: leaf,
+            message: message,
+            index: UInt32(index)
+        )
+    }
+
+    /// - Throws: `bodyPurged`, or what is wrong with the file.
+    func reader(_ message: LogPosition, _ index: Int) throws -> SealedFileReader {
+        if ledger.plan({ $0.isPurged(message) }) { throw GatewayError.purged }
+        do {
+            return try SealedFileReader(
+                files.path(message: message, index: UInt32(index)),
+                storage: storage,
+                message: message,
+                index: UInt32(index),
+                key: { try ledger.keys.find($0) }
+            )
+        } catch let error as LogError where error.code == .keyDestroyed {
+            throw GatewayError.purged
+        } catch let error as LogError where error.errno == ENOENT {
+            throw GatewayError(.mediaUnavailable, "the file is not in the data directory; restore it from a backup")
+        }
+    }
+
+    /// The whole of a short file.
+    func read(_ message: LogPosition, _ index: Int) throws -> [UInt8] {
+        let reader = try reader(message, index)
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(Int(reader.bytes))
+        for number in 0..<reader.chunkCount { bytes += try reader.chunk(number) }
+        return bytes
+    }
+
+    /// What was provided of a file, or nil when the message has none of that number.
+    func source(_ message: LogPosition, _ index: Int) throws -> MediaSource? {
+        guard let platform = ledger.plan({ $0.inbox.messages[message]?.platform }),
+            let content = try ledger.body(at: message, .content)
+        else { return nil }
+        return MediaSource(content, index: index, platform)
+    }
+
+    /// Unlinks all that there is of the files of these messages, finished or not.
+    func remove(_ messages: [LogPosition: Int]) throws(LogError) {
+        for (directory, members) in Dictionary(grouping: messages, by: { files.directory(of: $0.key) }) {
+            let names = Set((try? storage.list(directory)) ?? [])
+            if names.isEmpty { continue }
+            for (message, count) in members {
+                for index in 0..<count { try remove(message, index, in: directory, names) }
+            }
+            try storage.syncDirectory(directory)
+        }
+    }
+
+    private func remove(
+        _ message: LogPosition,
+        _ index: Int,
+        in directory: String,
+        _ names: Set<String>
+    ) throws(LogError) {
+        let name = MediaFiles.name(message: message, index: UInt32(index))
+        for name in [name, name + MediaFiles.partSuffix] where names.contains(name) {
+            try storage.remove(directory + "/" + name)
+        }
+    }
+
+    /// Removes what a crash left: parts, and files that no record of a living message names.
+    func sweep(_ logger: Logger) {
+        guard let directories = try? storage.list(files.root) else { return }
+        for directory in directories.map({ files.root + "/" + $0 }) {
+            for name in (try? storage.list(directory)) ?? [] where !isNeeded(name) {
+                logger.notice("a file that belongs to no message is removed", metadata: ["file": "\(name)"])
+                try? storage.remove(directory + "/" + name)
+            }
+        }
+    }
+
+    /// What is not ours is left alone.
+    private func isNeeded(_ name: String) -> Bool {
+        let stem = name.hasSuffix(MediaFiles.partSuffix) ? String(name.dropLast(MediaFiles.partSuffix.count)) : name
+        guard let (message, index) = MediaFiles.parse(stem) else { return true }
+        guard stem == name else { return false }
+        return ledger.plan { state in
+            guard let row = state.media.rows[message], row.items.indices.contains(Int(index)) else { return false }
+            return row.items[Int(index)].state == .fetched && !state.isPurged(message)
+        }
+    }
+}
