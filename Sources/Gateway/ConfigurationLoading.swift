@@ -19,10 +19,10 @@ package struct ConfigurationLoader {
     package static let keys: [String] = [
         "data", "listen", "public_url", "key_root", "log_key", "tls.certificate", "tls.key", "webhooks.allow_http",
         "webhooks.allow_cidrs", "webhooks.header_prefix", "providers.twilio.base_url", "providers.graph.base_url",
-        "providers.instagram.base_url", "meta.app_secrets", "meta.verify_token", "ai.base_url", "ai.model",
-        "ai.api_key", "idempotency.retention", "sends.queue_max", "purge.inline_media_bytes", "media.allow_cidrs",
-        "log.segment_bytes",
-        "log.durability", "log.origin", "log.sealing", "log.scrub_interval", "audit.public_tiles",
+        "providers.instagram.base_url", "meta.app_id", "meta.app_secrets", "meta.verify_token", "ai.base_url",
+        "ai.model", "ai.api_key", "idempotency.retention", "sends.queue_max", "purge.inline_media_bytes",
+        "media.allow_cidrs", "log.segment_bytes", "log.durability", "log.origin", "log.sealing", "log.scrub_interval",
+        "audit.public_tiles",
     ]
     private static let secretKeys: Set<String> = ["meta.app_secrets", "meta.verify_token", "ai.api_key"]
 
@@ -94,9 +94,7 @@ struct ConfigurationParser {
         settings.twilioBaseURL = try url("providers.twilio.base_url") ?? settings.twilioBaseURL
         settings.graphBaseURL = try url("providers.graph.base_url") ?? settings.graphBaseURL
         settings.instagramBaseURL = try url("providers.instagram.base_url") ?? settings.instagramBaseURL
-        settings.metaAppSecrets = (values["meta.app_secrets"] ?? "").split(separator: ",")
-            .map { String($0).trimmingSpaces }.filter { !$0.isEmpty }
-        settings.metaVerifyToken = values["meta.verify_token"] ?? ""
+        try parseMeta(&settings)
         settings.idempotencyRetention = try duration("idempotency.retention") ?? settings.idempotencyRetention
         settings.mediaAllowCIDRs = try networks("media.allow_cidrs")
         settings.inlineMediaBytes =
@@ -123,6 +121,16 @@ struct ConfigurationParser {
         } else if let seconds = try duration("log.scrub_interval") {
             settings.log.scrubInterval = .seconds(seconds)
         }
+    }
+
+    private func parseMeta(_ settings: inout GatewayConfiguration) throws {
+        settings.metaAppID = (values["meta.app_id"] ?? "").trimmingSpaces
+        guard settings.metaAppID.utf8.count <= 64, settings.metaAppID.utf8.allSatisfy({ (48...57).contains($0) }) else {
+            throw invalid("meta.app_id", "the number of an app at Meta")
+        }
+        settings.metaAppSecrets = (values["meta.app_secrets"] ?? "").split(separator: ",")
+            .map { String($0).trimmingSpaces }.filter { !$0.isEmpty }
+        settings.metaVerifyToken = values["meta.verify_token"] ?? ""
     }
 
     private func parseListen(_ settings: inout GatewayConfiguration) throws {

@@ -66,11 +66,12 @@ package struct GatewayApplication: Service {
             connectionsPerHostMax: DeliveryService.inFlightMax,
             usesHTTP2: false
         )
+        let callsMax = SendService.inFlightMax + SignupDesk.runningMax
         // A provider's answer repeats the text of the message; cut off, its id could not be read.
         let providers = try CurlDriver(
             policy: nil,
-            connectionsMax: SendService.inFlightMax,
-            connectionsPerHostMax: SendService.inFlightMax,
+            connectionsMax: callsMax,
+            connectionsPerHostMax: callsMax,
             bodyBytesMax: 64 << 10,
             usesHTTP2: false
         )
@@ -83,6 +84,7 @@ package struct GatewayApplication: Service {
             publicURL: { address.publicURL },
             metrics: metrics,
             checkpointer: checkpointer,
+            signups: SignupDesk(settings) { await providers.perform($0) },
             logger: logger
         )
         let shelf = MediaShelf(ledger: ledger, directory: configuration.data)

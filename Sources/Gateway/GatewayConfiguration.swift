@@ -26,7 +26,9 @@ package struct GatewayConfiguration: Sendable {
     package var twilioBaseURL = "https://api.twilio.com"
     package var graphBaseURL = "https://graph.facebook.com"
     package var instagramBaseURL = "https://graph.instagram.com"
-    /// Any of them may have signed a webhook of Meta's; without one none is accepted.
+    /// The app at Meta that Embedded Signup is done with; empty for none.
+    package var metaAppID = ""
+    /// Any of them may have signed a webhook of Meta's; without one none is accepted. The first is the app's own.
     package var metaAppSecrets: [String] = []
     /// What Meta says when it asks whether the webhook address is ours; empty for none.
     package var metaVerifyToken = ""

@@ -18,6 +18,8 @@ package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible
         case unavailable
         case diskFull = "disk_full"
         case configuration = "configuration_invalid"
+        case signupInProgress = "signup_in_progress"
+        case signupFailed = "signup_failed"
         case bodyPurged = "body_purged"
         case mediaPending = "media_pending"
         case mediaUnavailable = "media_unavailable"
@@ -43,10 +45,12 @@ package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible
             case .notFound, .mediaUnavailable: 404
             case .methodNotAllowed: 405
             case .payloadTooLarge: 413
-            case .idempotencyInProgress: 409
+            // Over HTTP: the request is right, the settings lack what it needs.
+            case .idempotencyInProgress, .signupInProgress, .configuration: 409
             case .bodyPurged: 410
-            case .invalidJSON, .invalidRequest, .unknownField, .unsupportedChannel, .configuration: 400
+            case .invalidJSON, .invalidRequest, .unknownField, .unsupportedChannel: 400
             case .positionNotReached: 412
+            case .signupFailed: 422
             case .unavailable, .diskFull, .mediaPending: 503
             case .internalError: 500
             }
@@ -70,6 +74,20 @@ package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible
             case .unsupportedChannel, .invalidRequest: 400
             }
         retryAfter = status == 429 ? (refusal.code == .queueFull ? 10 : 3600) : nil
+    }
+
+    package init(_ failure: SignupFailure) {
+        code = Code.signupFailed.rawValue
+        detail = failure.detail
+        field = failure.field
+        status =
+            switch failure.kind {
+            case .refused: 422
+            case .unclear, .unreachable: 502
+            case .later: 503
+            case .timedOut: 504
+            }
+        retryAfter = failure.retryAfter
     }
 
     /// The body was read too late.

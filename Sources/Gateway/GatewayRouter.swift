@@ -9,6 +9,7 @@ package struct GatewayRouter: Sendable {
     let publicURL: @Sendable () -> String
     let metrics: GatewayMetrics
     let checkpointer: Checkpointer
+    let signups: SignupDesk
     let logger: Logger
     private let shelf: MediaShelf
 
@@ -18,6 +19,7 @@ package struct GatewayRouter: Sendable {
         publicURL: @escaping @Sendable () -> String,
         metrics: GatewayMetrics,
         checkpointer: Checkpointer,
+        signups: SignupDesk,
         logger: Logger
     ) {
         self.ledger = ledger
@@ -25,6 +27,7 @@ package struct GatewayRouter: Sendable {
         self.publicURL = publicURL
         self.metrics = metrics
         self.checkpointer = checkpointer
+        self.signups = signups
         self.logger = logger
         shelf = MediaShelf(ledger: ledger, directory: configuration.data)
     }
@@ -47,7 +50,7 @@ package struct GatewayRouter: Sendable {
         MediaRoutes(ledger: ledger, shelf: shelf).add(to: client)
         let admin = router.group("admin/v1").add(middleware: TokenAuthentication(ledger: ledger, roles: [.operator]))
         ClientRoutes(ledger: ledger).add(to: admin)
-        ChannelRoutes(ledger: ledger).add(to: admin)
+        ChannelRoutes(ledger: ledger, signups: signups).add(to: admin)
         let audit = AuditRoutes(ledger: ledger, checkpointer: checkpointer, isPublic: configuration.publicTiles)
         let auditors = TokenAuthentication(ledger: ledger, roles: [.operator, .auditor])
         audit.addReceipts(to: router.group("audit/v1").add(middleware: auditors))

@@ -53,9 +53,9 @@ import Testing
     @Test(arguments: [
         "data", "listen", "public_url", "key_root", "log_key", "tls.certificate", "tls.key", "webhooks.allow_http",
         "webhooks.allow_cidrs", "webhooks.header_prefix", "providers.twilio.base_url", "providers.graph.base_url",
-        "providers.instagram.base_url", "meta.app_secrets", "meta.verify_token", "ai.base_url", "ai.model",
-        "ai.api_key", "idempotency.retention", "purge.inline_media_bytes", "log.segment_bytes", "log.durability",
-        "audit.public_tiles",
+        "providers.instagram.base_url", "meta.app_id", "meta.app_secrets", "meta.verify_token", "ai.base_url",
+        "ai.model", "ai.api_key", "idempotency.retention", "purge.inline_media_bytes", "log.segment_bytes",
+        "log.durability", "audit.public_tiles",
     ])
     func keysOfTheContract(_ key: String) {
         #expect(ConfigurationLoader.keys.contains(key))
@@ -170,6 +170,7 @@ import Testing
         rows("log.sealing", ["maybe", ""]),
         rows("log.scrub_interval", ["", "0", "always"]),
         rows("sends.queue_max", ["0", "x"]),
+        rows("meta.app_id", ["app", "12 34", "-1", "١٢", String(repeating: "1", count: 65)]),
     ]
 
     @Test(arguments: bad.flatMap { $0 })
@@ -211,6 +212,14 @@ import Testing
         #expect(!settings.log.sealing)
         #expect(settings.log.scrubInterval == nil)
         #expect(try load(["log.scrub_interval": "2h"]).log.scrubInterval == .seconds(7200))
+    }
+
+    @Test func theAppAtMeta() throws {
+        let settings = try load(["meta.app_id": " 236484624622562 ", "meta.app_secrets": " first , second,,"])
+        #expect(settings.metaAppID == "236484624622562")
+        #expect(settings.metaAppSecrets == ["first", "second"])
+        #expect(try load().metaAppID == "")
+        #expect(try load(environment: ["WAYBILL_META_APP_ID": "7"]).metaAppID == "7")
     }
 
     @Test func secretsAreMasked() throws {

@@ -34,11 +34,14 @@ struct GatewayProbe: Sendable {
         )
     }
 
-    static func with(_ body: @Sendable (GatewayProbe) async throws -> Void) async throws {
+    static func with(
+        signups: SignupDesk? = nil,
+        _ body: @Sendable (GatewayProbe) async throws -> Void
+    ) async throws {
         let directory = TemporaryDirectory()
         let ledger = try await openLedger(directory)
         do {
-            try await with(ledger, body)
+            try await with(ledger, signups: signups, body)
         } catch {
             await ledger.close(reason: "test failed")
             throw error
@@ -46,7 +49,12 @@ struct GatewayProbe: Sendable {
         await ledger.close(reason: "test")
     }
 
-    static func with(_ ledger: Ledger, _ body: @Sendable (GatewayProbe) async throws -> Void) async throws {
+    /// - Parameter signups: Without one nothing can be asked of Meta.
+    static func with(
+        _ ledger: Ledger,
+        signups: SignupDesk? = nil,
+        _ body: @Sendable (GatewayProbe) async throws -> Void
+    ) async throws {
         let created = try JSONFields(try await TokenControl(ledger).create(role: .operator, label: "test"))
         let token = try created.require("token")
         let keys = TemporaryDirectory()
@@ -59,6 +67,10 @@ struct GatewayProbe: Sendable {
             publicURL: { publicURL },
             metrics: GatewayMetrics(),
             checkpointer: try await Checkpointer.open(ledger, configuration),
+            signups: signups
+                ?? SignupDesk(configuration) { _ in
+                    .failure(TransferError(.connectFailed, requestBytesSent: false, detail: "there is no network here"))
+                },
             logger: Logger(label: "test")
         )
         try await Application(router: router.build()).test(.router) { client in

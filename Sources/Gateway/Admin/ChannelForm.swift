@@ -3,8 +3,15 @@ import Projections
 
 /// What an operator enters to connect a channel, checked for form.
 struct ChannelForm {
-    /// What is sealed.
-    let secret: [UInt8]
+    /// By what an account is shown to be the client's.
+    enum Access {
+        /// What is sealed.
+        case credentials([UInt8])
+        /// What has to be exchanged for credentials first.
+        case signup(EmbeddedSignup)
+    }
+
+    let access: Access
     /// How the account of ours is hashed for the client.
     let domain: LookupDomain
     let account: String
@@ -21,18 +28,24 @@ struct ChannelForm {
     init(_ platform: Platform, _ fields: JSONFields) throws {
         if platform == .sms {
             let credentials = try ChannelForm.twilio(fields)
-            secret = credentials.json
+            access = .credentials(credentials.json)
             domain = .smsAccount
             account = credentials.fromPhone.isEmpty ? credentials.messagingServiceSID : credentials.fromPhone
             routed = ""
             perSecond = UInt64(try fields.integer("segments_per_second", in: 0...ChannelForm.perSecondMax) ?? 0)
             return
         }
-        let credentials = try ChannelForm.meta(platform, fields)
-        secret = credentials.json
+        if platform == .whatsapp, fields.has("code") {
+            let signup = try ChannelForm.signup(fields)
+            access = .signup(signup)
+            routed = signup.phoneNumberID
+        } else {
+            let credentials = try ChannelForm.meta(platform, fields)
+            access = .credentials(credentials.json)
+            routed = credentials.accountID
+        }
         domain = .metaAccount
-        account = MetaName.account(platform, credentials.accountID)
-        routed = credentials.accountID
+        account = MetaName.account(platform, routed)
         let standard = platform == .whatsapp ? ChannelForm.whatsappPerSecond : ChannelForm.directPerSecond
         perSecond = UInt64(
             try fields.integer("messages_per_second", in: 0...ChannelForm.perSecondMax) ?? standard
@@ -62,13 +75,44 @@ struct ChannelForm {
         credentials.accountID = try fields.require(idName)
         credentials.accessToken = try fields.require("access_token")
         // It becomes part of a URL.
-        guard credentials.accountID.utf8.count <= 64, credentials.accountID.utf8.allSatisfy({ (48...57).contains($0) })
-        else { throw fields.wrong(idName, "digits, as a string") }
-        guard credentials.accessToken.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+        guard isID(credentials.accountID) else { throw fields.wrong(idName, "digits, as a string") }
+        guard isPrintable(credentials.accessToken) else {
             throw fields.wrong("access_token", "printable ASCII without spaces")
         }
         return credentials
     }
+
+    /// Meta's codes have a few hundred bytes.
+    private static let codeBytesMax = 4096
+
+    private static func signup(_ fields: JSONFields) throws -> EmbeddedSignup {
+        try fields.allow([
+            "waba_id", "phone_number_id", "code", "access_token", "pin", "register", "messages_per_second",
+        ])
+        if fields.has("access_token") { throw fields.wrong("access_token", "left out where code is given") }
+        var signup = EmbeddedSignup()
+        signup.code = try fields.require("code")
+        guard signup.code.utf8.count <= codeBytesMax, isPrintable(signup.code) else {
+            throw fields.wrong("code", "printable ASCII without spaces, at most \(codeBytesMax) bytes")
+        }
+        signup.businessAccountID = try fields.require("waba_id")
+        guard isID(signup.businessAccountID) else { throw fields.wrong("waba_id", "digits, as a string") }
+        signup.phoneNumberID = try fields.require("phone_number_id")
+        guard isID(signup.phoneNumberID) else { throw fields.wrong("phone_number_id", "digits, as a string") }
+        signup.registers = try fields.bool("register") ?? true
+        if let pin = try fields.string("pin") {
+            guard EmbeddedSignup.isPIN(pin) else { throw fields.wrong("pin", "six digits, as a string") }
+            guard signup.registers else { throw fields.wrong("pin", "left out where register is false") }
+            signup.pin = pin
+        }
+        return signup
+    }
+
+    private static func isID(_ text: String) -> Bool {
+        text.utf8.count <= 64 && text.utf8.allSatisfy { (48...57).contains($0) }
+    }
+
+    private static func isPrintable(_ text: String) -> Bool { text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F } }
 
     private static func twilio(_ fields: JSONFields) throws -> TwilioCredentials {
         try fields.allow(["account_sid", "auth_token", "from_phone", "messaging_service_sid", "segments_per_second"])

@@ -5,6 +5,7 @@ import Projections
 /// Connections of clients to providers, for operators. Credentials go in sealed and never come out.
 struct ChannelRoutes: Sendable {
     let ledger: Ledger
+    let signups: SignupDesk
 
     func add(to group: RouterGroup<GatewayContext>) {
         group.put("clients/:id/channels/:platform") { try await connect($0, $1) }
@@ -29,24 +30,86 @@ struct ChannelRoutes: Sendable {
         event.account = try ledger.hash(client, connection.domain, connection.account)
         event.segmentsPerSecond = connection.perSecond
         if platform != .sms { event.route = ledger.route(platform, connection.routed) }
-        let committed = try await ledger.commit { [event] state, _ in
-            if state.clients[client] == nil { throw Refusal(.notFound, "there is no such client") }
-            if let owner = state.clients.routes[event.route], owner != client {
-                throw Refusal(.accountInUse, "this account is connected to another client; disconnect it there first")
-            }
-            let new = NewEvent(
-                .channelConnected(event),
-                client: client,
-                bodies: [(.content, connection.secret)],
-                seal: .newKey(.secret)
-            )
-            return ([new], ())
+        let position: LogPosition
+        switch connection.access {
+        case .credentials(let secret): position = try await store(secret, event, client)
+        case .signup(let signup): position = try await signUp(signup, event, client)
         }
-        return Answer.json(position: committed.position) { json in
+        return Answer.json(position: position) { json in
             json.string("client_id", ledger.ids.encode(.client, client))
             json.string("platform", platform.name)
             json.string("state", "connected")
         }
+    }
+
+    private func store(_ secret: [UInt8], _ event: ChannelConnected, _ client: LogPosition) async throws -> LogPosition
+    {
+        let committed = try await ledger.commit { state, _ in
+            _ = try ChannelRoutes.admit(state.clients, client, event.route)
+            let new = NewEvent(
+                .channelConnected(event),
+                client: client,
+                bodies: [(.content, secret)],
+                seal: .newKey(.secret)
+            )
+            return ([new], ())
+        }
+        return committed.position
+    }
+
+    /// The client, if the account may become its own.
+    private static func admit(
+        _ clients: ClientDirectory,
+        _ client: LogPosition,
+        _ route: LookupHash
+    ) throws(Refusal) -> ClientRow {
+        guard let row = clients[client] else { throw Refusal(.notFound, "there is no such client") }
+        if let owner = clients.routes[route], owner != client {
+            throw Refusal(.accountInUse, "this account is connected to another client; disconnect it there first")
+        }
+        return row
+    }
+
+    // MARK: Embedded Signup
+
+    private func signUp(
+        _ signup: EmbeddedSignup,
+        _ event: ChannelConnected,
+        _ client: LogPosition
+    ) async throws -> LogPosition {
+        try signups.begin(client, event.route)
+        defer { signups.end(client) }
+        // A code is good for one attempt, so all that can be refused is refused before it is used.
+        _ = try signups.requireApp()
+        let row = try await ledger.read { state in try ChannelRoutes.admit(state.clients, client, event.route) }
+        guard row.planIncludesPhone else {
+            throw Refusal(.planRequired, "WhatsApp needs the professional or business plan")
+        }
+        try ledger.log.admitEdge()
+        let pin = try await registrationPIN(signup, client)
+        let grant = try await signups.carryOut(signup, for: client, pin: pin)
+        var credentials = MetaCredentials()
+        credentials.accountID = signup.phoneNumberID
+        credentials.businessAccountID = signup.businessAccountID
+        credentials.accessToken = grant.token
+        credentials.pin = grant.pin
+        let position = try await store(credentials.json, event, client)
+        signups.forget(signup, of: client)
+        return position
+    }
+
+    /// What the operator gave, else what the number was registered with when it was connected last, else six digits that
+    /// are made of the client's own key: a repeat after a lost answer must come with the PIN that was set the first time.
+    private func registrationPIN(_ signup: EmbeddedSignup, _ client: LogPosition) async throws -> String {
+        if !signup.pin.isEmpty { return signup.pin }
+        // A credential that cannot be read is no reason not to replace it.
+        let current = try? await ledger.current({ $0.clients[client]?.channels[.whatsapp] }, secretAt: \.position)
+        if let current, let known = try? MetaCredentials(current.secret), known.accountID == signup.phoneNumberID,
+            !known.pin.isEmpty
+        {
+            return known.pin
+        }
+        return EmbeddedSignup.makePIN(try ledger.hash(client, .whatsAppPIN, signup.phoneNumberID).high)
     }
 
     private func disconnect(_ request: Request, _ context: GatewayContext) async throws -> Response {

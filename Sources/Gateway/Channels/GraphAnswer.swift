@@ -129,7 +129,7 @@ package enum GraphAnswer {
 
 /// Meta's error body: `{"error":{"message","type","code","error_subcode","fbtrace_id"}}`. JSON of a proxy on the way,
 /// or anything else that is not this shape, proves nothing.
-private struct GraphError {
+struct GraphError {
     let code: Int64
     let subcode: Int64
     let isTransient: Bool

@@ -1,12 +1,14 @@
 import Projections
 
-/// The credentials of one account at Meta, as the operator entered them.
+/// The credentials of one account at Meta, as the operator entered them or Embedded Signup gave them.
 package struct MetaCredentials: Sendable, Equatable {
     /// Page id, Instagram account id or `phone_number_id`: what events are routed by.
     package var accountID = ""
     /// WhatsApp only.
     package var businessAccountID = ""
     package var accessToken = ""
+    /// WhatsApp only: the six digits that Waybill registered the number with; empty where it did not.
+    package var pin = ""
     /// Instagram only: connected by Instagram Login, and so served by Instagram's own host.
     package var usesInstagramLogin = false
 
@@ -21,6 +23,7 @@ package struct MetaCredentials: Sendable, Equatable {
             json.string("business_account_id", businessAccountID)
             json.string("access_token", accessToken)
             json.bool("instagram_login", usesInstagramLogin)
+            if !pin.isEmpty { json.string("pin", pin) }
         }
     }
 
@@ -30,5 +33,6 @@ package struct MetaCredentials: Sendable, Equatable {
         businessAccountID = try fields.string("business_account_id") ?? ""
         accessToken = try fields.string("access_token") ?? ""
         usesInstagramLogin = try fields.bool("instagram_login") ?? false
+        pin = try fields.string("pin") ?? ""
     }
 }

@@ -36,6 +36,7 @@ struct ProblemMiddleware: RouterMiddleware {
         switch error {
         case let error as GatewayError: error
         case let refusal as Refusal: GatewayError(refusal)
+        case let failure as SignupFailure: GatewayError(failure)
         case let error as LogError: problem(error)
         case let error as HTTPError: problem(error)
         case is NIOTooManyBytesError: GatewayError(.payloadTooLarge, "the body is too large")

@@ -156,6 +156,8 @@ enum LookupDomain: String {
     case instagramCustomer = "customer/instagram"
     case whatsappCustomer = "customer/whatsapp"
     case metaAccount = "account/meta"
+    /// Never stored as a hash: what a number of the client's is registered with at WhatsApp is made of it.
+    case whatsAppPIN = "pin/whatsapp"
     case idempotencyKey = "idempotency-key"
     case requestFingerprint = "request"
 }

@@ -3,18 +3,18 @@ import Projections
 
 /// Webhook bodies as Meta writes them: what is not ASCII as `\uXXXX`, and `/` as `\/`.
 enum MetaWire {
-    static func message(_ platform: Platform, from: String, text: String) -> [UInt8] {
+    static func message(_ platform: Platform, account: String, from: String, text: String) -> [UInt8] {
         let id = Hex.encode(Crypto.randomBytes(16))
         switch platform {
         case .facebook, .instagram:
-            return direct(platform, SimulatedGraph.account(platform), from: from) { json in
+            return direct(platform, account, from: from) { json in
                 json.object("message") { json in
                     json.string("mid", "m_" + id)
                     json.string("text", text)
                 }
             }
         case .whatsapp, .sms:
-            return whatsApp { json in
+            return whatsApp(account) { json in
                 json.array("contacts") { json in
                     json.element { json in
                         json.object { json in
@@ -39,7 +39,7 @@ enum MetaWire {
     }
 
     static func status(_ id: String, _ status: String, ours: String, account: String, to: String) -> [UInt8] {
-        whatsApp { json in
+        whatsApp(account) { json in
             json.array("statuses") { json in
                 json.element { json in
                     json.object { json in
@@ -87,7 +87,7 @@ enum MetaWire {
         }
     }
 
-    private static func whatsApp(_ value: (inout JSONWriter) -> Void) -> [UInt8] {
+    private static func whatsApp(_ account: String, _ value: (inout JSONWriter) -> Void) -> [UInt8] {
         envelope("whatsapp_business_account", SimulatedGraph.businessAccount) { json in
             json.array("changes") { json in
                 json.element { json in
@@ -97,7 +97,7 @@ enum MetaWire {
                             json.string("messaging_product", "whatsapp")
                             json.object("metadata") { json in
                                 json.string("display_phone_number", String(SimulatedGraph.ourNumber.dropFirst()))
-                                json.string("phone_number_id", SimulatedGraph.account(.whatsapp))
+                                json.string("phone_number_id", account)
                             }
                             value(&json)
                         }

@@ -73,7 +73,9 @@ final class Sandbox: Sendable {
         adjusted.twilioBaseURL = baseURL
         adjusted.graphBaseURL = baseURL
         adjusted.instagramBaseURL = baseURL
-        if let graph { adjusted.metaAppSecrets.append(graph.appSecret) }
+        // The first is what Embedded Signup uses; an app's real one has no business here.
+        if let graph { adjusted.metaAppSecrets.insert(graph.appSecret, at: 0) }
+        adjusted.metaAppID = SimulatedGraph.appID
         adjusted.webhooksAllowHTTP = true
         return adjusted
     }

@@ -4,7 +4,7 @@ import Log
 import Projections
 import Synchronization
 
-/// Meta's Graph API as far as messages need it: Bearer and JSON in, Meta's answers out, signed webhooks back, in the escaped
+/// Meta's Graph API as far as messages and Embedded Signup need it: Bearer and JSON in, Meta's answers out, signed webhooks back, in the escaped
 /// form in which Meta sends and signs them.
 final class SimulatedGraph: Sendable {
     /// What the demo client's accounts are called.
@@ -18,6 +18,10 @@ final class SimulatedGraph: Sendable {
 
     static let businessAccount = "102290129340398"
     static let ourNumber = "+15550783881"
+    static let appID = "100200300400500"
+    /// Begins every token that a signup gives. Unlike the demo client's, these are good for ever: the accounts that were connected
+    /// with them are still connected after a restart.
+    private static let signupToken = "sandbox-"
 
     let accessToken = Hex.encode(Crypto.randomBytes(16))
     let appSecret = Hex.encode(Crypto.randomBytes(16))
@@ -42,16 +46,54 @@ final class SimulatedGraph: Sendable {
 
     func add(to router: Router<GatewayContext>) {
         router.post("/v25.0/:account/messages") { try await self.accept($0, $1) }
+        router.get("/v25.0/oauth/access_token") { request, _ in self.exchange(request) }
+        router.post("/v25.0/:account/subscribed_apps") { request, _ in self.subscribe(request) }
+        router.post("/v25.0/:account/register") { request, _ in try await self.register(request) }
         router.get("/sandbox/sent-meta") { _, _ in self.listSent() }
         router.post("/sandbox/messages") { try await self.write($0, $1) }
+    }
+
+    private func isAuthorized(_ request: Request) -> Bool {
+        guard let header = request.headers[.authorization] else { return false }
+        return header == "Bearer \(accessToken)" || header.hasPrefix("Bearer " + SimulatedGraph.signupToken)
+    }
+
+    private static var unauthorized: Response { error(.unauthorized, 190, "Invalid OAuth access token.") }
+
+    // MARK: Embedded Signup
+
+    /// Any code is good, and as often as one likes.
+    private func exchange(_ request: Request) -> Response {
+        let query = FormBody([UInt8]((request.uri.query ?? "").utf8))
+        guard query?["client_id"] == SimulatedGraph.appID, query?["client_secret"] == appSecret else {
+            return SimulatedGraph.error(.badRequest, 101, "Error validating application.")
+        }
+        guard query?["code"]?.isEmpty == false else {
+            return SimulatedGraph.error(.badRequest, 100, "Missing authorization code")
+        }
+        return Answer.json { json in
+            json.string("access_token", SimulatedGraph.signupToken + Hex.encode(Crypto.randomBytes(16)))
+            json.string("token_type", "bearer")
+        }
+    }
+
+    private func subscribe(_ request: Request) -> Response {
+        isAuthorized(request) ? Answer.json { $0.bool("success", true) } : SimulatedGraph.unauthorized
+    }
+
+    private func register(_ request: Request) async throws -> Response {
+        let body = ProviderJSON(try await request.bytes(limit: 1 << 16))
+        guard isAuthorized(request) else { return SimulatedGraph.unauthorized }
+        guard body?["messaging_product"]?.text == "whatsapp", EmbeddedSignup.isPIN(body?["pin"]?.text ?? "") else {
+            return SimulatedGraph.error(.badRequest, 100, "(#100) Invalid parameter")
+        }
+        return Answer.json { $0.bool("success", true) }
     }
 
     // MARK: Sends
 
     private func accept(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        guard request.headers[.authorization] == "Bearer \(accessToken)" else {
-            return SimulatedGraph.error(.unauthorized, 190, "Invalid OAuth access token.")
-        }
+        guard isAuthorized(request) else { return SimulatedGraph.unauthorized }
         let bytes = try await request.bytes(limit: 1 << 20)
         let account = try context.parameter("account")
         guard let body = ProviderJSON(bytes), body.isObject else {
@@ -130,10 +172,10 @@ final class SimulatedGraph: Sendable {
 
     // MARK: Customers
 
-    /// `POST /sandbox/messages` `{platform, from, text}`: a customer writes.
+    /// `POST /sandbox/messages` `{platform, from, text}`: a customer writes to the demo client, or to the `account` that is named.
     private func write(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let fields = try await request.fields()
-        try fields.allow(["platform", "from", "text"])
+        try fields.allow(["platform", "from", "text", "account"])
         guard let platform = Platform(name: try fields.require("platform")), platform != .sms else {
             throw fields.wrong("platform", "facebook, instagram or whatsapp")
         }
@@ -142,7 +184,8 @@ final class SimulatedGraph: Sendable {
             throw fields.wrong("from", "the customer's id: digits, for whatsapp those of a phone number")
         }
         let text = try fields.require("text")
-        let status = await post(MetaWire.message(platform, from: from, text: text))
+        let account = try fields.string("account") ?? SimulatedGraph.account(platform)
+        let status = await post(MetaWire.message(platform, account: account, from: from, text: text))
         return Answer.json { json in
             json.number("gateway_status", status)
             json.bool("accepted", status == 200)
