@@ -6,7 +6,8 @@ import Testing
     @Test(
         arguments: [
             ("bytes=0-9", 0..<10), ("bytes=10-", 10..<100), ("bytes=-10", 90..<100), ("bytes=-1000", 0..<100),
-            ("bytes=95-200", 95..<100), ("bytes=99-99", 99..<100),
+            ("bytes=95-200", 95..<100), ("bytes=99-99", 99..<100), ("bytes=0-9223372036854775807", 0..<100),
+            ("bytes=-99999999999999999999", 0..<100),
         ] as [(String, Range<Int>)]
     )
     func aPart(_ header: String, _ range: Range<Int>) {
@@ -17,7 +18,7 @@ import Testing
     @Test(
         arguments: [
             nil, "", "bytes=", "bytes=-", "bytes=5-4", "bytes=a-b", "bytes=0-1,3-4", "items=0-1", "bytes=+1-2",
-            "bytes=0-9223372036854775807", "bytes=99999999999999999999-", "bytes=-99999999999999999999",
+            "bytes=-1-2",
         ] as [String?]
     )
     func whatIsNoRangeIsTheWhole(_ header: String?) {
@@ -25,7 +26,7 @@ import Testing
         #expect(asked.range == 0..<100 && !asked.isPartial)
     }
 
-    @Test(arguments: ["bytes=100-", "bytes=100-200", "bytes=-0"])
+    @Test(arguments: ["bytes=100-", "bytes=100-200", "bytes=-0", "bytes=99999999999999999999-"])
     func whatIsNotThere(_ header: String) { #expect(ByteRange.parse(header, length: 100).range == nil) }
 
     @Test func nothingHasNoParts() {

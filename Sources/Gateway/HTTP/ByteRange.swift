@@ -15,16 +15,18 @@ package struct ByteRange {
 
     /// Nil for what is no range.
     private static func bounds(_ first: Substring, _ last: Substring, _ length: Int) -> Range<Int>? {
-        guard first.utf8.allSatisfy(isDigit), last.utf8.allSatisfy(isDigit) else { return nil }
-        if first.isEmpty {
-            guard let count = Int(last) else { return nil }
-            return count == 0 ? length..<length : max(0, length - count)..<length
+        guard let start = number(first), let end = number(last) else { return nil }
+        switch (first.isEmpty, last.isEmpty) {
+        case (true, true): return nil
+        case (true, false): return max(0, length - end)..<length
+        case (false, true): return start..<max(start, length)
+        case (false, false): return end < start ? nil : start..<(end + 1)
         }
-        guard let start = Int(first) else { return nil }
-        if last.isEmpty { return start..<max(start, length) }
-        guard let end = Int(last), end >= start, end < Int.max else { return nil }
-        return start..<(end + 1)
     }
 
-    private static func isDigit(_ byte: UInt8) -> Bool { (48...57).contains(byte) }
+    /// Zero for none; what is beyond any file is as good as the longest. Nil for what has no digits alone.
+    private static func number(_ digits: Substring) -> Int? {
+        guard digits.utf8.allSatisfy({ (48...57).contains($0) }) else { return nil }
+        return digits.isEmpty ? 0 : min(Int(digits) ?? Int.max - 1, Int.max - 1)
+    }
 }

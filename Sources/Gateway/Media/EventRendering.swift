@@ -26,6 +26,15 @@ struct EventRendering: Sendable {
         }
     }
 
+    /// How much memory the files inside this message's webhook take, while it is made and sent: Base64 is a third longer, and
+    /// text, body and libcurl have one copy each.
+    func inlineBytes(of message: LogPosition) -> Int {
+        let row = ledger.plan { $0.media.rows[message] }
+        guard let row, row.isInline else { return 0 }
+        let files = row.items.reduce(UInt64(0)) { $0 + ($1.state == .fetched ? $1.bytes : 0) }
+        return Int(min(files, UInt64(inlineMax))) * 4
+    }
+
     private func known(_ item: MediaBook.Item, _ place: MediaPlaces.Place) throws -> MediaPlaces.Filling {
         guard item.state == .fetched, item.isEarly else { return .unknown }
         return .size(item.bytes, mimeType: place.wantsMimeType ? try mimeType(item) : "")

@@ -34,14 +34,14 @@ package struct MediaFetcher: Sendable {
         if credential == nil, source.isLookedUp { return .failed(code: "channel_not_connected", isFinal: false) }
         var download = MediaDownload(source, access)
         var step = download.first()
-        var promised = source.sha256
+        var promised = [source.sha256]
         while true {
             try Task.checkCancellation()
             switch step {
             case .failed(let failure): return .failed(code: failure.code, isFinal: failure.isFinal)
             case .lookUp:
                 let found = try await lookUp(source, credential)
-                if case .found(let found) = found, promised.isEmpty { promised = found.sha256 }
+                if case .found(let found) = found { promised = [source.sha256, found.sha256] }
                 step = download.next(after: found, limit: limit)
             case .fetch(let url, let way, let isAuthorized):
                 let attempt = Attempt(
@@ -49,7 +49,7 @@ package struct MediaFetcher: Sendable {
                     index: index,
                     limit: limit,
                     mimeType: source.mimeType,
-                    sha256: promised,
+                    promised: promised,
                     driver: drivers.driver(way)
                 )
                 switch try await perform(attempt, url, isAuthorized ? credential?.authorization : nil) {
@@ -99,7 +99,8 @@ package struct MediaFetcher: Sendable {
         let index: Int
         let limit: Int
         let mimeType: String
-        let sha256: String
+        /// What the webhook and the Graph said of its SHA-256.
+        let promised: [String]
         let driver: CurlDriver
     }
 
@@ -133,7 +134,7 @@ package struct MediaFetcher: Sendable {
         _ attempt: Attempt,
         _ response: OutgoingResponse
     ) throws -> MediaResult {
-        guard MediaSource.agrees(content, with: attempt.sha256) else {
+        guard attempt.promised.allSatisfy({ MediaSource.agrees(content, with: $0) }) else {
             return .failed(code: "hash_mismatch", isFinal: false)
         }
         let path = shelf.files.path(message: attempt.message, index: UInt32(attempt.index))

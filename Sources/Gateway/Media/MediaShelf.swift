@@ -1,4 +1,3 @@
-import Glibc
 package import Log
 import Logging
 import Projections
@@ -44,8 +43,6 @@ package struct MediaShelf: Sendable {
             )
         } catch let error as LogError where error.code == .keyDestroyed {
             throw GatewayError.purged
-        } catch let error as LogError where error.errno == ENOENT {
-            throw GatewayError(.mediaUnavailable, "the file is not in the data directory; restore it from a backup")
         }
     }
 

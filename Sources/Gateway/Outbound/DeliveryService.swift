@@ -18,6 +18,7 @@ package struct DeliveryService: Service {
     let metrics: GatewayMetrics
     let logger: Logger
     let health = EndpointHealth()
+    let memory = InlineMemory()
 
     package func run() async throws {
         let changes = ledger.changes(for: .deliveries)
@@ -80,7 +81,7 @@ package struct DeliveryService: Service {
     }
 
     private func attempt(_ delivery: LogPosition, _ row: DeliveryBook.Row, _ startedAt: Timestamp) async {
-        let result = await exchange(row, startedAt)
+        let result = await memory.withRoom(rendering.inlineBytes(of: row.message)) { await exchange(row, startedAt) }
         let seal = ledger.readableKeyReference(at: row.event)
         do {
             try await ledger.commitOutcome { state, context in
