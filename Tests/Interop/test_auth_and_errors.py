@@ -331,6 +331,7 @@ POST /v1/messages/{}/cancel
 GET /v1/conversations
 GET /v1/conversations/{}
 GET /v1/conversations/{}/messages
+GET /v1/media/{}
 PATCH /v1/conversations/{}
 GET /v1/webhook
 PUT /v1/webhook

@@ -3,6 +3,7 @@
 Each way that a message can take through the gateway is a line of `WAYS`. A new way of bodies gets a line there.
 """
 
+import hashlib
 import itertools
 import os
 import re
@@ -17,13 +18,16 @@ import read_keys
 from support import meta
 from support.fake_twilio import error
 from support.forensics import (
-    KeyHistory, Needle, fragment, plaintext, search_files, search_memory, settled, summary, text_needles)
+    KeyHistory, Needle, file_text, fragment, plaintext, search_files, search_memory, settled, summary, text_needles)
 from support.http import LoopbackServer
+from support.media import Graph, Held as HeldFile, bearer, guarded, ok, sha256_base64, sha256_hex, stored
 from support.tenant import SETTLED, Tenant, customer_number
 from support.wait import wait_until
 from test_purge import Held, LONG_TEXT, erase, purge
 
 _numbers = itertools.count(1)
+# Many times what is sealed, read or written at once.
+FILE_BYTES = 300_000
 
 
 class Answering(LoopbackServer):
@@ -31,10 +35,12 @@ class Answering(LoopbackServer):
 
     def __init__(self):
         self.status, self.requests, self.said = 200, 0, fragment()
+        self.largest = 0
         super().__init__()
 
     def handle(self, handler, body):
         self.requests += 1
+        self.largest = max(self.largest, len(body))
         self.answer(handler, self.status, b'{"said":"%s"}' % self.said.encode())
 
     @property
@@ -46,8 +52,11 @@ class Scene:
     """One gateway, one message, and what must be gone at the end."""
 
     def __init__(self, make_gateway, twilio):
+        self.files, self.twilio = Graph(), twilio
         self.gateway = make_gateway(
-            f"forensics-{next(_numbers)}", WAYBILL_LOG_SEGMENT_BYTES=str(1 << 20), **meta.SETTINGS)
+            f"forensics-{next(_numbers)}", **meta.SETTINGS | {
+                "WAYBILL_LOG_SEGMENT_BYTES": str(1 << 20), "WAYBILL_MEDIA_ALLOW_CIDRS": "127.0.0.0/8",
+                "WAYBILL_PROVIDERS_GRAPH_BASE_URL": self.files.base_url})
         for name in ("media", "temporary"):
             (self.gateway.directory / name).mkdir()
         self.root = self.gateway.directory / "media" / "root.key"
@@ -60,6 +69,8 @@ class Scene:
         self.customer, self.sid = customer_number(), "SM" + uuid.uuid4().hex
         self.text, self.fragments = plaintext()
         self.gone = {"text": self.fragments, "answer of the endpoint": [self.endpoint.said]}
+        # Needles of the same kinds, in forms that are not those of a text.
+        self.raw = []
         self.subjects = []
         self.keys = KeyHistory(self.gateway.data, self.root)
         self.keys.note()
@@ -71,6 +82,7 @@ class Scene:
         self.gateway.kill()
         self.endpoint.close()
         self.held.close()
+        self.files.close()
 
     # What ways are made of
 
@@ -95,6 +107,40 @@ class Scene:
     def told(self, account, *items):
         """As Meta writes it."""
         assert meta.post(self.gateway, meta.escaped(account.body(*items))).status_code == 200
+
+    def file(self):
+        """A customer's file. By its digest it could be told again later, and by its place it could be had again."""
+        content, self.gone["file"] = file_text(FILE_BYTES)
+        self.gone |= {"digest of the file": [sha256_hex(content), sha256_base64(content)], "place of the file": [fragment()]}
+        self.raw.append(Needle("digest of the file", "raw", hashlib.sha256(content).digest()))
+        return content
+
+    def whatsapp_file(self, account, mid, *steps):
+        """The id of a message with a document. `steps` are those of its place, in case it is not simply there."""
+        content = steps[0].content if steps else self.file()
+        self.gone |= {"name of the file": [fragment()], "caption": [fragment()]}
+        steps = [guarded(bearer(account), step) for step in steps or (ok(content, "text/plain"),)]
+        answer = self.files.described(account, content, "text/plain", url=self.files.place(*steps))
+        media_id = self.files.file(account, answer, media_id=self.gone["place of the file"][0])
+        part = {"id": media_id, "mime_type": "text/plain", "sha256": sha256_base64(content),
+                "filename": f"{self.gone['name of the file'][0]}.txt", "caption": self.gone["caption"][0]}
+        item = account.text(mid, self.text) | {"type": "document", "document": part}
+        del item["text"]
+        self.told(account, item)
+        return self.newest()
+
+    def read_files(self, message_id):
+        """As a client does, in whole and in part."""
+        def fetched():
+            media = self.tenant.message(message_id)["media"]
+            return media if all(item["status"] == "fetched" for item in media) else None
+
+        for item in wait_until(fetched, 10, "the files"):
+            whole = self.tenant.get(item["url"])
+            assert whole.status_code == 200 and self.gone["file"][0] in whole.text
+            part = self.tenant.get(item["url"], headers={"Range": f"bytes=1000-{FILE_BYTES // 2}"})
+            assert part.status_code == 206
+        assert stored(self.gateway), "it lies on disk"
 
     def newest(self):
         conversation = self.tenant.all("/v1/conversations")[0]["id"]
@@ -173,7 +219,7 @@ class Scene:
     def examine(self):
         self.wait_for_completion()
         records = self.records()
-        texts = [needle for kind, fragments in self.gone.items() for needle in text_needles(kind, fragments)]
+        texts = [needle for kind, fragments in self.gone.items() for needle in text_needles(kind, fragments)] + self.raw
         keys = list(self.keys.destroyed_needles(records))
         process, own = self.gateway.process.pid, self.gateway.directory
         places = (self.gateway.data, self.root.parent, own / "temporary", self.gateway.log)
@@ -488,13 +534,90 @@ def whatsapp_purge_mode(scene):
     scene.expect_purge(message)
 
 
+# With files
+
+
+def whatsapp_document(scene):
+    scene.subscribe()
+    account, mid = scene.meta("whatsapp")
+    message = scene.whatsapp_file(account, mid)
+    scene.attempts(1)
+    scene.read_files(message)
+    scene.purge(message)
+
+
+def mms_with_two_files(scene):
+    scene.subscribe()
+    content, scene.gone["provider id"] = scene.file(), [scene.sid[2:]]
+    urls = [scene.twilio.add_media(scene.tenant.account, content, kind) for kind in ("text/plain", "image/png")]
+    scene.gone["place of the file"] = [url.rpartition("/ME")[2] for url in urls]
+    answer = scene.tenant.inbound(scene.text, scene.customer, sid=scene.sid, NumMedia="2", MediaUrl0=urls[0], MediaUrl1=urls[1],
+                                  MediaContentType0="text/plain", MediaContentType1="image/png")
+    assert answer.status_code == 200
+    message = scene.newest()
+    scene.attempts(1)
+    scene.read_files(message)
+    scene.purge(message)
+
+
+def messenger_image(scene):
+    scene.subscribe(status=500, retry_schedule=[1, 600])
+    account, mid = scene.meta("facebook")
+    content = scene.file()
+    url = scene.files.place(ok(content, "image/png"), path=f"/cdn/{scene.gone['place of the file'][0]}")
+    scene.told(account, account.text(mid, scene.text, attachments=[{"type": "image", "payload": {"url": url}}]))
+    message = scene.newest()
+    scene.attempts(2)
+    scene.read_files(message)
+    scene.purge(message)
+
+
+def whatsapp_document_on_its_way(scene):
+    """The purge comes when half of the file has come."""
+    scene.subscribe()
+    account, mid = scene.meta("whatsapp")
+    file = HeldFile(scene.file(), "text/plain")
+    message = scene.whatsapp_file(account, mid, file)
+    assert file.begun.wait(10)
+    wait_until(lambda: stored(scene.gateway), 5, "what has come, on disk")
+    scene.purge(message)
+
+
+def whatsapp_document_over_a_kill(scene):
+    """One process has half of the file, and the next one all of it."""
+    scene.subscribe()
+    account, mid = scene.meta("whatsapp")
+    file = HeldFile(scene.file(), "text/plain")
+    message = scene.whatsapp_file(account, mid, file, ok(file.content, "text/plain"))
+    assert file.begun.wait(10)
+    scene.gateway.kill()
+    scene.start()
+    scene.attempts(1)
+    scene.read_files(message)
+    scene.purge(message)
+
+
+def whatsapp_purge_mode_with_a_file(scene):
+    """It travels in the webhook."""
+    scene.subscribe()
+    account, mid = scene.meta("whatsapp")
+    assert scene.tenant.call("PATCH", "/v1/settings", json={"inbound_body_purge": {"whatsapp": True}}).status_code == 200
+    scene.keys.note()
+    message = scene.whatsapp_file(account, mid)
+    scene.keys.note()
+    scene.expect_purge(message)
+    assert scene.endpoint.requests == 1 and scene.endpoint.largest > FILE_BYTES * 4 // 3
+    wait_until(lambda: not stored(scene.gateway), 5, "no file")
+
+
 WAYS = [
     inbound_delivered, inbound_without_an_endpoint, inbound_read_over_the_api, inbound_with_retries,
     inbound_as_dead_letter, inbound_replayed, inbound_shown_on_the_command_line, inbound_over_a_restart,
     inbound_over_a_kill, purged_then_restarted, send_accepted, send_rejected, send_queued,
     send_repeated_with_its_key, purge_mode_delivered, purge_mode_failed, purge_mode_send, conversation_erased,
     client_deleted, instagram_message_taken_back, messenger_edit_before_its_message, whatsapp_ad_and_reply,
-    whatsapp_conversation_erased, whatsapp_purge_mode,
+    whatsapp_conversation_erased, whatsapp_purge_mode, whatsapp_document, mms_with_two_files, messenger_image,
+    whatsapp_document_on_its_way, whatsapp_document_over_a_kill, whatsapp_purge_mode_with_a_file,
 ]
 
 

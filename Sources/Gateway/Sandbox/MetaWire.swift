@@ -3,38 +3,75 @@ import Projections
 
 /// Webhook bodies as Meta writes them: what is not ASCII as `\uXXXX`, and `/` as `\/`.
 enum MetaWire {
-    static func message(_ platform: Platform, account: String, from: String, text: String) -> [UInt8] {
+    /// Where Meta has a file: WhatsApp tells the id, the others the URL.
+    struct Place: Sendable {
+        let id: String
+        let url: String
+    }
+
+    /// - Parameter place: of the message's file, where it has one.
+    static func message(_ message: CustomerMessage, _ place: Place?) -> [UInt8] {
         let id = Hex.encode(Crypto.randomBytes(16))
-        switch platform {
+        switch message.platform {
         case .facebook, .instagram:
-            return direct(platform, account, from: from) { json in
+            return direct(message.platform, message.account, from: message.from) { json in
                 json.object("message") { json in
                     json.string("mid", "m_" + id)
-                    json.string("text", text)
+                    if !message.text.isEmpty { json.string("text", message.text) }
+                    if let file = message.file, let place { attachments(file, place, &json) }
                 }
             }
         case .whatsapp, .sms:
-            return whatsApp(account) { json in
+            return whatsApp(message.account) { json in
                 json.array("contacts") { json in
                     json.element { json in
                         json.object { json in
                             json.object("profile") { $0.string("name", "Sandbox customer") }
-                            json.string("wa_id", from)
+                            json.string("wa_id", message.from)
                         }
                     }
                 }
                 json.array("messages") { json in
                     json.element { json in
                         json.object { json in
-                            json.string("from", from)
+                            json.string("from", message.from)
                             json.string("id", "wamid." + id)
                             json.string("timestamp", String(milliseconds / 1000))
-                            json.string("type", "text")
-                            json.object("text") { $0.string("body", text) }
+                            content(of: message, place, &json)
                         }
                     }
                 }
             }
+        }
+    }
+
+    private static func attachments(_ file: SandboxFile, _ place: Place, _ json: inout JSONWriter) {
+        json.array("attachments") { json in
+            json.element { json in
+                json.object { json in
+                    json.string("type", file.type == "document" ? "file" : file.type)
+                    json.object("payload") { $0.string("url", place.url) }
+                }
+            }
+        }
+    }
+
+    private static func content(of message: CustomerMessage, _ place: Place?, _ json: inout JSONWriter) {
+        guard let file = message.file, let place else {
+            json.string("type", "text")
+            return json.object("text") { $0.string("body", message.text) }
+        }
+        json.string("type", file.type)
+        json.key(dynamic: file.type)
+        json.object { json in
+            let hasCaption = file.type != "audio" && file.type != "sticker"
+            if hasCaption, !file.caption.isEmpty { json.string("caption", file.caption) }
+            if file.type == "document", !file.filename.isEmpty { json.string("filename", file.filename) }
+            json.string("mime_type", file.mimeType)
+            json.string("sha256", Base64.encode(Crypto.sha256(file.content)))
+            json.string("id", place.id)
+            // What is recorded in WhatsApp itself is Opus in Ogg.
+            if file.type == "audio" { json.bool("voice", file.mimeType.hasPrefix("audio/ogg")) }
         }
     }
 

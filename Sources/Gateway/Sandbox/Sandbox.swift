@@ -31,8 +31,9 @@ final class Sandbox: Sendable {
         quiet.logLevel = .error
         self.logger = quiet
         driver = try? CurlDriver(policy: nil, connectionsMax: 64, connectionsPerHostMax: 32, usesHTTP2: false)
-        twilio = driver.map { SimulatedTwilio(driver: $0) }
-        graph = driver.map { SimulatedGraph(driver: $0) }
+        let files = SandboxFiles()
+        twilio = driver.map { SimulatedTwilio(driver: $0, files: files) }
+        graph = driver.map { SimulatedGraph(driver: $0, files: files) }
     }
 
     private var baseURL: String { "http://127.0.0.1:\(state.withLock { $0.port })" }
@@ -47,7 +48,8 @@ final class Sandbox: Sendable {
         twilio.add(to: router)
         graph.add(to: router)
         receiver.add(to: router)
-        router.post("/sandbox/sms") { try await self.write($0, $1) }
+        router.post("/sandbox/sms") { request, _ in try await self.write(request, over: .sms) }
+        router.post("/sandbox/messages") { request, _ in try await self.write(request, over: nil) }
         let (bound, port) = AsyncStream.makeStream(of: Int.self)
         let application = Application(
             router: router,
@@ -61,6 +63,8 @@ final class Sandbox: Sendable {
             state.withLock { $0.port = value }
             break
         }
+        twilio.use(base: baseURL)
+        graph.use(base: baseURL)
     }
 
     func stop() async {
@@ -181,22 +185,26 @@ final class Sandbox: Sendable {
                 + "-d '{\"from\":\"+15551234567\",\"text\":\"Hi there\"}'",
             "  curl -sS \(sandbox)/sandbox/messages -H 'Content-Type: application/json' "
                 + "-d '{\"platform\":\"whatsapp\",\"from\":\"16505551234\",\"text\":\"Hi over WhatsApp\"}'",
+            "  curl -sS \(sandbox)/sandbox/messages -H 'Content-Type: application/json' "
+                + "-d '{\"platform\":\"whatsapp\",\"from\":\"16505551234\",\"media\":{\"type\":\"document\","
+                + "\"mime_type\":\"text/plain\",\"filename\":\"note.txt\",\"content\":\"SGVsbG8gZnJvbSBhIGZpbGU=\"}}'",
             "  curl -sS \(sandbox)/sandbox/received",
             "  curl -sS \(sandbox)/sandbox/sent",
             "  curl -sS \(sandbox)/sandbox/sent-meta",
         ]
     }
 
-    /// `POST /sandbox/sms`: a customer writes a text.
-    private func write(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        let fields = try await request.fields()
-        try fields.allow(["from", "text"])
-        let from = try fields.require("from")
-        guard PhoneNumber.isE164(from) else { throw fields.wrong("from", "a number in E.164 form") }
-        let text = try fields.string("text") ?? ""
-        let (gateway, client) = state.withLock { ($0.gateway, $0.client) }
-        let url = "\(gateway)/channels/twilio/\(client)/sms"
-        let status = await twilio?.deliver(from: from, text: text, to: url) ?? 0
+    /// `POST /sandbox/messages`: a customer writes. `/sandbox/sms` is the same without `platform`.
+    private func write(_ request: Request, over platform: Platform?) async throws -> Response {
+        let fields = try await request.fields(limit: CustomerMessage.bodyBytesMax)
+        let message = try CustomerMessage(fields, over: platform)
+        let status: Int
+        if message.platform == .sms {
+            let (gateway, client) = state.withLock { ($0.gateway, $0.client) }
+            status = await twilio?.deliver(message, to: "\(gateway)/channels/twilio/\(client)/sms") ?? 0
+        } else {
+            status = await graph?.deliver(message) ?? 0
+        }
         return Answer.json { json in
             json.number("gateway_status", status)
             json.bool("accepted", status == 200)

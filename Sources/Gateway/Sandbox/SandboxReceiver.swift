@@ -14,6 +14,10 @@ final class SandboxReceiver: Sendable {
         let body: [UInt8]
     }
 
+    /// In Inbound Body Purge a webhook holds the message's file.
+    private static let bodyBytesMax = 8 << 20
+    private static let keptBytesMax = 32 << 20
+
     private let received = Mutex<[Received]>([])
     private let secret = Mutex<[UInt8]>([])
 
@@ -25,7 +29,7 @@ final class SandboxReceiver: Sendable {
     }
 
     private func receive(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        let body = try await request.bytes(limit: 1 << 20)
+        let body = try await request.bytes(limit: SandboxReceiver.bodyBytesMax)
         func header(_ name: String) -> String { HTTPField.Name(name).flatMap { request.headers[$0] } ?? "" }
         let verified = verify(
             body,
@@ -39,7 +43,10 @@ final class SandboxReceiver: Sendable {
             isVerified: verified,
             body: body
         )
-        received.withLock { $0 = Array(($0 + [entry]).suffix(200)) }
+        received.withLock { entries in
+            entries = Array((entries + [entry]).suffix(200))
+            while entries.reduce(0, { $0 + $1.body.count }) > SandboxReceiver.keptBytesMax { entries.removeFirst() }
+        }
         return Answer.json(verified ? .ok : .unauthorized) { $0.bool("verified", verified) }
     }
 

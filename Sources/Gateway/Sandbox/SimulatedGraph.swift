@@ -1,12 +1,13 @@
 import HTTPTypes
-import Hummingbird
+package import Hummingbird
 import Log
 import Projections
 import Synchronization
 
-/// Meta's Graph API as far as messages and Embedded Signup need it: Bearer and JSON in, Meta's answers out, signed webhooks back, in the escaped
-/// form in which Meta sends and signs them.
-final class SimulatedGraph: Sendable {
+/// Meta's Graph API as far as messages and Embedded Signup need it: Bearer and JSON in, Meta's answers out, signed webhooks back, in
+/// the escaped form in which Meta sends and signs them. Files of customers are at URLs as Meta has them: those of WhatsApp only for
+/// who has the token.
+package final class SimulatedGraph: Sendable {
     /// What the demo client's accounts are called.
     static func account(_ platform: Platform) -> String {
         switch platform {
@@ -22,14 +23,18 @@ final class SimulatedGraph: Sendable {
     /// Begins every token that a signup gives. Unlike the demo client's, these are good for ever: the accounts that were connected
     /// with them are still connected after a restart.
     private static let signupToken = "sandbox-"
+    private static let mediaPath = "/sandbox/whatsapp-media/"
+    private static let cdnPath = "/sandbox/meta-cdn/"
 
-    let accessToken = Hex.encode(Crypto.randomBytes(16))
-    let appSecret = Hex.encode(Crypto.randomBytes(16))
+    package let accessToken = Hex.encode(Crypto.randomBytes(16))
+    package let appSecret = Hex.encode(Crypto.randomBytes(16))
     private let driver: CurlDriver
+    private let files: SandboxFiles
     private let state = Mutex(State())
 
     private struct State: Sendable {
         var webhook = ""
+        var base = ""
         var sent: [Sent] = []
     }
 
@@ -39,18 +44,26 @@ final class SimulatedGraph: Sendable {
         let body: [UInt8]
     }
 
-    init(driver: CurlDriver) { self.driver = driver }
+    package init(driver: CurlDriver, files: SandboxFiles) {
+        self.driver = driver
+        self.files = files
+    }
 
     /// Where webhooks go.
-    func use(webhook: String) { state.withLock { $0.webhook = webhook } }
+    package func use(webhook: String) { state.withLock { $0.webhook = webhook } }
 
-    func add(to router: Router<GatewayContext>) {
-        router.post("/v25.0/:account/messages") { try await self.accept($0, $1) }
+    /// Where this server is, without a slash at the end.
+    package func use(base: String) { state.withLock { $0.base = base } }
+
+    package func add(to router: Router<GatewayContext>) {
+        router.post("/v25.0/:object/messages") { try await self.accept($0, $1) }
         router.get("/v25.0/oauth/access_token") { request, _ in self.exchange(request) }
-        router.post("/v25.0/:account/subscribed_apps") { request, _ in self.subscribe(request) }
-        router.post("/v25.0/:account/register") { request, _ in try await self.register(request) }
+        router.post("/v25.0/:object/subscribed_apps") { request, _ in self.subscribe(request) }
+        router.post("/v25.0/:object/register") { request, _ in try await self.register(request) }
+        router.get("/v25.0/:object") { try self.describe($0, $1) }
+        router.get("/sandbox/whatsapp-media/:file") { try self.serve($0, $1) }
+        router.get("/sandbox/meta-cdn/:file") { try self.serveToAnyone($0, $1) }
         router.get("/sandbox/sent-meta") { _, _ in self.listSent() }
-        router.post("/sandbox/messages") { try await self.write($0, $1) }
     }
 
     private func isAuthorized(_ request: Request) -> Bool {
@@ -95,7 +108,7 @@ final class SimulatedGraph: Sendable {
     private func accept(_ request: Request, _ context: GatewayContext) async throws -> Response {
         guard isAuthorized(request) else { return SimulatedGraph.unauthorized }
         let bytes = try await request.bytes(limit: 1 << 20)
-        let account = try context.parameter("account")
+        let account = try context.parameter("object")
         guard let body = ProviderJSON(bytes), body.isObject else {
             return SimulatedGraph.error(.badRequest, 100, "(#100) Invalid parameter")
         }
@@ -141,12 +154,18 @@ final class SimulatedGraph: Sendable {
         }
     }
 
-    private static func error(_ status: HTTPResponse.Status, _ code: Int, _ message: String) -> Response {
+    private static func error(
+        _ status: HTTPResponse.Status,
+        _ code: Int,
+        _ message: String,
+        subcode: Int? = nil
+    ) -> Response {
         Answer.json(status) { json in
             json.object("error") { json in
                 json.string("message", message)
                 json.string("type", "OAuthException")
                 json.number("code", code)
+                if let subcode { json.number("error_subcode", subcode) }
                 json.string("fbtrace_id", Hex.encode(Crypto.randomBytes(8)))
             }
         }
@@ -172,25 +191,59 @@ final class SimulatedGraph: Sendable {
 
     // MARK: Customers
 
-    /// `POST /sandbox/messages` `{platform, from, text}`: a customer writes to the demo client, or to the `account` that is named.
-    private func write(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        let fields = try await request.fields()
-        try fields.allow(["platform", "from", "text", "account"])
-        guard let platform = Platform(name: try fields.require("platform")), platform != .sms else {
-            throw fields.wrong("platform", "facebook, instagram or whatsapp")
+    /// A customer writes. The gateway's status, or 0 when it gave none.
+    package func deliver(_ message: CustomerMessage) async -> Int {
+        let place = message.file.map { file in keep(file, of: message.platform) }
+        return await post(MetaWire.message(message, place))
+    }
+
+    private func keep(_ file: SandboxFile, of platform: Platform) -> MetaWire.Place {
+        let id = String(UInt64.random(in: 1_000_000_000_000_000...9_999_999_999_999_999))
+        let path = (platform == .whatsapp ? SimulatedGraph.mediaPath : SimulatedGraph.cdnPath) + id
+        files.keep(file, at: path)
+        return MetaWire.Place(id: id, url: state.withLock { $0.base } + path)
+    }
+
+    // MARK: Files
+
+    /// `GET /{version}/{media_id}`: where the file of a WhatsApp message is.
+    private func describe(_ request: Request, _ context: GatewayContext) throws -> Response {
+        guard isAuthorized(request) else { return SimulatedGraph.unauthorized }
+        let id = try context.parameter("object")
+        let path = SimulatedGraph.mediaPath + id
+        guard let file = files.file(at: path) else {
+            let message = "Unsupported get request. Object with ID '\(id)' does not exist"
+            return SimulatedGraph.error(.badRequest, 100, message, subcode: 33)
         }
-        let from = try fields.require("from")
-        guard from.utf8.count <= 128, from.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
-            throw fields.wrong("from", "the customer's id: digits, for whatsapp those of a phone number")
-        }
-        let text = try fields.require("text")
-        let account = try fields.string("account") ?? SimulatedGraph.account(platform)
-        let status = await post(MetaWire.message(platform, account: account, from: from, text: text))
+        let url = state.withLock { $0.base } + path
         return Answer.json { json in
-            json.number("gateway_status", status)
-            json.bool("accepted", status == 200)
+            json.string("messaging_product", "whatsapp")
+            json.string("url", url)
+            json.string("mime_type", file.mimeType)
+            json.string("sha256", Hex.encode(Crypto.sha256(file.content)))
+            json.number("file_size", file.content.count)
+            json.string("id", id)
         }
     }
+
+    /// A file of WhatsApp: for who has the token and says what software he is.
+    private func serve(_ request: Request, _ context: GatewayContext) throws -> Response {
+        guard isAuthorized(request), request.headers[.userAgent]?.isEmpty == false else {
+            return Answer.text(.unauthorized, "text/html", "<title>Error</title>")
+        }
+        return served(SimulatedGraph.mediaPath, try context.parameter("file"))
+    }
+
+    /// A file of Messenger or Instagram: the URL is all that is needed.
+    private func serveToAnyone(_ request: Request, _ context: GatewayContext) throws -> Response {
+        served(SimulatedGraph.cdnPath, try context.parameter("file"))
+    }
+
+    private func served(_ path: String, _ id: String) -> Response {
+        files.file(at: path + id)?.response ?? Answer.text(.notFound, "text/html", "<title>URL expired</title>")
+    }
+
+    // MARK: Webhooks
 
     @discardableResult
     private func post(_ body: [UInt8]) async -> Int {

@@ -1,17 +1,22 @@
 import HTTPTypes
-import Hummingbird
+package import Hummingbird
 import Log
 import Logging
 import NIOCore
 import Projections
 import Synchronization
 
-/// Twilio as far as SMS needs it, in its real wire format: Basic auth and forms in, 201 JSON out, signed forms back.
-final class SimulatedTwilio: Sendable {
-    static let accountSID = "AC00000000000000000000000000000000"
+/// Twilio as far as SMS needs it, in its real wire format: Basic auth and forms in, 201 JSON out, signed forms back. The URL
+/// of a customer's file redirects to a CDN, which asks nobody who he is.
+package final class SimulatedTwilio: Sendable {
+    package static let accountSID = "AC00000000000000000000000000000000"
     static let ourNumber = "+15005550006"
-    let authToken = Hex.encode(Crypto.randomBytes(16))
+    private static let cdnPath = "/sandbox/twilio-cdn/"
+
+    package let authToken = Hex.encode(Crypto.randomBytes(16))
     private let driver: CurlDriver
+    private let files: SandboxFiles
+    private let base = Mutex("")
     private let sent = Mutex<[Sent]>([])
 
     struct Sent: Sendable {
@@ -20,18 +25,28 @@ final class SimulatedTwilio: Sendable {
         let body: String
     }
 
-    init(driver: CurlDriver) { self.driver = driver }
+    package init(driver: CurlDriver, files: SandboxFiles) {
+        self.driver = driver
+        self.files = files
+    }
 
-    func add(to router: Router<GatewayContext>) {
+    /// Where this server is, without a slash at the end.
+    package func use(base: String) { self.base.withLock { $0 = base } }
+
+    package func add(to router: Router<GatewayContext>) {
         router.post("/2010-04-01/Accounts/:account/Messages.json") { try await self.accept($0, $1) }
+        router.get("/2010-04-01/Accounts/:account/Messages/:message/Media/:media") { try self.redirect($0, $1) }
+        router.get("/sandbox/twilio-cdn/:file") { try self.serve($0, $1) }
         router.get("/sandbox/sent") { _, _ in self.listSent() }
     }
 
+    private func isAuthentic(_ request: Request) -> Bool {
+        let pair = "\(SimulatedTwilio.accountSID):\(authToken)"
+        return request.headers[.authorization] == "Basic " + Base64.encode([UInt8](pair.utf8))
+    }
+
     private func accept(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        let expected = "Basic " + Base64.encode([UInt8]("\(SimulatedTwilio.accountSID):\(authToken)".utf8))
-        guard request.headers[.authorization] == expected else {
-            return SimulatedTwilio.error(.unauthorized, 20_003, "Authenticate")
-        }
+        guard isAuthentic(request) else { return SimulatedTwilio.error(.unauthorized, 20_003, "Authenticate") }
         guard let form = FormBody(try await request.bytes(limit: 1 << 16)), let to = form["To"], let body = form["Body"]
         else { return SimulatedTwilio.error(.badRequest, 21_604, "A 'To' phone number is required.") }
         guard PhoneNumber.isE164(to), to != "+15005550001" else {
@@ -81,18 +96,51 @@ final class SimulatedTwilio: Sendable {
         }
     }
 
-    /// Delivers a text from a customer to the gateway, as Twilio would. Returns the gateway's status.
-    func deliver(from: String, text: String, to url: String) async -> Int {
-        let sid = "SM" + Hex.encode(Crypto.randomBytes(16))
-        let fields = [
-            ("ToCountry", "US"), ("SmsMessageSid", sid), ("NumMedia", "0"), ("FromZip", ""), ("SmsSid", sid),
-            ("SmsStatus", "received"), ("FromCity", ""), ("Body", text), ("FromCountry", "US"),
-            ("To", SimulatedTwilio.ourNumber), ("NumSegments", String(SMSEncoding(of: text).segments)),
-            ("MessageSid", sid), ("AccountSid", SimulatedTwilio.accountSID), ("From", from),
-            ("ApiVersion", "2010-04-01"),
+    // MARK: Customers
+
+    /// Delivers what a customer writes to the gateway, as Twilio would. Returns the gateway's status, or 0 when it gave none.
+    package func deliver(_ message: CustomerMessage, to url: String) async -> Int {
+        let (prefix, count) = message.file == nil ? ("SM", "0") : ("MM", "1")
+        let sid = prefix + Hex.encode(Crypto.randomBytes(16))
+        let segments = String(SMSEncoding(of: message.text).segments)
+        var fields: [(String, String)] = [
+            ("ToCountry", "US"), ("SmsMessageSid", sid), ("NumMedia", count), ("FromZip", ""), ("SmsSid", sid),
+            ("SmsStatus", "received"), ("FromCity", ""), ("Body", message.text), ("FromCountry", "US"),
+            ("To", SimulatedTwilio.ourNumber), ("NumSegments", segments), ("MessageSid", sid),
+            ("AccountSid", SimulatedTwilio.accountSID), ("From", message.from), ("ApiVersion", "2010-04-01"),
         ]
+        if let file = message.file {
+            fields.append(("MediaContentType0", file.mimeType))
+            fields.append(("MediaUrl0", keep(file, of: sid)))
+        }
         return await post(url, fields)
     }
+
+    /// The URL that is told of the file.
+    private func keep(_ file: SandboxFile, of sid: String) -> String {
+        let id = "ME" + Hex.encode(Crypto.randomBytes(16))
+        files.keep(file, at: SimulatedTwilio.cdnPath + id)
+        let account = "/2010-04-01/Accounts/\(SimulatedTwilio.accountSID)"
+        return base.withLock { $0 } + "\(account)/Messages/\(sid)/Media/\(id)"
+    }
+
+    private func redirect(_ request: Request, _ context: GatewayContext) throws -> Response {
+        guard isAuthentic(request) else { return SimulatedTwilio.error(.unauthorized, 20_003, "Authenticate") }
+        let path = try SimulatedTwilio.cdnPath + context.parameter("media")
+        guard files.file(at: path) != nil else { return SimulatedTwilio.notFound }
+        return Response(status: .temporaryRedirect, headers: [.location: base.withLock { $0 } + path])
+    }
+
+    private func serve(_ request: Request, _ context: GatewayContext) throws -> Response {
+        let path = try SimulatedTwilio.cdnPath + context.parameter("file")
+        return files.file(at: path)?.response ?? SimulatedTwilio.notFound
+    }
+
+    private static var notFound: Response {
+        error(.notFound, 20_404, "The requested resource was not found")
+    }
+
+    // MARK: Webhooks
 
     private func post(_ url: String, _ fields: [(String, String)]) async -> Int {
         let signature = TwilioSignature.expected(

@@ -49,6 +49,14 @@ def plaintext():
     return f'{parts[0]} "ü" {parts[1]} \\/ {parts[2]}\n+%26 {parts[3]}', parts
 
 
+def file_text(size):
+    """A file of lines, each with the same fragments: whichever piece of it is left, some of them are in it."""
+    parts = [fragment() for _ in range(4)]
+    line = " ".join(parts)
+    lines = "".join(f"{line} line {number}\n" for number in range(size // len(line) + 1))
+    return lines.encode()[:size], parts
+
+
 def text_needles(kind, fragments):
     needles = []
     for one in fragments:
