@@ -85,12 +85,12 @@ import Testing
         let (message, event, _) = try receive(&world, image(client, id: "1", files: 2))
         #expect(due(&world) == [MediaBook.job(message, 0), MediaBook.job(message, 1)])
         #expect(startable(&world).isEmpty)
-        #expect(world.state.media.isWaiting(event: event, world.now))
+        #expect(world.state.media.isUnsettled(event: event, world.now))
         settle(&world, success, message, 0)
         #expect(startable(&world).isEmpty)
         settle(&world, success, message, 1)
         #expect(startable(&world) == [event])
-        #expect(!world.state.media.isWaiting(event: event, world.now))
+        #expect(!world.state.media.isUnsettled(event: event, world.now))
     }
 
     @Test func oneFailureIsEnoughToGoOn() throws {

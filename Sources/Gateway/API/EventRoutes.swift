@@ -26,7 +26,7 @@ struct EventRoutes: Sendable {
                 let events = state.clients.events[client.id] ?? []
                 let now = ledger.now
                 // What an event says of files is settled by then, or it waits with all that come after it.
-                let settled = events.dropFirst(after).prefix(limit).prefix { !state.media.isWaiting(event: $0, now) }
+                let settled = events.dropFirst(after).prefix(limit).prefix { !state.media.isUnsettled(event: $0, now) }
                 return (Array(settled), events.count)
             },
             until: { (page, last) in !page.isEmpty || after > last }

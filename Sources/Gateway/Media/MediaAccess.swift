@@ -1,9 +1,9 @@
-import Projections
+package import Projections
 
 /// Which URLs files may be fetched from, and who is shown which credential there.
 ///
-/// The URL of a file comes from outside, and a redirect may lead anywhere. Only the origins that the operator configured as
-/// providers may have any address; all others must speak TLS and be public, or in a network that the operator allowed. A
+/// The URL of a file comes from outside, and a redirect may lead anywhere. Only the origin that the operator configured for
+/// the message's provider may have any address; all others must speak TLS and be public, or in a network that the operator allowed. A
 /// credential goes to its own provider's hosts alone, never along a redirect.
 package struct MediaAccess: Sendable {
     package enum Way: Sendable, Equatable {
@@ -14,7 +14,6 @@ package struct MediaAccess: Sendable {
     }
 
     private let twilio: URLOrigin?
-    private let configured: [URLOrigin]
     private let meta: [URLOrigin]
     private let allowsHTTP: Bool
 
@@ -22,14 +21,15 @@ package struct MediaAccess: Sendable {
     package init(twilio: String, graph: String, instagram: String, allowsHTTP: Bool) {
         self.twilio = URLOrigin(twilio)
         meta = [URLOrigin(graph), URLOrigin(instagram)].compactMap { $0 }
-        configured = meta + [self.twilio].compactMap { $0 }
         self.allowsHTTP = allowsHTTP
     }
 
     /// Nil when it must not be fetched: it is no URL, or it is not safe.
-    package func way(_ url: String) -> Way? {
+    ///
+    /// - Parameter platform: whose message it is. One provider's word opens no way to another's configured origin.
+    package func way(_ url: String, of platform: Platform) -> Way? {
         guard let origin = URLOrigin(url) else { return nil }
-        if configured.contains(origin) { return .configured }
+        if platform == .sms ? origin == twilio : meta.contains(origin) { return .configured }
         return origin.scheme == "https" || allowsHTTP ? .open : nil
     }
 

@@ -59,7 +59,9 @@ package struct MediaDownload: Sendable {
     }
 
     private func fetch(_ url: String) -> Step {
-        guard let way = access.way(url) else { return .failed(MediaFailure("insecure_url", isFinal: true)) }
+        guard let way = access.way(url, of: source.platform) else {
+            return .failed(MediaFailure("insecure_url", isFinal: true))
+        }
         return .fetch(url: url, way: way, isAuthorized: redirects == 0 && isTrusted(url))
     }
 

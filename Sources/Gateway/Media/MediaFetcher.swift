@@ -111,9 +111,12 @@ package struct MediaFetcher: Sendable {
     }
 
     private func perform(_ attempt: Attempt, _ url: String, _ authorization: String?) async throws -> Outcome {
+        let log = shelf.ledger.log
+        // Files give way before what the log's reserve is kept for.
+        try log.admitEdge()
         let writer = try shelf.writer(attempt.message, attempt.index)
         defer { writer.discard() }
-        let sink = MediaSink(writer, limit: attempt.limit)
+        let sink = MediaSink(writer, limit: attempt.limit) { () throws(LogError) in try log.admitEdge() }
         let answer = await attempt.driver.perform(MediaDownload.request(url, authorization, into: sink))
         try Task.checkCancellation()
         if let failure = sink.failure { throw failure }

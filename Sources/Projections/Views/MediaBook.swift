@@ -67,8 +67,12 @@ package struct MediaBook: Sendable {
     /// Until when the delivery of this event waits, if it does.
     func wait(of event: LogPosition) -> Timestamp? { waiting[event].flatMap { rows[$0]?.waitsUntil } }
 
-    /// Whether what this event says of files is not settled at `now`.
-    package func isWaiting(event: LogPosition, _ now: Timestamp) -> Bool { wait(of: event).map { now < $0 } ?? false }
+    /// Whether what this event says of files, to whoever asks for it, is not settled at `now`. Where files travel inside the one
+    /// delivery, nothing is said of them elsewhere.
+    package func isUnsettled(event: LogPosition, _ now: Timestamp) -> Bool {
+        guard let row = waiting[event].flatMap({ rows[$0] }), !row.isInline else { return false }
+        return now < row.waitsUntil
+    }
 
     // MARK: Jobs
 

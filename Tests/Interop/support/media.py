@@ -406,6 +406,11 @@ class Party:
         """The media of a message's webhook."""
         return self.received(mid, seconds).event["data"]["message"]["media"]
 
+    def told_of(self, message_id):
+        """The media of every webhook about a message of ours."""
+        messages = [one.event.get("data", {}).get("message", {}) for one in self.endpoint.requests]
+        return [item for message in messages if message.get("id") == message_id for item in message["media"]]
+
     def newest(self, sender=None):
         """The customer's newest message, whether there is an event of it already or not."""
         sender = sender or self.sender
@@ -429,7 +434,7 @@ class Party:
         return self.tenant.read("/v1/events?after=0&limit=200")["data"]
 
     def get(self, item, method="GET", **headers):
-        return self.tenant.call(method, item["url"], headers=headers)
+        return self.tenant.call(method, f"/v1/media/{item['id']}", headers=headers)
 
     def purging(self):
         """Puts the client into Inbound Body Purge."""

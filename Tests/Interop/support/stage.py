@@ -48,7 +48,7 @@ class Stage:
                 if event.get("data", {}).get("message", {}).get("platform_message_id") == marker:
                     return event["sequence"]
 
-        self._markers.add(wait_until(arrived, 10, "the marker"))
+        self._markers.add(wait_until(arrived, 20, "the marker"))
 
     def _page(self, after=0):
         """No case comes to a second page."""
