@@ -1,4 +1,5 @@
 import ArgumentParser
+import Dispatch
 import Gateway
 import Log
 import Projections
@@ -29,6 +30,7 @@ struct BackupCommand: AsyncParsableCommand {
 
     func run() async throws {
         let configuration = try settings.load().configuration
+        let interruption = await Interruption.watch()
         let backup = try Backup(
             of: configuration.data,
             to: AbsolutePath.of(to),
@@ -41,14 +43,37 @@ struct BackupCommand: AsyncParsableCommand {
             log: configuration.log,
             purpose: "backup"
         )
-        let begun = try await access.ask("POST", "/backups", backup.request, timeout: .seconds(900)) { ledger in
-            try await BackupControl(ledger).begin(in: backup.target, key: backup.key, horizon: backup.horizon)
+        let answer: [UInt8]
+        do {
+            // Not interrupted: a gateway that was asked writes on, whoever waits for it.
+            let begun = try await access.ask("POST", "/backups", backup.request, timeout: .seconds(900)) { ledger in
+                try await BackupControl(ledger).begin(in: backup.target, key: backup.key, horizon: backup.horizon)
+            }
+            answer = try await finish(backup, begun, interruption)
+        } catch {
+            backup.discard()
+            throw error
         }
-        let answer = try backup.finish(begun) { Output.progress("copied \($0.name)") }
         Output.progress("")
         if json { return Output.line(String(decoding: answer, as: UTF8.self)) }
         if backup.isKeyNew { Output.line("made the backup key \(backupKey): keep it apart from the backups") }
         Output.line("backed up to \(to); destroy it or its key by \(RFC3339.format(backup.horizon))")
+    }
+
+    /// On a thread of its own, because it waits for the disk, and on a machine with one core signals would wait for it.
+    private func finish(_ backup: Backup, _ begun: [UInt8], _ interruption: Interruption) async throws -> [UInt8] {
+        try await withCheckedThrowingContinuation { continuation in
+            DispatchQueue.global().async {
+                let result = Result {
+                    try backup.finish(
+                        begun,
+                        isInterrupted: { interruption.isAsked },
+                        progress: { Output.progress("copied \($0.name)") }
+                    )
+                }
+                continuation.resume(with: result)
+            }
+        }
     }
 }
 
@@ -76,6 +101,7 @@ struct RestoreCommand: AsyncParsableCommand {
             from: from,
             to: configuration.data,
             keyRoot: configuration.keyRoot,
+            logKey: configuration.logKey,
             keyFile: backupKey,
             acceptsLoss: acceptLoss,
             log: configuration.log
@@ -88,5 +114,10 @@ struct RestoreCommand: AsyncParsableCommand {
         if let id = outcome.logID {
             Output.line("this is a new log, \(id): give its checkpoint key to those who verify")
         }
+        Output.line(
+            outcome.signsAsBefore
+                ? "checkpoints are signed with the key that is at \(configuration.logKey), as before"
+                : "the first start makes a new key for checkpoints, at \(configuration.logKey)"
+        )
     }
 }

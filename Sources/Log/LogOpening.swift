@@ -2,6 +2,9 @@
 /// without the whole history may read it before anything is written. A start that is refused then leaves all as it was, however
 /// often it is tried; only `lock` and `status`, which say nothing without a writer, are a new process's.
 package struct LogOpening: ~Copyable {
+    /// The names of those two.
+    package static let traces: Set<String> = [LogPath.lock, LogPath.status]
+
     private let recovery: Recovery
     private let found: Recovery.Found
     private let now: @Sendable () -> UInt64
@@ -12,18 +15,21 @@ package struct LogOpening: ~Copyable {
 
     /// Takes the writer's lock and reads what a crash may have left. Parameters as for `EventLog.open`.
     ///
+    /// - Parameter lock: the lock of this directory, when the caller has it already and goes on having it.
     /// - Throws: `locked`, `corrupt`, `unknownFormat` or `inputOutput`.
     package init(
         directory: String,
         configuration: LogConfiguration = LogConfiguration(),
         storage: any Storage = PosixStorage(),
         now: @escaping @Sendable () -> UInt64 = EventLog.systemTime,
+        lock held: DirectoryLock? = nil,
         alarm: @escaping @Sendable (LogError) -> Void = { _ in }
     ) throws(LogError) {
         let configuration = try configuration.validated()
         let isReal = storage is PosixStorage
         try storage.makeDurableDirectory(directory)
-        let lock = isReal ? try DirectoryLock(path: directory + "/" + LogPath.lock) : nil
+        var lock = held
+        if isReal, lock == nil { lock = try DirectoryLock(directory: directory) }
         if isReal { StatusPage.forget(directory + "/" + LogPath.status) }
         let recovery = Recovery(storage: storage, directory: directory, configuration: configuration)
         found = try recovery.examine()

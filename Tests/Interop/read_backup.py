@@ -24,7 +24,9 @@ from read_keys import Keys, Tree, as_json, open_bodies, open_box, sha256
 from read_log import Malformed, MissingModule, Violation, place, require
 
 FORMAT = "waybill-backup/1"
-MANIFEST, MAC, ARCHIVE = "backup.json", "backup.mac", "keys.backup"
+MANIFEST, MAC, ARCHIVE, MEDIA = "backup.json", "backup.mac", "keys.backup", "media"
+MEDIA_FILE = re.compile(r"(\d+)/(\d+)-\d+")
+POSITIONS_PER_DIRECTORY = 4096
 SEGMENT = re.compile(r"[0-9]{20}\.(wal|sealed)")
 KEY_FILE = re.compile(r"([0-9a-f]{64})\n?")
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -90,13 +92,28 @@ def check_files(directory, manifest):
     """Every file but the manifest and its MAC is named there, and is what it was."""
     named = {one["name"]: (one["size"], one["sha256"]) for one in manifest["files"]}
     require(len(named) == len(manifest["files"]), "a file twice in the manifest")
-    others = sorted(named.keys() ^ ({path.name for path in directory.iterdir()} - {MANIFEST, MAC}))
+    others = sorted(named.keys() ^ ({path.name for path in directory.iterdir()} - {MANIFEST, MAC, MEDIA}))
     require(not others, f"only in the manifest, or only in the directory: {others}")
     require(all(SEGMENT.fullmatch(name) for name in named.keys() - {ARCHIVE}), "a file that is no segment")
     for name, (size, digest) in named.items():
         content = (directory / name).read_bytes()
         with place(name, 0):
             require((len(content), sha256(content).hex()) == (size, digest), "not what the manifest says")
+
+
+def check_media(directory, manifest):
+    """Sealed files of messages up to the backup's position, as many as the manifest counts."""
+    told, found = manifest.get("media", {"files": 0, "bytes": 0}), []
+    for path in (directory / MEDIA).rglob("*"):
+        if path.is_dir():
+            continue
+        name = path.relative_to(directory / MEDIA).as_posix()
+        parts = MEDIA_FILE.fullmatch(name)
+        require(parts, f"{name} is no media file")
+        require(int(parts[2]) // POSITIONS_PER_DIRECTORY == int(parts[1]), f"{name} in another directory than its own")
+        require(int(parts[2]) <= manifest["position"], f"{name} of a message behind the backup")
+        found.append(path.stat().st_size)
+    require((len(found), sum(found)) == (told["files"], told["bytes"]), f"{len(found)} media files, {sum(found)} bytes")
 
 
 def check_history(directory, manifest):
@@ -157,6 +174,7 @@ def open_backup(directory, key):
     directory = Path(directory)
     manifest = read_manifest(directory, key)
     check_files(directory, manifest)
+    check_media(directory, manifest)
     check_history(directory, manifest)
     with place(ARCHIVE, 0):
         trees = open_archive((directory / ARCHIVE).read_bytes(), key)

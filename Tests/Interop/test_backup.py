@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import verify_receipt
 from read_backup import ARCHIVE, CHUNKS, MAC, MANIFEST, open_archive, open_backup, read_backup_key, time_of
 from read_log import Malformed
 from support.fake_twilio import slow
-from support.files import copy_data, find_bytes, regular_files, used_offsets
+from support.files import copy_data, find_bytes, flip_in_the_middle, regular_files, used_offsets
 from support.gateway import binary, clean_environment
 from support.http import call
 from support.problems import assert_problem
@@ -490,6 +491,91 @@ def test_gateway_goes_on_after_all_that(scene):
     assert_verifies(scene.gateway)
 
 
+# What must stay apart
+
+
+@pytest.mark.parametrize("way", ["in it", "..", "a link", "a link to its parent", "a link and .."])
+def test_backup_key_in_the_backup_is_refused(scene, tmp_path, way):
+    """Who finds the backup would find what opens it."""
+    target, folder = tmp_path / "to", tmp_path / "folder"
+    for path in (target, folder):
+        path.mkdir()
+    (tmp_path / "link").symlink_to(target)
+    (folder / "parent").symlink_to(tmp_path)
+    key = {"in it": f"{target}/key", "..": f"{folder}/../to/key", "a link": f"{tmp_path}/link/key",
+           "a link to its parent": f"{folder}/parent/to/key", "a link and ..": f"{tmp_path}/link/../link/key"}[way]
+    # Neither of them is a backup's, whatever leads there.
+    for to in (target, f"{tmp_path}/link", f"{folder}/parent/to"):
+        result = backup(scene.gateway, to, key)
+        assert (result.returncode, result.stdout) == (1, "") and "apart" in result.stderr, result.stderr
+        assert list(target.iterdir()) == []
+
+
+@pytest.mark.parametrize("way", ["in it", "..", "a link"])
+def test_backup_key_that_comes_with_the_backup_is_refused(scene, make_gateway, tmp_path, way):
+    source, folder = tmp_path / "source", tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(source)
+    named = {"in it": f"{source}/key", "..": f"{folder}/../source/key", "a link": f"{tmp_path}/link/key"}[way]
+    forged(scene, source, backup_key_file=named)
+    shutil.copy(scene.key, source / "key")
+    assert "inside itself" in refused(small(make_gateway), source)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be refused for being root")
+def test_root_leaves_no_files_among_those_of_another_user(scene, make_gateway, tmp_path):
+    new = small(make_gateway)
+    copy_data(scene.copied, new.data)
+    lose_keys(new.data, ["root.key"])
+    os.chown(new.data / "lock", 4711, 4711)
+    for said in (refused(new, scene.backups["alone"]), backup(new, tmp_path / "to", tmp_path / "key").stderr):
+        assert "4711" in said and "sudo" in said
+    assert list(tmp_path.iterdir()) == []
+    os.chown(new.data / "lock", 0, 0)
+    restored(new, scene.backups["alone"])
+
+
+# One at a time
+
+
+def test_restore_beside_a_gateway_names_it(scene):
+    """G6: a data directory has one writer, and a second one is told who it is."""
+    result = restore(scene.gateway, scene.backups["beside"], "--accept-loss")
+    assert result.returncode == 1 and str(scene.gateway.process.pid) in result.stderr, result.stderr
+
+
+def slowly(gateway, seconds, *arguments):
+    """A command that is as slow as a disk that takes so long for each sync."""
+    delay = f"inject=fsync,fdatasync:delay_exit={int(seconds * 1e6)}"
+    with gateway.log.open("ab") as log:
+        return subprocess.Popen(["strace", "-f", "-qq", "-o", os.devnull, "-e", "trace=fsync,fdatasync", "-e", delay,
+                                 binary(), *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                cwd=gateway.directory, env=clean_environment(gateway.settings))
+
+
+def traced(process):
+    """The pid of what strace runs."""
+    return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is missing")
+def test_second_restore_into_one_directory_is_refused(scene, make_gateway):
+    new = small(make_gateway)
+    first = slowly(new, 0.2, "restore", "--from", scene.backups["alone"], "--data", new.data)
+    try:
+        wait_until(lambda: (new.data / "restoring").exists() or first.poll() is not None, 60, "a restore under way")
+        pid = traced(first)
+        result = restore(new, scene.backups["beside"])
+        assert result.returncode == 1 and str(pid) in result.stderr, result.stderr
+        assert first.wait(120) == 0, new.log_tail()
+    finally:
+        first.kill()
+        first.wait()
+    (line,) = new.replay("--type", "log.restored")
+    assert line["data"]["backup_position"] == scene.reports["alone"]["position"]
+    assert_verifies(new)
+
+
 # Keys alone
 
 
@@ -588,6 +674,77 @@ def test_keys_of_a_newer_epoch_are_lost(lost, make_gateway):
     assert_verifies(new)
     # The reader finds a leaf that was issued twice: it would not be what both records commit to.
     assert text.encode() in plaintexts(all_bodies(new.data))
+
+
+def test_log_that_is_shorter_than_its_checkpoint(lost, make_gateway):
+    """What is missing was signed for somebody: whatever comes in its place is another log."""
+    new = small(make_gateway)
+    copy_data(lost.data["nothing new"], new.data)
+    shutil.copy(lost.data["new epoch"] / "checkpoint", new.data / "checkpoint")
+    signed_size = parse_checkpoint((new.data / "checkpoint").read_text()).size
+    lose_keys(new.data)
+    said = refused(new, lost.backup)
+    assert "--accept-loss" in said and str(signed_size) in said
+    report = restored(new, lost.backup, "--accept-loss")
+    assert report["mode"] == "keys" and report["log_id"] is not None
+    new.start()
+    assert [moved(lost.tenant, new).message(lost.ids[name])["purged"] for name in ("purged after", "kept")] == [True, False]
+    assert new.stop() == 0
+    assert_verifies(new)
+    assert VerifierKey.parse(log_key(new)).name == f"waybill/{report['log_id']}" != VerifierKey.parse(lost.vkey).name
+
+
+def test_ended_secrets_are_not_lost(make_gateway, twilio, receiver, tmp_path):
+    """What another secret has replaced is destroyed, and nobody misses it."""
+    gateway, new = small(make_gateway, "old").start(), small(make_gateway)
+    tenant = connected(gateway, twilio)
+    backed_up(gateway, tmp_path / "backup", tmp_path / "key")
+    for _ in range(3):
+        tenant.subscribe(receiver.endpoint())
+        assert tenant.connect_sms().status_code == 200
+    # Two endpoints, and three numbers with the one of before.
+    wait_until(lambda: "waybill_purges_total 5" in call("GET", gateway.base_url + "/metrics").text, 10, "five purges")
+    assert gateway.stop() == 0
+    before = all_bodies(copy_data(gateway.data, new.data))
+    epoch = json.loads((tmp_path / "backup" / MANIFEST).read_bytes())["key_epoch"]
+    alive = [body for body in before.values() if body.record.reference.epoch > epoch and body.parts is not None]
+    assert 0 < len(alive) < sum(body.record.reference.epoch > epoch for body in before.values())
+    lose_keys(new.data)
+    assert f"{len(alive)} bodies" in refused(new, tmp_path / "backup")
+    assert restored(new, tmp_path / "backup", "--accept-loss")["bodies_lost"] == len(alive)
+
+
+@pytest.mark.parametrize("file", ["older", "newest"])
+def test_damaged_log_gets_no_keys(lost, make_gateway, file):
+    """What cannot be read may be a purge. So there is no key, and the command says what to do."""
+    new = small(make_gateway)
+    copy_data(lost.data["new epoch"], new.data)
+    segments = sorted(path for path in new.data.iterdir() if path.suffix in (".wal", ".sealed"))
+    flip_in_the_middle(segments[0 if file == "older" else -1])
+    lose_keys(new.data)
+    for accepted in ([], ["--accept-loss"]):
+        result = restore(new, lost.backup, *accepted)
+        assert (result.returncode, result.stdout) == (1, "") and "verify" in result.stderr, result.stderr
+        assert not (new.data / "root.key").exists() and not (new.data / "restoring").exists()
+
+
+@pytest.mark.parametrize("whose", ["nobody's", "its own", "another log's"])
+def test_key_that_signs_checkpoints_elsewhere(scene, make_gateway, tmp_path, whose):
+    path = tmp_path / "signing.key"
+    new = small(make_gateway)
+    new.settings["WAYBILL_LOG_KEY"] = str(path)
+    if whose != "nobody's":
+        path.write_text("ab" * 32 + "\n" if whose == "another log's" else (scene.gateway.data / "log.key").read_text())
+        path.chmod(0o600)
+    if whose == "another log's":
+        assert str(path) in refused(new, scene.backups["beside"])
+        path.unlink()
+    told = restore(new, scene.backups["beside"])
+    assert told.returncode == 0 and str(path) in told.stdout
+    assert ("as before" in told.stdout) == (whose == "its own")
+    assert new.start().stop() == 0
+    before, after = (VerifierKey.parse(text) for text in (scene.vkey, log_key(new)))
+    assert after.name != before.name and (after.public == before.public) == (whose == "its own")
 
 
 # Sends and deliveries under way
@@ -749,6 +906,174 @@ def test_restore_that_is_killed_before_a_call(interrupted):
             if code == 0:
                 break
     assert half, "no kill left half a restore"
+
+
+def killed_in_the_middle(scene, new):
+    """A restore of the backup "alone", killed while it copies."""
+    for at in range(2, 20):
+        fault = Fault("pwrite64", "KILL", at)
+        command = ["strace", "-f", "-qq", "-o", os.devnull, *fault.options, binary(), "restore", "--from",
+                   scene.backups["alone"], "--data", new.data]
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, cwd=new.directory, timeout=60,
+                                env=clean_environment(new.settings))
+        assert result.returncode == KILLED, "it came to its end"
+        if any(path.suffix == ".wal" for path in new.data.iterdir()):
+            return
+    raise AssertionError("no kill left half a restore")
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is missing")
+def test_another_backup_after_a_restore_that_was_killed(scene, make_gateway):
+    new = small(make_gateway)
+    killed_in_the_middle(scene, new)
+    restored(new, scene.backups["beside"])
+    (line,) = new.replay("--type", "log.restored")
+    assert line["data"]["backup_position"] == scene.reports["beside"]["position"]
+    there = moved(scene.tenant, new.start())
+    assert everything(there) == scene.shown
+    assert new.stop() == 0
+    assert_verifies(new)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is missing")
+def test_what_an_interrupted_restore_did_not_make_is_left_alone(scene, make_gateway):
+    new = small(make_gateway)
+    killed_in_the_middle(scene, new)
+    mine = new.data / "notes.txt"
+    mine.write_text("not a restore's")
+    for way in WAYS:
+        assert "notes.txt" in refused(new, scene.backups[way])
+    assert mine.read_text() == "not a restore's"
+    mine.unlink()
+    # As when its medium was put in: the root key of the log that was lost.
+    shutil.copy(scene.copied / "root.key", new.data / "root.key")
+    before = (new.data / "root.key").read_bytes()
+    assert "root key" in refused(new, scene.backups["alone"])
+    assert (new.data / "root.key").read_bytes() == before
+    (new.data / "root.key").unlink()
+    restored(new, scene.backups["alone"])
+
+
+# Backups that fail
+
+
+def nothing_left(target):
+    return not target.exists() or list(target.iterdir()) == []
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is missing")
+@pytest.mark.parametrize(("name", "kind"), [
+    ("pwrite64", "ENOSPC"), ("fdatasync", "EIO"), ("fsync", "EIO"), ("rename", "EIO"), ("ftruncate", "EIO")])
+def test_backup_that_fails_leaves_nothing_behind(scene, make_gateway, tmp_path, name, kind):
+    gateway, failed = small(make_gateway), 0
+    copy_data(scene.copied, gateway.data)
+    for at in range(1, 30):
+        target = tmp_path / str(at)
+        command = ["strace", "-f", "-qq", "-o", os.devnull, *Fault(name, kind, at).options, binary(), "backup", "--data",
+                   gateway.data, "--to", target, "--backup-key", scene.key, "--horizon=1"]
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=gateway.directory,
+                                timeout=60, env=clean_environment(gateway.settings))
+        if result.returncode == 0:
+            open_backup(target, scene.secret)
+            if at > 8:
+                break
+        else:
+            failed += 1
+            assert result.returncode == 1 and result.stderr.strip() and nothing_left(target), (at, result.stderr)
+    assert failed, "nothing failed"
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is missing")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_backup_that_is_interrupted_leaves_nothing_behind(scene, make_gateway, tmp_path, number):
+    gateway, target = small(make_gateway), tmp_path / "to"
+    copy_data(scene.copied, gateway.data)
+    process = slowly(gateway, 0.3, "backup", "--data", gateway.data, "--to", target, "--backup-key", scene.key,
+                     "--horizon=1")
+    try:
+        wait_until(lambda: (target / ARCHIVE).exists() or process.poll() is not None, 120, "the keys of a backup")
+        os.kill(traced(process), number)
+        assert process.wait(60) == 1
+    finally:
+        process.kill()
+        process.wait()
+    assert "interrupted" in gateway.log_tail() and nothing_left(target)
+    backed_up(gateway, target, scene.key)
+
+
+def test_backup_that_was_never_finished_is_recognised(scene, tmp_path):
+    target = tmp_path / "to"
+    shutil.copytree(scene.backups["alone"], target)
+    (target / MANIFEST).unlink()
+    result = backup(scene.gateway, target, scene.key)
+    assert result.returncode == 1 and "never finished" in result.stderr
+    assert restore(scene.gateway, target).returncode == 1
+
+
+# Media
+
+
+def media_file(directory, position, number=0):
+    return directory / "media" / str(position // 4096) / f"{position}-{number}"
+
+
+def test_media_come_back_except_of_what_is_purged(make_gateway, twilio, tmp_path):
+    """Sealed files: neither backup nor restore knows what is in them."""
+    old, new = small(make_gateway, "old").start(), small(make_gateway)
+    tenant = connected(old, twilio)
+    ids = [message_of(received(tenant, customer_number(), unique("with a file"))) for _ in range(5)]
+    places = [tenant.message(one)["position"] for one in ids]
+    purge(tenant, ids[0])
+    assert old.stop() == 0
+    wanted = {}
+    for place in places:
+        for number in range(2):
+            path = media_file(old.data, place, number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            wanted[place, number] = os.urandom(1000 + place + number)
+            path.write_bytes(wanted[place, number])
+    half = media_file(old.data, places[1], 2)
+    half.with_name(half.name + ".part").write_bytes(b"half a file")
+    told = backed_up(old, tmp_path / "backup", tmp_path / "key")
+    assert told["media_files"] == len(wanted) and told["media_bytes"] == sum(map(len, wanted.values()))
+    open_backup(tmp_path / "backup", read_backup_key(tmp_path / "key"))
+    assert [path for path in regular_files(tmp_path / "backup") if path.suffix == ".part"] == []
+
+    restored(new, tmp_path / "backup")
+    found = {path.relative_to(new.data): path.read_bytes() for path in regular_files(new.data / "media")}
+    kept = {media_file(new.data, *one).relative_to(new.data): content for one, content in wanted.items()
+            if one[0] != places[0]}
+    assert found == kept
+
+    # A history that purges more than the backup knows of, whose keys were lost.
+    other = small(make_gateway)
+    copy_data(old.data, other.data)
+    moved(tenant, other.start())
+    purge(moved(tenant, other), ids[1])
+    assert other.stop() == 0
+    shutil.copytree(old.data / "media", other.data / "media", dirs_exist_ok=True)
+    lose_keys(other.data)
+    restored(other, tmp_path / "backup")
+    for place in places[:2]:
+        assert not any(media_file(other.data, place, number).exists() for number in range(3))
+    for place in places[2:]:
+        assert media_file(other.data, place).read_bytes() == wanted[place, 0]
+
+
+def test_backup_without_all_its_media_is_refused(make_gateway, twilio, tmp_path):
+    old, new, source = small(make_gateway, "old").start(), small(make_gateway), tmp_path / "backup"
+    tenant = connected(old, twilio)
+    place = tenant.message(message_of(received(tenant, customer_number(), "with a file")))["position"]
+    assert old.stop() == 0
+    path = media_file(old.data, place)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"sealed")
+    backed_up(old, source, tmp_path / "key")
+    for change in (lambda copied: copied.write_bytes(b"cut"), lambda copied: copied.unlink()):
+        change(media_file(source, place))
+        assert "media" in refused(new, source)
+        with pytest.raises(Malformed):
+            open_backup(source, read_backup_key(tmp_path / "key"))
 
 
 # Under load

@@ -3,6 +3,19 @@ import Log
 import TestSupport
 import Testing
 
+extension KeyStore {
+    /// Writes what is left of the keys in this moment.
+    fileprivate func archive<Value: Sendable>(
+        to path: String,
+        key: [UInt8],
+        at moment: () -> Value
+    ) throws(LogError) -> Value {
+        let (keys, value) = try snapshot(at: moment)
+        try keys.write(to: path, key: key)
+        return value
+    }
+}
+
 @Suite struct KeyArchiveTests {
     private let directory = TemporaryDirectory()
     private let key = [UInt8](repeating: 7, count: 32)

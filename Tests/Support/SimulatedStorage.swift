@@ -159,8 +159,9 @@ package final class SimulatedStorage: Storage {
         try begin(.remove, path)
         try locked(path) { disk in
             let (parent, name) = SimulatedStorage.split(path)
-            guard let directory = SimulatedStorage.find(parent, in: disk.root), directory.entries[name] != nil
+            guard let directory = SimulatedStorage.find(parent, in: disk.root), let node = directory.entries[name]
             else { return ENOENT }
+            if case .directory(let found) = node, !found.entries.isEmpty { return ENOTEMPTY }
             directory.remove(name)
             return nil
         }

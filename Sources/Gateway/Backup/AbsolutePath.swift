@@ -9,10 +9,21 @@ package enum AbsolutePath {
         return String(cString: here) + "/" + path
     }
 
-    /// Where a path leads in the end: without links and `..`. One that leads nowhere is only made absolute.
+    /// Where a path leads in the end: without links and `..`. As far as nothing is there yet, it is taken as it is written.
     static func resolved(_ path: String) -> String {
-        guard let real = realpath(path, nil) else { return of(path) }
-        defer { free(real) }
-        return String(cString: real)
+        if let real = realpath(path, nil) {
+            defer { free(real) }
+            return String(cString: real)
+        }
+        var text = of(path)[...]
+        while text.count > 1, text.last == "/" { text.removeLast() }
+        guard let slash = text.lastIndex(of: "/"), slash != text.startIndex else { return String(text) }
+        let parent = resolved(String(text[..<slash]))
+        return (parent == "/" ? "" : parent) + String(text[slash...])
+    }
+
+    /// Whether a file lies, or would be made, below a directory, whatever ways lead to the two.
+    static func lies(_ path: String, in directory: String) -> Bool {
+        resolved(path).hasPrefix(resolved(directory) + "/")
     }
 }

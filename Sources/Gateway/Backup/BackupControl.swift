@@ -63,22 +63,17 @@ package struct BackupControl: Sendable {
     }
 
     private func write(_ directory: String, _ key: [UInt8]) throws -> Begun {
-        let path = directory + "/" + BackupManifest.keysName
         for _ in 0..<BackupControl.attemptsMax {
-            let (position, epoch) = try ledger.keys.archive(to: path, key: key) {
-                (ledger.log.durable, ledger.keys.epoch)
-            }
-            // The backup has the seed of the present epoch, which would open what comes next too.
-            try ledger.keys.renewEpoch()
-            if let segment = try ledger.log.reader.copyNewest(through: position, to: directory) {
-                return Begun(
-                    position: position,
-                    logID: ledger.log.id.description,
-                    segment: segment,
-                    keyEpoch: epoch
-                )
-            }
-            try PosixStorage().remove(path)
+            let (keys, position) = try ledger.keys.snapshot { ledger.log.durable }
+            // Before the keys, which may take a while, in which the segment may be sealed.
+            guard let segment = try ledger.log.reader.copyNewest(through: position, to: directory) else { continue }
+            try keys.write(to: directory + "/" + BackupManifest.keysName, key: key)
+            return Begun(
+                position: position,
+                logID: ledger.log.id.description,
+                segment: segment,
+                keyEpoch: keys.newest
+            )
         }
         throw GatewayError(.unavailable, "the log is being sealed too fast to be copied; try again")
     }

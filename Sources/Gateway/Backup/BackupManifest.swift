@@ -19,6 +19,8 @@ struct BackupManifest {
     let keyFile: String
     let keyID: [UInt8]
     let files: [LogCopy.File]
+    /// What there is of media files, which are not among the others.
+    let media: MediaFiles.Tally
 
     var encoded: [UInt8] {
         JSONWriter.object { json in
@@ -42,6 +44,10 @@ struct BackupManifest {
                     }
                 }
             }
+            json.object("media") { json in
+                json.number("files", media.files)
+                json.number("bytes", media.bytes)
+            }
         }
     }
 
@@ -51,6 +57,13 @@ struct BackupManifest {
         let mac = Hex.encode(Crypto.hmacSHA256(key: BackupKey.manifestKey(of: key), message: bytes))
         try storage.replaceFile(directory + "/" + BackupManifest.macName, with: [UInt8]((mac + "\n").utf8))
         try storage.replaceFile(directory + "/" + BackupManifest.name, with: bytes)
+    }
+
+    /// Whether a backup has a file of this name, whole or not.
+    static func isPart(_ name: String) -> Bool {
+        let suffix = [LogCopy.partSuffix, ".tmp"].first { name.hasSuffix($0) } ?? ""
+        let whole = String(name.dropLast(suffix.count))
+        return [BackupManifest.name, macName, keysName].contains(whole) || LogCopy.isSegment(whole)
     }
 
     /// The bytes of a manifest, not yet known to be genuine.
@@ -101,5 +114,11 @@ extension BackupManifest {
                 digest: digest
             )
         }
+        // Backups of earlier versions have none.
+        let media = try fields.object("media")
+        self.media = MediaFiles.Tally(
+            files: UInt64(try media?.integer("files", in: 0...Int64.max) ?? 0),
+            bytes: UInt64(try media?.integer("bytes", in: 0...Int64.max) ?? 0)
+        )
     }
 }

@@ -7,7 +7,9 @@ extension Ledger {
     /// After this nothing is in flight: webhooks that were under way are due again (at least once), sends that were under
     /// way are `outcome_unknown` (at most once).
     ///
-    /// - Parameter restored: what a restore, whose last step this is, puts on record.
+    /// - Parameters:
+    ///   - restored: what a restore, whose last step this is, puts on record.
+    ///   - lock: the writer's lock, when the caller has it already.
     package static func open(
         directory: String,
         root: any RootKeyHolder,
@@ -15,6 +17,7 @@ extension Ledger {
         version: String,
         isSandbox: Bool,
         restored: LogRestored? = nil,
+        lock: DirectoryLock? = nil,
         alarm: @escaping @Sendable (LogError) -> Void = { _ in }
     ) async throws -> Ledger {
         let storage = PosixStorage()
@@ -23,8 +26,11 @@ extension Ledger {
             directory: directory,
             configuration: configuration,
             storage: storage,
+            lock: lock,
             alarm: alarm
         )
+        // Again, for a restore may have begun, and ended in the middle, before the lock was ours.
+        if restored == nil { try RestoreMarker.refuse(in: directory, storage: storage) }
         // Before anything is written: a history that cannot be read refuses the start, which may be tried again and again.
         var state = LogState()
         try state.catchUp(opening.reader, through: opening.reader.end)

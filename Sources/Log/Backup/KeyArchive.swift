@@ -26,7 +26,7 @@ package struct KeyArchive: Sendable {
         return index < epochs.count && epochs[index].number == epoch
     }
 
-    /// Opens a file that `KeyStore.archive` wrote.
+    /// Opens a file that `KeySnapshot.write` made.
     ///
     /// - Throws: `keyUnavailable` when the key is another one, or a bit of the file has changed.
     package static func read(
@@ -101,6 +101,9 @@ package struct KeyArchive: Sendable {
 
     // MARK: Restore
 
+    /// Whether a file of this name in a data directory holds a key state.
+    package static func isKeyState(_ name: String) -> Bool { KeyPages.number(of: name) != nil }
+
     /// Makes a key state of what is in here but `targets`, under a new root key. None of the destroyed keys is ever written.
     ///
     /// - Parameter age: what the history says; the new state begins behind it, so that no epoch comes twice.
@@ -169,10 +172,10 @@ struct KeyArchiveWriter {
     private var boxes: ArchiveBoxes
     private var end = KeyArchive.headSize
 
-    /// - Throws: `inputOutput` also when the file exists.
-    init(_ path: String, key: [UInt8], storage: any Storage) throws(LogError) {
+    /// - Parameter file: a new one, which is still empty.
+    init(_ file: any StorageFile, key: [UInt8]) throws(LogError) {
         let salt = Crypto.randomBytes(KeyArchive.saltSize)
-        file = try storage.open(path, .create)
+        self.file = file
         boxes = ArchiveBoxes(key: key, salt: salt)
         try file.writeAll(KeyArchive.magic + salt, at: 0)
     }
@@ -182,12 +185,11 @@ struct KeyArchiveWriter {
         try write(boxes.seal(&plaintext, isLast: false))
     }
 
-    /// Durable when this returns.
+    /// Writes the end, without which it cannot be read. The caller syncs.
     mutating func finish() throws(LogError) {
         var nothing: [UInt8] = []
         try write(boxes.seal(&nothing, isLast: true))
         boxes.erase()
-        try file.sync()
     }
 
     private mutating func write(_ box: [UInt8]) throws(LogError) {

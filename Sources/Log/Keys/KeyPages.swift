@@ -29,8 +29,12 @@ struct KeyPages {
 
     /// The numbers of the files in `directory`, ascending. There are two only while the file is written anew.
     static func numbers(_ storage: any Storage, _ directory: String) throws(LogError) -> [UInt64] {
-        try storage.list(directory).filter { $0.hasPrefix(prefix) }.compactMap { UInt64($0.dropFirst(prefix.count)) }
-            .sorted()
+        try storage.list(directory).compactMap { number(of: $0) }.sorted()
+    }
+
+    /// The number in the name of such a file; nil for any other name.
+    static func number(of name: String) -> UInt64? {
+        name.hasPrefix(prefix) ? UInt64(name.dropFirst(prefix.count)) : nil
     }
 
     static func open(

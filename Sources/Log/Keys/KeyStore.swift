@@ -134,12 +134,6 @@ package final class KeyStore: Sendable {
         }
     }
 
-    /// New keys belong to a new epoch from here on, full or not: what has a copy of the present one's seed opens nothing more.
-    package func renewEpoch() throws(LogError) {
-        try requireWriter()
-        try change { durable throws(LogError) in try durable.beginEpoch() }
-    }
-
     private func beginEpoch() throws(LogError) {
         try change { durable throws(LogError) in
             // Another caller may have been first.
@@ -161,7 +155,8 @@ package final class KeyStore: Sendable {
         }
     }
 
-    private static func read(_ lookup: Lookup) throws(LogError) -> PuncturedTree {
+    /// The tree on a page.
+    static func read(_ lookup: Lookup) throws(LogError) -> PuncturedTree {
         var bytes = try KeyPages.open(lookup.file, lookup.place, key: lookup.key)
         defer { Crypto.erase(&bytes) }
         guard let tree = PuncturedTree(bytes) else { throw KeyPages.damaged }
@@ -170,31 +165,26 @@ package final class KeyStore: Sendable {
 
     // MARK: Archive
 
-    /// Writes what is left of the keys to a new file, sealed under `key`, as of one moment: no epoch begins and nothing is
-    /// destroyed meanwhile. Durable when this returns, but for its name.
+    /// What is left of the keys as of one moment, in which no epoch begins and nothing is destroyed. New keys belong to a new
+    /// epoch from then on: whoever has the snapshot, and so the seed of the epoch that was current, opens nothing more.
     ///
-    /// - Parameter moment: asked in that moment. A record that is durable by then has its key in the archive.
-    package func archive<Value: Sendable>(
-        to path: String,
-        key: [UInt8],
-        storage: any Storage = PosixStorage(),
+    /// Purges wait for this as they wait for one another, and not for the snapshot to be written.
+    ///
+    /// - Parameter moment: asked in that moment. A record that is durable by then has its key in the snapshot.
+    package func snapshot<Value: Sendable>(
         at moment: () -> Value
-    ) throws(LogError) -> Value {
-        defer { Crypto.eraseStack() }
-        return try durable.withLock { durable in
-            Result { () throws(LogError) -> Value in
-                var writer = try KeyArchiveWriter(path, key: key, storage: storage)
-                for (index, entry) in durable.directory.entries.enumerated() {
-                    if let tree = try storedTree(of: entry.number) {
-                        try writer.add(entry.number, .tree(tree))
-                    } else {
-                        try writer.add(entry.number, .seed(durable.directory.secret(index)))
-                    }
-                }
-                try writer.finish()
-                return moment()
+    ) throws(LogError) -> (keys: KeySnapshot, value: Value) {
+        try requireWriter()
+        let result = durable.withLock { durable in
+            Result { () throws(LogError) -> (keys: KeySnapshot, value: Value) in
+                let keys = KeySnapshot(durable.directory, durable.pages.file)
+                let value = moment()
+                let changes = try durable.beginEpoch()
+                state.withLock { $0.follow(durable, changes) }
+                return (keys, value)
             }
-        }.get()
+        }
+        return try result.get()
     }
 
     // MARK: Destroy
@@ -259,14 +249,9 @@ package final class KeyStore: Sendable {
 
     /// What is left of an epoch, or nil when it is unknown.
     private func tree(of number: UInt32) throws(LogError) -> PuncturedTree? {
-        if case .seed(let seed) = state.withLock({ $0.remains(of: number) }) { return PuncturedTree(seed: seed) }
-        return try storedTree(of: number)
-    }
-
-    /// What is left of an epoch, or nil when it is unknown or whole.
-    private func storedTree(of number: UInt32) throws(LogError) -> PuncturedTree? {
         switch state.withLock({ $0.remains(of: number) }) {
-        case nil, .seed: nil
+        case nil: nil
+        case .seed(let seed): PuncturedTree(seed: seed)
         case .tree(let tree): tree
         case .page(let lookup): try KeyStore.read(lookup)
         }

@@ -1,18 +1,18 @@
-/// Where the files of messages lie: `DATA/media/<position / 4096>/<position>-<index>`, so that no directory grows without end and
-/// a name says whose it is.
+/// Where the media files of messages lie in a data directory: `media/<position / 4096>/<position>-<index>`, by the position of
+/// the message and the number of the file in it.
+///
+/// A file has this name once it is whole and on disk, and never changes from then on. Until then `.part` follows the name.
 package struct MediaFiles: Sendable {
     package static let directoryName = "media"
-    /// Behind the name of one that is still being written.
     package static let partSuffix = ".part"
+    /// Positions whose files share a directory.
+    private static let positionsPerDirectory: UInt64 = 4096
 
-    /// The directory of all of them.
+    /// The directory that holds the others.
     package let root: String
 
     /// - Parameter directory: the data directory.
     package init(directory: String) { root = directory + "/" + MediaFiles.directoryName }
-
-    /// - Parameter message: position of the message's record.
-    package func directory(of message: LogPosition) -> String { "\(root)/\(message.rawValue / 4096)" }
 
     package func path(message: LogPosition, index: UInt32) -> String {
         directory(of: message) + "/" + MediaFiles.name(message: message, index: index)
@@ -20,11 +20,16 @@ package struct MediaFiles: Sendable {
 
     package static func name(message: LogPosition, index: UInt32) -> String { "\(message.rawValue)-\(index)" }
 
-    /// Nil for any name that `name` does not make.
-    package static func parse(_ name: String) -> (message: LogPosition, index: UInt32)? {
-        let parts = name.split(separator: "-", omittingEmptySubsequences: false)
+    /// The directory of a message's files, and of those of its neighbours.
+    package func directory(of message: LogPosition) -> String {
+        root + "/" + String(message.rawValue / MediaFiles.positionsPerDirectory)
+    }
+
+    /// Nil unless this is the name of a whole file.
+    package static func parse(_ fileName: String) -> (message: LogPosition, index: UInt32)? {
+        let parts = fileName.split(separator: "-", omittingEmptySubsequences: false)
         guard parts.count == 2, let position = UInt64(parts[0]), let index = UInt32(parts[1]),
-            MediaFiles.name(message: LogPosition(position), index: index) == name
+            name(message: LogPosition(position), index: index) == fileName
         else { return nil }
         return (LogPosition(position), index)
     }

@@ -6,20 +6,28 @@ package struct ReadOnlyLog: Sendable {
     /// Whether a writer holds the directory now.
     package let hasWriter: Bool
 
-    /// - Parameter isSalvage: take what can be read although segments are missing or their headers damaged.
+    /// - Parameters:
+    ///   - isSalvage: take what can be read although segments are missing or their headers damaged.
+    ///   - isLocked: the caller has the writer's lock, and is to write next: what a start would refuse is refused here, where
+    ///     others would see a log that ends before the damage.
     /// - Throws: `notFound` when there is no log, `corrupt` when segment headers are damaged.
     package init(
         directory: String,
         isSalvage: Bool = false,
+        isLocked: Bool = false,
         storage: any Storage = PosixStorage()
     ) throws(LogError) {
         // The status page first: whatever it says is durable lies in a segment that exists by now.
-        hasWriter = DirectoryLock.isHeld(path: directory + "/" + LogPath.lock)
+        hasWriter = !isLocked && DirectoryLock.isHeld(path: directory + "/" + LogPath.lock)
         let published = hasWriter ? StatusPage.read(directory + "/" + LogPath.status) : nil
         let listing = SegmentListing(storage: storage, directory: directory)
         let entries = isSalvage ? try listing.loadReadable() : try listing.load()
         guard let newest = entries.last else {
             throw LogError(.notFound, "there is no log in \(directory); check --data")
+        }
+        if isLocked {
+            let configuration = LogConfiguration()
+            _ = try Recovery(storage: storage, directory: directory, configuration: configuration).examine()
         }
         let catalog: SegmentCatalog
         let end: LogPosition

@@ -144,4 +144,6 @@ enum LogPath {
     static let quarantine = "quarantine"
     /// Files under construction; removed at open.
     static let temporarySuffix = ".tmp"
+    /// Begins the name of a segment under construction.
+    static let preparedPrefix = "segment-"
 }

@@ -16,7 +16,8 @@ struct SegmentPreparer: Sendable {
     /// What the kernel sees: create, then write of zeros and fdatasync for each mebibyte. The file has a temporary name until it gets its header.
     func prepare() throws(LogError) -> PreparedSegment {
         let nonce = SegmentNonce.random()
-        let path = directory + "/segment-" + Hex.encode(Crypto.randomBytes(8)) + LogPath.temporarySuffix
+        let name = LogPath.preparedPrefix + Hex.encode(Crypto.randomBytes(8)) + LogPath.temporarySuffix
+        let path = directory + "/" + name
         let file = try storage.open(path, .create)
         do {
             try fill(file)

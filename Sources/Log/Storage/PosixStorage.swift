@@ -51,7 +51,7 @@ package struct PosixStorage: Storage {
     }
 
     package func remove(_ path: String) throws(LogError) {
-        guard unlink(path) == 0 else { throw failure("remove", path) }
+        guard Glibc.remove(path) == 0 else { throw failure("remove", path) }
     }
 
     package func syncDirectory(_ directory: String) throws(LogError) {

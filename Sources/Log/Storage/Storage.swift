@@ -9,7 +9,7 @@ package protocol Storage: Sendable {
     func rename(_ source: String, to target: String) throws(LogError)
     /// As `rename`, but fails when `target` exists: whatever went wrong before, no segment is ever replaced.
     func renameNew(_ source: String, to target: String) throws(LogError)
-
+    /// Removes a file, or a directory that is empty.
     func remove(_ path: String) throws(LogError)
     /// Makes creations, renames and removals in `directory` durable.
     func syncDirectory(_ directory: String) throws(LogError)
