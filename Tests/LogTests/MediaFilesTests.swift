@@ -132,7 +132,7 @@ import Testing
         let storage = try makeStorage()
         try add(["9-0", "9-1.part", "10-0", "notes", "9-0.tmp"], "0", storage)
         try add(["4097-0"], "1", storage)
-        try data.remove(storage) { $0 != LogPosition(10) }
+        try data.remove(storage) { file, _ in file.message != LogPosition(10) }
         #expect(names(data, storage) == ["0/10-0", "0/9-0.tmp", "0/notes"])
         #expect(try Set(storage.list(data.root)) == ["0"])
     }

@@ -153,7 +153,7 @@ package struct Backup: Sendable {
         let names = (try? storage.list(target)) ?? []
         for name in names where BackupManifest.isPart(name) { try? storage.remove(target + "/" + name) }
         let media = MediaFiles(directory: target)
-        try? media.remove(storage) { _ in true }
+        try? media.remove(storage) { _, _ in true }
         try? storage.remove(media.root)
         try? storage.syncDirectory(target)
         if isTargetNew { try? storage.remove(target) }

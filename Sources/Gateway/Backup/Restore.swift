@@ -341,7 +341,7 @@ package struct Restore {
         }
         guard interrupted.mode == .log else { return }
         for name in try storage.list(data) where interrupted.owns(name) { try storage.remove(data + "/" + name) }
-        try MediaFiles(directory: data).remove(storage) { _ in true }
+        try MediaFiles(directory: data).remove(storage) { _, _ in true }
         try storage.syncDirectory(data)
     }
 
@@ -360,7 +360,7 @@ package struct Restore {
         let marked = MarkedRootKeys(root: root, marker: marker, directory: data, storage: storage)
         try archive.install(in: data, root: marked, without: plan.purges.targets, age: age)
         // Where only the keys were lost, files of purges that were under way may still be there.
-        try MediaFiles(directory: data).remove(storage) { plan.purges.covers($0, state) }
+        try MediaFiles(directory: data).remove(storage) { file, _ in plan.purges.covers(file.message, state) }
         let event = event(of: plan)
         let ledger = try await Ledger.open(
             directory: data,

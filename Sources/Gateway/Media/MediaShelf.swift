@@ -89,23 +89,24 @@ package struct MediaShelf: Sendable {
 
     /// Removes what a crash left: parts, and files that no record of a living message names.
     func sweep(_ logger: Logger) {
-        guard let directories = try? storage.list(files.root) else { return }
-        for directory in directories.map({ files.root + "/" + $0 }) {
-            for name in (try? storage.list(directory)) ?? [] where !isNeeded(name) {
-                logger.notice("a file that belongs to no message is removed", metadata: ["file": "\(name)"])
-                try? storage.remove(directory + "/" + name)
+        do {
+            try files.remove(storage) { file, isPart in
+                if !isPart, isNeeded(file) { return false }
+                logger.notice("a file that belongs to no message is removed", metadata: ["message": "\(file.message)"])
+                return true
             }
+        } catch {
+            // They are unreadable without their keys, and the next start tries again.
+            logger.error("files that belong to no message could not be removed", metadata: ["error": "\(error)"])
         }
     }
 
-    /// What is not ours is left alone.
-    private func isNeeded(_ name: String) -> Bool {
-        let stem = name.hasSuffix(MediaFiles.partSuffix) ? String(name.dropLast(MediaFiles.partSuffix.count)) : name
-        guard let (message, index) = MediaFiles.parse(stem) else { return true }
-        guard stem == name else { return false }
-        return ledger.plan { state in
-            guard let row = state.media.rows[message], row.items.indices.contains(Int(index)) else { return false }
-            return row.items[Int(index)].state == .fetched && !state.isPurged(message)
+    private func isNeeded(_ file: MediaFiles.File) -> Bool {
+        ledger.plan { state in
+            guard let row = state.media.rows[file.message], row.items.indices.contains(Int(file.index)) else {
+                return false
+            }
+            return row.items[Int(file.index)].state == .fetched && !state.isPurged(file.message)
         }
     }
 }

@@ -121,17 +121,21 @@ extension MediaFiles {
         }
     }
 
-    /// Removes files of messages, whole ones and parts, and the directories that are empty then. Whatever else lies there stays.
+    /// Removes files of messages, and the directories that are empty then. Whatever else lies there stays.
+    ///
+    /// - Parameter isUnwanted: is asked for each file, also for those that are being written.
     package func remove(
         _ storage: any Storage = PosixStorage(),
-        where isUnwanted: (LogPosition) -> Bool
+        where isUnwanted: (_ file: File, _ isPart: Bool) -> Bool
     ) throws(LogError) {
         for directory in try directories(storage) {
             var isChanged = false
             for name in try MediaFiles.names(in: directory, storage) {
                 let isPart = name.hasSuffix(MediaFiles.partSuffix)
                 let whole = isPart ? String(name.dropLast(MediaFiles.partSuffix.count)) : name
-                guard let (message, _) = MediaFiles.parse(whole), isUnwanted(message) else { continue }
+                guard let (message, index) = MediaFiles.parse(whole),
+                    isUnwanted(File(message: message, index: index), isPart)
+                else { continue }
                 try storage.remove(directory + "/" + name)
                 isChanged = true
             }

@@ -9,6 +9,12 @@ package struct PosixStorage: Storage {
         guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw failure("create directory", path) }
     }
 
+    /// The number of the user whom a file or directory belongs to; nil where there is none, or it cannot be asked.
+    package func owner(of path: String) -> UInt32? {
+        var status = stat()
+        return stat(path, &status) == 0 ? status.st_uid : nil
+    }
+
     package func list(_ directory: String) throws(LogError) -> [String] {
         guard let handle = opendir(directory) else { throw failure("list", directory) }
         defer { closedir(handle) }
