@@ -78,8 +78,14 @@ package struct GatewayApplication: Service {
         let files = try MediaDrivers(allowed: configuration.mediaAllowCIDRs)
         var settings = configuration
         if let sandbox { settings = await sandbox.adjust(settings) }
+        let shelf = MediaShelf(
+            ledger: ledger,
+            directory: configuration.data,
+            reserve: UInt64(2 * configuration.log.segmentBytes + 64 << 20)
+        )
         let router = GatewayRouter(
             ledger: ledger,
+            shelf: shelf,
             configuration: settings,
             publicURL: { address.publicURL },
             metrics: metrics,
@@ -87,7 +93,6 @@ package struct GatewayApplication: Service {
             signups: SignupDesk(settings) { await providers.perform($0) },
             logger: logger
         )
-        let shelf = MediaShelf(ledger: ledger, directory: configuration.data)
         var services: [any Service] = [
             PlanningClock(ledger: ledger), LogWatch(ledger: ledger),
             CheckpointService(checkpointer: checkpointer, logger: logger),
@@ -176,7 +181,10 @@ package struct GatewayApplication: Service {
 
     private func server() throws -> HTTPServerBuilder {
         // Longer than any answer is held back; who says nothing for so long only holds a descriptor.
-        let stream = HTTP1Channel.Configuration(idleTimeout: .seconds(75))
+        let stream = HTTP1Channel.Configuration(
+            additionalChannelHandlers: [StalledWrites()],
+            idleTimeout: .seconds(75)
+        )
         if configuration.tlsCertificate.isEmpty { return .http1(configuration: stream) }
         let chain = try NIOSSLCertificate.fromPEMFile(configuration.tlsCertificate).map {
             NIOSSLCertificateSource.certificate($0)

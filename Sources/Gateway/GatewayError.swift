@@ -21,6 +21,7 @@ package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible
         case signupInProgress = "signup_in_progress"
         case signupFailed = "signup_failed"
         case bodyPurged = "body_purged"
+        case rangeNotSatisfiable = "range_not_satisfiable"
         case mediaPending = "media_pending"
         case mediaUnavailable = "media_unavailable"
         case internalError = "internal_error"
@@ -50,6 +51,7 @@ package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible
             case .bodyPurged: 410
             case .invalidJSON, .invalidRequest, .unknownField, .unsupportedChannel: 400
             case .positionNotReached: 412
+            case .rangeNotSatisfiable: 416
             case .signupFailed: 422
             case .unavailable, .diskFull, .mediaPending: 503
             case .internalError: 500

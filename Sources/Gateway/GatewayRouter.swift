@@ -15,6 +15,7 @@ package struct GatewayRouter: Sendable {
 
     package init(
         ledger: Ledger,
+        shelf: MediaShelf,
         configuration: GatewayConfiguration,
         publicURL: @escaping @Sendable () -> String,
         metrics: GatewayMetrics,
@@ -29,7 +30,7 @@ package struct GatewayRouter: Sendable {
         self.checkpointer = checkpointer
         self.signups = signups
         self.logger = logger
-        shelf = MediaShelf(ledger: ledger, directory: configuration.data)
+        self.shelf = shelf
     }
 
     package func build() -> Router<GatewayContext> {

@@ -67,7 +67,7 @@ package struct LogState: Sendable {
             strict: clients[record.client]?.endpoint?.strictOrdering ?? false,
             wait: media.wait(of: record.position)
         )
-        if let settled { deliveries.hasten(settled, in: record.conversation) }
+        if let settled { deliveries.hasten(settled, in: record.conversation, at: record.time) }
         sends.apply(record)
     }
 

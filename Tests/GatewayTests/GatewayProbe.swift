@@ -63,6 +63,7 @@ struct GatewayProbe: Sendable {
         configuration.logKey = keys.path + "/log.key"
         let router = GatewayRouter(
             ledger: ledger,
+            shelf: MediaShelf(ledger: ledger, directory: configuration.data),
             configuration: configuration,
             publicURL: { publicURL },
             metrics: GatewayMetrics(),

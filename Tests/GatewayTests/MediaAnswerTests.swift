@@ -38,8 +38,8 @@ import Testing
         #expect(ContentDisposition.attachment("") == "attachment")
         #expect(ContentDisposition.attachment("offer 1.pdf") == "attachment; filename=\"offer 1.pdf\"")
         #expect(
-            ContentDisposition.attachment("a\"b\r\nX: é/..")
-                == "attachment; filename=\"a_b__X: __..\"; filename*=UTF-8''a%22b%0D%0AX%3A%20%C3%A9%2F.."
+            ContentDisposition.attachment("a\"b\r\nX: é/..\u{202E}")
+                == "attachment; filename=\"a_b__X: __.._\"; filename*=UTF-8''a%22b__X%3A%20%C3%A9%2F.._"
         )
     }
 

@@ -1191,17 +1191,40 @@ def test_damaged_file_in_a_backup(make_gateway, party, graph, media, tmp_path):
     files = [path for path in (tmp_path / "backup").rglob("*")
              if path.is_file() and "media" in str(path.relative_to(tmp_path / "backup"))]
     assert files, "the media files are not in the backup"
-    for number, change in enumerate([lambda raw: raw[:100] + bytes([raw[100] ^ 1]) + raw[101:], lambda raw: raw[:-1], None]):
-        source = shutil.copytree(tmp_path / "backup", tmp_path / f"damaged-{number}")
-        path = source / files[0].relative_to(tmp_path / "backup")
-        raw = path.read_bytes()
-        path.unlink()
-        if change is not None:
-            path.write_bytes(change(raw))
+    for number, change in enumerate([lambda raw: raw[:-1], None]):
+        source, _ = damaged(tmp_path, files[0], f"damaged-{number}", change)
         new = make_gateway(f"new-{number}", **settings(graph, media))
         result = restore(new, source, "--backup-key", tmp_path / "backup.key")
         assert (result.returncode, result.stdout) == (1, ""), f"{number}: {result.stdout}{result.stderr}"
         assert not (new.data / "root.key").exists()
+
+
+def damaged(tmp_path, file, name, change):
+    """A copy of the backup in which a file is changed, or gone."""
+    source = shutil.copytree(tmp_path / "backup", tmp_path / name)
+    path = source / file.relative_to(tmp_path / "backup")
+    raw = path.read_bytes()
+    path.unlink()
+    if change is not None:
+        path.write_bytes(change(raw))
+    return source, raw
+
+
+def test_one_damaged_file_does_not_keep_all_else_from_being_restored(make_gateway, party, graph, media, tmp_path):
+    old = make_gateway("old", **settings(graph, media)).start()
+    one = party(on=old)
+    content, _, item = sent(one, graph, 50_000)
+    backed_up(old, tmp_path / "backup", tmp_path / "backup.key")
+    assert old.stop() == 0
+    (file,) = [path for path in (tmp_path / "backup" / "media").rglob("*") if path.is_file()]
+    source, _ = damaged(tmp_path, file, "damaged", lambda raw: raw[:300] + bytes([raw[300] ^ 1]) + raw[301:])
+    new = make_gateway("new", **settings(graph, media))
+    assert restore(new, source, "--backup-key", tmp_path / "backup.key").returncode == 0
+    new.start()
+    there = copy.copy(one)
+    there.tenant = copy.copy(one.tenant)
+    there.gateway = there.tenant.gateway = new
+    assert_fails(there, item, content, "one bit")
 
 
 # Settings

@@ -60,7 +60,7 @@ import Testing
         _ message: LogPosition,
         _ index: Int = 0
     ) -> [NewEvent] {
-        let events = world.state.decide(result, message: message, index: index, world.context)
+        let events = world.state.decide(result, message: message, index: index, seal: World.seal, world.context)
         world.apply(events)
         return events
     }

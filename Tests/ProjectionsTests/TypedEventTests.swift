@@ -102,7 +102,6 @@ import Testing
         var event = MediaFetched()
         event.index = 1
         event.bytes = 1 << 40
-        event.mimeType = "image/png"
         event.file = "7-1"
         event.digest = RawBytes([1, 2])
         try check(event, Event.mediaFetched)

@@ -27,7 +27,8 @@ struct MediaFileView {
         state = isSettled ? item.state : .pending
         bytes = item.bytes
         switch event {
-        case .mediaFetched(let event): (mimeType, failure) = (event.mimeType, "")
+        case .mediaFetched:
+            (mimeType, failure) = (try ledger.unpurged { try ledger.mediaType(at: item.record) } ?? "", "")
         case .mediaFailed(let event): (mimeType, failure) = ("", event.code)
         default: (mimeType, failure) = ("", "")
         }

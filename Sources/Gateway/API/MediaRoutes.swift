@@ -3,6 +3,7 @@ import Hummingbird
 import Log
 import NIOCore
 import Projections
+import ServiceLifecycle
 
 /// The files of customers' messages, opened chunk by chunk as they leave.
 struct MediaRoutes: Sendable {
@@ -47,7 +48,7 @@ struct MediaRoutes: Sendable {
             var code = ""
             if case .mediaFailed(let event) = try ledger.event(at: record).event { code = event.code }
             throw GatewayError(.mediaUnavailable, "the provider did not give the file: \(code)")
-        case .fetched(let record): return try answer(request, message, index, record)
+        case .fetched(let record): return try answer(request, context, message, index, record)
         }
     }
 
@@ -72,59 +73,77 @@ struct MediaRoutes: Sendable {
 
     private func answer(
         _ request: Request,
+        _ context: GatewayContext,
         _ message: LogPosition,
         _ index: Int,
         _ record: LogPosition
     ) throws -> Response {
         guard case .mediaFetched(let event) = try ledger.event(at: record).event else { throw MediaRoutes.unknown }
-        let reader = try shelf.reader(message, index)
-        let length = Int(reader.bytes)
+        let tag = "\"\(Hex.encode(Array(event.digest.bytes.prefix(16))))\""
+        if let known = request.headers[.ifNoneMatch], known == "*" || known.contains(tag) {
+            return Response(status: .notModified, headers: [.eTag: tag])
+        }
+        let length = Int(event.bytes)
+        let asked = MediaRoutes.range(request, tag: tag, length: length)
+        guard let range = asked.range else {
+            let problem = GatewayError(.rangeNotSatisfiable, "the file has \(length) bytes", field: "Range")
+            var response = Answer.problem(problem, requestID: context.requestID)
+            response.headers[.contentRange] = "bytes */\(length)"
+            return response
+        }
         var headers: HTTPFields = [
-            .contentType: event.mimeType, .cacheControl: "private, no-store", .acceptRanges: "bytes",
-            .eTag: "\"\(Hex.encode(Array(event.digest.bytes.prefix(16))))\"",
+            .contentType: try ledger.mediaType(at: record), .cacheControl: "private, no-store",
+            .acceptRanges: "bytes", .eTag: tag,
         ]
         headers[.xContentTypeOptions] = "nosniff"
         headers[.contentDisposition] = ContentDisposition.attachment(try shelf.source(message, index)?.filename ?? "")
-        let asked = ByteRange.parse(request.headers[.range], length: length)
-        guard let range = asked.range else {
-            headers[.contentRange] = "bytes */\(length)"
-            return Response(status: .rangeNotSatisfiable, headers: headers)
-        }
         if asked.isPartial {
             headers[.contentRange] = "bytes \(range.lowerBound)-\(range.upperBound - 1)/\(length)"
         }
         let status = asked.isPartial ? HTTPResponse.Status.partialContent : .ok
-        if request.method == .head {
-            headers[.contentLength] = String(range.count)
-            return Response(status: status, headers: headers)
-        }
-        // A damaged file shows before the answer begins, where one chunk is all of it.
-        let first = range.isEmpty ? [] : try reader.chunk(range.lowerBound / SealedFileWriter.chunkBytes)
-        let body = ResponseBody(contentLength: range.count) { writer in
-            try await send(reader, range, first: first, of: message, &writer)
-            try await writer.finish(nil)
-        }
-        return Response(status: status, headers: headers, body: body)
+        return Response(status: status, headers: headers, body: try body(message, index, range, length))
     }
 
-    /// Ends the connection when the message is purged meanwhile, or a chunk is damaged: a short answer is seen to be one.
-    private func send(
-        _ reader: SealedFileReader,
+    /// Only what is got has ranges (RFC 9110, section 14.2), and only of the file that the caller has begun with.
+    private static func range(_ request: Request, tag: String, length: Int) -> ByteRange {
+        let isOther = HTTPField.Name("If-Range").flatMap { request.headers[$0] }.map { $0 != tag } ?? false
+        let asked = request.method == .get && !isOther ? request.headers[.range] : nil
+        return ByteRange.parse(asked, length: length)
+    }
+
+    /// Reads what shows that the file is whole before the answer begins; opens it again when it is sent.
+    private func body(_ message: LogPosition, _ index: Int, _ range: Range<Int>, _ length: Int) throws -> ResponseBody {
+        let (file, use) = try shelf.open(message, index)
+        defer { shelf.close(file, use, of: message) }
+        guard try file.bytes() == UInt64(length) else {
+            throw GatewayError(.internalError, "the file has not the length that is on record")
+        }
+        if !range.isEmpty { _ = try file.chunk(range.lowerBound / SealedFileWriter.chunkBytes) }
+        return ResponseBody(contentLength: range.count) { writer in
+            let (file, use) = try shelf.open(message, index)
+            defer { shelf.close(file, use, of: message) }
+            try await MediaRoutes.send(file, range, &writer)
+            try await writer.finish(nil)
+        }
+    }
+
+    /// Ends the connection when the message is purged meanwhile, the gateway stops, or a chunk is damaged: a short answer is
+    /// seen to be one.
+    private static func send(
+        _ file: OpenMediaFile,
         _ range: Range<Int>,
-        first: [UInt8],
-        of message: LogPosition,
         _ writer: inout any ResponseBodyWriter
     ) async throws {
         if range.isEmpty { return }
         let size = SealedFileWriter.chunkBytes
-        let begin = range.lowerBound / size
-        for number in begin...((range.upperBound - 1) / size) {
-            if ledger.plan({ $0.isPurged(message) }) { throw GatewayError.purged }
-            let chunk = number == begin ? first : try reader.chunk(number)
-            let wanted = range.clamped(to: number * size..<number * size + chunk.count)
+        for number in (range.lowerBound / size)...((range.upperBound - 1) / size) {
+            if Task.isShuttingDownGracefully { throw CancellationError() }
+            let chunk = try file.chunk(number)
             let offset = number * size
-            let slice = chunk[(wanted.lowerBound - offset)..<(wanted.upperBound - offset)]
-            try await writer.write(ByteBuffer(bytes: slice))
+            let wanted = range.clamped(to: offset..<offset + chunk.count)
+            try await writer.write(
+                ByteBuffer(bytes: chunk[(wanted.lowerBound - offset)..<(wanted.upperBound - offset)])
+            )
         }
     }
 }

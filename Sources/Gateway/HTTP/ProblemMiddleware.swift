@@ -26,6 +26,8 @@ struct ProblemMiddleware: RouterMiddleware {
             }
             response = Answer.problem(problem, requestID: context.requestID)
         }
+        // The body of a problem would be read as the next answer.
+        if request.method == .head { response = response.createHeadResponse() }
         metrics.countAnswer(response.status.code)
         if let name = Answer.requestID { response.headers[name] = context.requestID }
         return response

@@ -1,15 +1,10 @@
-import Dispatch
 import Log
 import Projections
 
 extension Ledger {
     /// Destroys keys away from the threads that serve requests, because it waits for the disk.
     func destroyKeys(_ targets: [KeyStore.Target]) async throws -> (before: UInt64, after: UInt64) {
-        try await withCheckedThrowingContinuation { continuation in
-            DispatchQueue.global().async { [keys] in
-                continuation.resume(with: Result { try keys.destroy(targets) })
-            }
-        }
+        try await DiskWork.run { [keys] in try keys.destroy(targets) }
     }
 
     /// Puts the generation of the root key on record, unless the history ends with it.

@@ -37,12 +37,7 @@ struct EventRendering: Sendable {
 
     private func known(_ item: MediaBook.Item, _ place: MediaPlaces.Place) throws -> MediaPlaces.Filling {
         guard item.state == .fetched, item.isEarly else { return .unknown }
-        return .size(item.bytes, mimeType: place.wantsMimeType ? try mimeType(item) : "")
-    }
-
-    private func mimeType(_ item: MediaBook.Item) throws -> String {
-        guard case .mediaFetched(let event) = try ledger.event(at: item.record).event else { return "" }
-        return event.mimeType
+        return .size(item.bytes, mimeType: place.wantsMimeType ? try ledger.mediaType(at: item.record) : "")
     }
 
     /// In the order of the message, as long as they fit.
@@ -60,6 +55,7 @@ struct EventRendering: Sendable {
             }
             return .omitted(event.code == MediaDownload.tooLarge.code ? "too_large" : "unavailable")
         case .fetched:
+            guard item.isEarly else { return .omitted("unavailable") }
             guard item.bytes <= UInt64(room) else { return .omitted("too_large") }
             // What the disk does not give back must not keep the message itself.
             guard let bytes = try ledger.readable({ try shelf.read(message, index) }) else {
@@ -67,12 +63,19 @@ struct EventRendering: Sendable {
             }
             room -= bytes.count
             let text = [UInt8](Base64.encode(bytes).utf8)
-            return .content(text, size: item.bytes, mimeType: try mimeType(item))
+            return .content(text, size: item.bytes, mimeType: try ledger.mediaType(at: item.record))
         }
     }
 }
 
 extension Ledger {
+    /// What type a fetched file is of.
+    ///
+    /// - Parameter record: of its `media.fetched`.
+    func mediaType(at record: LogPosition) throws -> String {
+        String(decoding: try body(at: record, .content) ?? [], as: UTF8.self)
+    }
+
     /// What can be read, or nil when the medium does not give it back; that a message is purged is still an error.
     fileprivate func readable<T>(_ read: () throws -> T) throws -> T? {
         do {

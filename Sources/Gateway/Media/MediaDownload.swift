@@ -30,6 +30,7 @@ package struct MediaDownload: Sendable {
 
     private mutating func lookUp() -> Step {
         lookups += 1
+        redirects = 0
         return .lookUp
     }
 
@@ -47,11 +48,8 @@ package struct MediaDownload: Sendable {
     package mutating func next(after response: OutgoingResponse, from url: String) -> Step {
         if (300..<400).contains(response.status), let location = response.header("location") {
             redirects += 1
-            guard redirects <= MediaDownload.redirectsMax, let target = CurlLibrary.resolve(location, against: url)
-            else {
-                return .failed(MediaFailure("too_many_redirects"))
-            }
-            return fetch(target)
+            guard redirects <= MediaDownload.redirectsMax else { return .failed(MediaFailure("too_many_redirects")) }
+            return fetch(CurlLibrary.resolve(location, against: url) ?? "")
         }
         // The URL is over; a new one is to be had once.
         if response.status == 404, source.isLookedUp, lookups < 2 { return lookUp() }
@@ -60,7 +58,7 @@ package struct MediaDownload: Sendable {
 
     private func fetch(_ url: String) -> Step {
         guard let way = access.way(url, of: source.platform) else {
-            return .failed(MediaFailure("insecure_url", isFinal: true))
+            return .failed(MediaFailure(URLOrigin(url) == nil ? "invalid_url" : "insecure_url", isFinal: true))
         }
         return .fetch(url: url, way: way, isAuthorized: redirects == 0 && isTrusted(url))
     }

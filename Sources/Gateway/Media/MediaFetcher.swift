@@ -94,7 +94,7 @@ package struct MediaFetcher: Sendable {
         return MediaLookup.answer(answer)
     }
 
-    private struct Attempt {
+    private struct Attempt: Sendable {
         let message: LogPosition
         let index: Int
         let limit: Int
@@ -111,12 +111,12 @@ package struct MediaFetcher: Sendable {
     }
 
     private func perform(_ attempt: Attempt, _ url: String, _ authorization: String?) async throws -> Outcome {
-        let log = shelf.ledger.log
-        // Files give way before what the log's reserve is kept for.
-        try log.admitEdge()
-        let writer = try shelf.writer(attempt.message, attempt.index)
-        defer { writer.discard() }
-        let sink = MediaSink(writer, limit: attempt.limit) { () throws(LogError) in try log.admitEdge() }
+        let sink = MediaSink(
+            limit: attempt.limit,
+            open: { [shelf] in try shelf.writer(attempt.message, attempt.index) },
+            admit: { [shelf] in try shelf.admit() }
+        )
+        defer { sink.discard() }
         let answer = await attempt.driver.perform(MediaDownload.request(url, authorization, into: sink))
         try Task.checkCancellation()
         if let failure = sink.failure { throw failure }
@@ -127,21 +127,18 @@ package struct MediaFetcher: Sendable {
             return .done(.failed(code: failure.code, isFinal: failure.isFinal))
         case .success(let response):
             guard (200..<300).contains(response.status) else { return .answered(response) }
-            return .done(try finish(writer, sink.digest(), attempt, response))
+            return .done(try await finish(sink, attempt, response))
         }
     }
 
-    private func finish(
-        _ writer: SealedFileWriter,
-        _ content: Digest,
-        _ attempt: Attempt,
-        _ response: OutgoingResponse
-    ) throws -> MediaResult {
+    private func finish(_ sink: MediaSink, _ attempt: Attempt, _ response: OutgoingResponse) async throws -> MediaResult
+    {
+        let content = sink.digest()
         guard attempt.promised.allSatisfy({ MediaSource.agrees(content, with: $0) }) else {
             return .failed(code: "hash_mismatch", isFinal: false)
         }
         let path = shelf.files.path(message: attempt.message, index: UInt32(attempt.index))
-        let (bytes, digest) = try writer.finish(as: path)
+        let (bytes, digest) = try await DiskWork.run { try sink.finish(as: path) }
         let said = attempt.mimeType.isEmpty ? response.header("content-type") ?? "" : attempt.mimeType
         return .fetched(
             bytes: bytes,

@@ -37,19 +37,23 @@ package enum MediaLookup {
         case .failure(let error): return .failed(MediaFailure(error))
         case .success(let response):
             let json = response.bodyTruncated ? nil : ProviderJSON(response.body)
-            guard response.status == 200 else { return .failed(refusal(response.status, json)) }
+            guard response.status == 200 else {
+                return .failed(refusal(response.status, json.flatMap { GraphError($0) }))
+            }
             guard let url = json?["url"]?.text, !url.isEmpty else { return .failed(MediaFailure("bad_answer")) }
             let size = json?["file_size"]?.integer
             return .found(Found(url, sha256: json?["sha256"]?.text ?? "", size: size))
         }
     }
 
-    /// 33 and 100 mean that there is no such file, or none that this account may see.
-    private static func refusal(_ status: Int, _ json: ProviderJSON?) -> MediaFailure {
-        switch json?["error"]?["code"]?.integer {
+    /// Meta's code counts, not the status: limits come as 400 too. 33 and 100 mean that there is no such file, or none that this
+    /// account may see; all else may change.
+    private static func refusal(_ status: Int, _ error: GraphError?) -> MediaFailure {
+        guard let error else { return MediaFailure(MediaFailure(status: status).code) }
+        return switch error.code {
         case 33, 100: MediaFailure("not_found", isFinal: true)
-        case 0, 190: MediaFailure("unauthorized")
-        default: MediaFailure(status: status)
+        case 0, 10, 190, 200...299: MediaFailure("unauthorized")
+        default: MediaFailure("provider_error")
         }
     }
 }

@@ -10,6 +10,8 @@ package struct MediaService: Service {
     /// How many fetches may run at once, over all clients.
     static let inFlightMax = 64
     static let inFlightPerClient = 16
+    /// Seconds until a file for which there was no room is tried again; that is no attempt.
+    static let waitForRoom: UInt64 = 30
 
     let shelf: MediaShelf
     let fetcher: MediaFetcher
@@ -40,7 +42,7 @@ package struct MediaService: Service {
     }
 
     package func run() async throws {
-        shelf.sweep(logger)
+        try? await DiskWork.run { [shelf, logger] in shelf.sweep(logger) }
         let changes = shelf.ledger.changes(for: .media)
         await withDiscardingTaskGroup { group in
             for await _ in changes.cancelOnGracefulShutdown() {
@@ -72,7 +74,15 @@ package struct MediaService: Service {
 
     private func perform(_ job: LogPosition, of client: LogPosition) async {
         let (message, index) = MediaBook.file(of: job)
-        let result = await result(message, index)
+        // A purge ends it, and waits for its end.
+        let fetch = Task { await attempt(job) }
+        let use = shelf.uses.begin(message, isSlow: true) { fetch.cancel() }
+        let result = await withTaskCancellationHandler {
+            await fetch.value
+        } onCancel: {
+            fetch.cancel()
+        }
+        shelf.uses.finish(use, of: message)
         running.end(client)
         defer { shelf.ledger.wake(.media) }
         guard let result else { return }
@@ -84,15 +94,24 @@ package struct MediaService: Service {
         }
     }
 
-    /// Nil when nobody wants to know any more: the process ends, or the message is purged.
-    private func result(_ message: LogPosition, _ index: Int) async -> MediaResult? {
+    /// Nil when there is nothing to record: the process ends, the message is purged, or there is no room now.
+    private func attempt(_ job: LogPosition) async -> MediaResult? {
+        let (message, index) = MediaBook.file(of: job)
         do {
             // Its content and key are read from the log.
             try await shelf.ledger.log.waitUntilDurable(message)
+            if shelf.ledger.plan({ $0.isPurged(message) }) { return nil }
             return try await fetcher.fetch(message, index)
         } catch is CancellationError {
             return nil
         } catch let error as GatewayError where error == .purged {
+            if shelf.ledger.plan({ $0.isPurged(message) }) { return nil }
+            // It is the channel's credential that has no key any more.
+            return .failed(code: "channel_not_connected", isFinal: false)
+        } catch let error as LogError where error.code == .diskFull {
+            logger.error("there is no room for a file", metadata: ["error": "\(error)"])
+            let later = shelf.ledger.now.advanced(bySeconds: MediaService.waitForRoom)
+            shelf.ledger.plan { state in state.media.schedule.retry(job, at: later) }
             return nil
         } catch let error as LogError {
             logger.error("a file could not be stored", metadata: ["error": "\(error)"])
@@ -107,13 +126,16 @@ package struct MediaService: Service {
         let name = MediaService.name(of: result)
         metrics.count("waybill_media_fetches_total{result=\"\(name)\"}")
         let isKept = Atomic(false)
+        let seal = shelf.ledger.readableKeyReference(at: message)
         try await shelf.ledger.commitOutcome { state, context in
-            let events = state.decide(result, message: message, index: index, context)
+            let events = state.decide(result, message: message, index: index, seal: seal, context)
             isKept.store(!events.isEmpty, ordering: .relaxed)
             return events
         }
         // Purged while it was fetched: the purge may have looked for it before it was there.
-        if !isKept.load(ordering: .relaxed) { try shelf.remove([message: index + 1]) }
+        if !isKept.load(ordering: .relaxed) {
+            try await DiskWork.run { [shelf] in try shelf.remove([message: index + 1]) }
+        }
     }
 
     private static func name(of result: MediaResult) -> String {

@@ -1,3 +1,4 @@
+import Glibc
 package import Log
 import Logging
 import Projections
@@ -7,15 +8,38 @@ package struct MediaShelf: Sendable {
     let ledger: Ledger
     let files: MediaFiles
     let storage: any Storage
+    let uses = MediaUses()
+    private let directory: String
+    /// What files leave free for the log and the keys, which are worth more, in bytes.
+    private let reserve: UInt64
 
-    package init(ledger: Ledger, directory: String, storage: any Storage = PosixStorage()) {
+    package init(
+        ledger: Ledger,
+        directory: String,
+        reserve: UInt64 = 64 << 20,
+        storage: any Storage = PosixStorage()
+    ) {
         self.ledger = ledger
         self.storage = storage
+        self.directory = directory
+        self.reserve = reserve
         files = MediaFiles(directory: directory)
     }
 
+    /// - Throws: `diskFull` while there is no room for files.
+    func admit() throws(LogError) {
+        try ledger.log.admitEdge()
+        if let free = storage.freeBytes(directory), free < reserve {
+            throw LogError(.diskFull, "\(free) bytes are free, and files leave \(reserve) to the log")
+        }
+    }
+
     /// A file that is being written. Its final name is given when all of it is there.
+    ///
+    /// - Throws: `bodyPurged`, `diskFull`, and what else the disk refuses.
     func writer(_ message: LogPosition, _ index: Int) throws -> SealedFileWriter {
+        try admit()
+        if ledger.plan({ $0.isPurged(message) }) { throw GatewayError.purged }
         let reference = try ledger.keyReference(at: message)
         guard let leaf = try ledger.keys.find(reference) else { throw GatewayError.purged }
         try storage.makeDurableDirectory(files.root)
@@ -48,10 +72,11 @@ package struct MediaShelf: Sendable {
 
     /// The whole of a short file.
     func read(_ message: LogPosition, _ index: Int) throws -> [UInt8] {
-        let reader = try reader(message, index)
+        let (file, use) = try open(message, index)
+        defer { close(file, use, of: message) }
         var bytes: [UInt8] = []
-        bytes.reserveCapacity(Int(reader.bytes))
-        for number in 0..<reader.chunkCount { bytes += try reader.chunk(number) }
+        bytes.reserveCapacity(Int(try file.bytes()))
+        for number in 0..<(try file.chunkCount()) { bytes += try file.chunk(number) }
         return bytes
     }
 
@@ -66,24 +91,26 @@ package struct MediaShelf: Sendable {
     /// Unlinks all that there is of the files of these messages, finished or not.
     func remove(_ messages: [LogPosition: Int]) throws(LogError) {
         for (directory, members) in Dictionary(grouping: messages, by: { files.directory(of: $0.key) }) {
-            let names = Set((try? storage.list(directory)) ?? [])
-            if names.isEmpty { continue }
             for (message, count) in members {
-                for index in 0..<count { try remove(message, index, in: directory, names) }
+                for index in 0..<count { try remove(message, index) }
             }
-            try storage.syncDirectory(directory)
+            try missing { () throws(LogError) in try storage.syncDirectory(directory) }
         }
     }
 
-    private func remove(
-        _ message: LogPosition,
-        _ index: Int,
-        in directory: String,
-        _ names: Set<String>
-    ) throws(LogError) {
-        let name = MediaFiles.name(message: message, index: UInt32(index))
-        for name in [name, name + MediaFiles.partSuffix] where names.contains(name) {
-            try storage.remove(directory + "/" + name)
+    private func remove(_ message: LogPosition, _ index: Int) throws(LogError) {
+        let path = files.path(message: message, index: UInt32(index))
+        for path in [path, path + MediaFiles.partSuffix] {
+            try missing { () throws(LogError) in try storage.remove(path) }
+        }
+    }
+
+    /// What is not there need not be removed.
+    private func missing(_ body: () throws(LogError) -> Void) throws(LogError) {
+        do {
+            try body()
+        } catch {
+            guard error.errno == ENOENT else { throw error }
         }
     }
 

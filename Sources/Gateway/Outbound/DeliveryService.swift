@@ -52,17 +52,29 @@ package struct DeliveryService: Service {
                 return health.limit(client, most: endpoint.maxInFlight) - held(client)
             }
         }
-        if picked.isEmpty { return nil }
+        let ready = picked.filter(hasRoom)
+        if ready.isEmpty { return nil }
         let committed = try? ledger.append(edge: false) { state, _ in
             var event = DeliveryStarted()
-            let due = picked.filter { state.deliveries.rows[$0]?.state == .scheduled }
+            let due = ready.filter { state.deliveries.rows[$0]?.state == .scheduled }
             event.deliveries = ListField(due)
             let rows = due.compactMap { delivery in state.deliveries.rows[delivery].map { (delivery, $0) } }
             return (due.isEmpty ? [] : [NewEvent(.deliveryStarted(event))], rows)
         }
         // A full disk may have room again; a log that failed for good ends the process elsewhere.
-        if committed == nil { ledger.plan { state in postpone(picked, &state.deliveries.schedule) } }
+        if committed == nil { ledger.plan { state in postpone(ready, &state.deliveries.schedule) } }
+        let started = Set(committed?.value.map(\.0) ?? [])
+        for delivery in ready where !started.contains(delivery) { memory.give(delivery) }
         return committed.map { Started(jobs: $0.value, position: $0.position, time: $0.time) }
+    }
+
+    /// Whether there is memory for the files inside; else it has its turn a moment later.
+    private func hasRoom(_ delivery: LogPosition) -> Bool {
+        guard let row = ledger.plan({ $0.deliveries.rows[delivery] }) else { return true }
+        let bytes = rendering.inlineBytes(of: row.message)
+        if memory.take(bytes, for: delivery, of: row.client) { return true }
+        ledger.plan { state in postpone([delivery], &state.deliveries.schedule) }
+        return false
     }
 
     private func postpone(_ picked: [LogPosition], _ schedule: inout LaneScheduler<LogPosition>) {
@@ -81,7 +93,8 @@ package struct DeliveryService: Service {
     }
 
     private func attempt(_ delivery: LogPosition, _ row: DeliveryBook.Row, _ startedAt: Timestamp) async {
-        let result = await memory.withRoom(rendering.inlineBytes(of: row.message)) { await exchange(row, startedAt) }
+        let result = await exchange(row, startedAt)
+        memory.give(delivery)
         let seal = ledger.readableKeyReference(at: row.event)
         do {
             try await ledger.commitOutcome { state, context in
@@ -156,7 +169,8 @@ package struct DeliveryService: Service {
             url: settings.url,
             headers: headers,
             body: body,
-            timeout: DeliveryService.timeout,
+            // A body with files in it takes its time on the way.
+            timeout: DeliveryService.timeout + .seconds(body.count >> 20),
             connectTimeout: .seconds(10),
             // The schedule repeats, on record; libcurl must not do so behind its back.
             atMostOnce: true

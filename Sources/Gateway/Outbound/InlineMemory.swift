@@ -1,56 +1,36 @@
-import DequeModule
+import Log
 import Synchronization
 
-/// How much memory the files that travel inside webhooks may take together. Who finds no room waits, in the order of arrival, so
-/// that one with large files is not passed over for ever.
+/// How much memory the files that travel inside webhooks take together. Asked before an attempt begins: one without room has its
+/// turn later. No client gets more than half of what is free, so those whose endpoints are slow leave some to others.
 final class InlineMemory: Sendable {
-    private struct State {
-        var free: Int
-        var waiting: Deque<(bytes: Int, continuation: CheckedContinuation<Void, Never>)> = []
+    private struct Share: Sendable {
+        let client: LogPosition
+        let bytes: Int
     }
 
     private let most: Int
-    private let state: Mutex<State>
+    /// By the delivery that holds it.
+    private let shares = Mutex<[LogPosition: Share]>([:])
 
-    /// - Parameter most: in bytes. What needs more than that gets all of it.
-    init(most: Int = 256 << 20) {
-        self.most = most
-        state = Mutex(State(free: most))
-    }
+    /// - Parameter most: in bytes.
+    init(most: Int = 512 << 20) { self.most = most }
 
-    func withRoom<T>(_ bytes: Int, _ body: () async -> T) async -> T {
-        if bytes == 0 { return await body() }
-        let bytes = min(bytes, most)
-        await take(bytes)
-        defer { give(bytes) }
-        return await body()
-    }
-
-    private func take(_ bytes: Int) async {
-        await withCheckedContinuation { continuation in
-            let hasRoom = state.withLock { state in
-                guard state.waiting.isEmpty, state.free >= bytes else {
-                    state.waiting.append((bytes, continuation))
-                    return false
-                }
-                state.free -= bytes
-                return true
-            }
-            if hasRoom { continuation.resume() }
+    /// Whether there is room; then it is taken, until `give`.
+    ///
+    /// - Parameter bytes: what needs more than half of all counts as that half, so that it has its turn some time.
+    func take(_ bytes: Int, for delivery: LogPosition, of client: LogPosition) -> Bool {
+        if bytes == 0 { return true }
+        let bytes = min(bytes, most / 2)
+        return shares.withLock { shares in
+            let free = most - shares.values.reduce(0) { $0 + $1.bytes }
+            let mine = shares.values.reduce(0) { $0 + ($1.client == client ? $1.bytes : 0) }
+            guard mine + bytes <= (mine == 0 ? free : free / 2) else { return false }
+            shares[delivery] = Share(client: client, bytes: bytes)
+            return true
         }
     }
 
-    private func give(_ bytes: Int) {
-        let next = state.withLock { state in
-            state.free += bytes
-            var next: [CheckedContinuation<Void, Never>] = []
-            while let first = state.waiting.first, first.bytes <= state.free {
-                state.free -= first.bytes
-                next.append(first.continuation)
-                state.waiting.removeFirst()
-            }
-            return next
-        }
-        for continuation in next { continuation.resume() }
-    }
+    /// Also for a delivery that holds nothing.
+    func give(_ delivery: LogPosition) { shares.withLock { _ = $0.removeValue(forKey: delivery) } }
 }

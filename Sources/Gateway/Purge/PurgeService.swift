@@ -15,12 +15,13 @@ package struct PurgeService: Service {
     let logger: Logger
 
     package func run() async throws {
-        // Purges of records that are damaged, so that nobody knows their keys. Tried again after a restart.
-        var unreadable: Set<PurgeBook.Subject> = []
+        // Purges of records that are damaged, so that nobody knows their keys, and of files that cannot be unlinked. Tried
+        // again after a restart.
+        var unfinished: Set<PurgeBook.Subject> = []
         let changes = ledger.changes(for: .purges)
         for await _ in changes.cancelOnGracefulShutdown() {
             while await attempt(requestOverdue) {}
-            while await attempt({ try await destroyDue(&unreadable) }) {}
+            while await attempt({ try await destroyDue(&unfinished) }) {}
         }
     }
 
@@ -55,9 +56,9 @@ package struct PurgeService: Service {
         return true
     }
 
-    private func destroyDue(_ unreadable: inout Set<PurgeBook.Subject>) async throws -> Bool {
-        let found = ledger.plan { $0.purges.due(ledger.now, limit: PurgeService.batchMax + unreadable.count) }
-        let due = found.filter { !unreadable.contains($0) }
+    private func destroyDue(_ unfinished: inout Set<PurgeBook.Subject>) async throws -> Bool {
+        let found = ledger.plan { $0.purges.due(ledger.now, limit: PurgeService.batchMax + unfinished.count) }
+        let due = found.filter { !unfinished.contains($0) }
         if due.isEmpty { return false }
         // Readers refuse from the request on, so it must be on disk before anything is gone.
         try await ledger.log.waitUntilDurable(ledger.head)
@@ -70,26 +71,42 @@ package struct PurgeService: Service {
                 readable.append(subject)
             } catch {
                 logger.critical("a key cannot be destroyed, for its record is damaged", metadata: ["error": "\(error)"])
-                unreadable.insert(subject)
+                unfinished.insert(subject)
             }
         }
         if readable.isEmpty { return true }
         let generations = try await ledger.destroyKeys(targets)
         ledger.forget(readable)
-        try shelf.remove(filesOf(readable))
+        let stuck = await removeFiles(of: readable)
+        unfinished.formUnion(stuck)
+        let done = readable.filter { !stuck.contains($0) }
         try await ledger.commitOutcome { state, _ in
-            PurgeService.completion(of: readable.filter { state.purges.pending[$0] != nil }, generations, state)
+            PurgeService.completion(of: done.filter { state.purges.pending[$0] != nil }, generations, state)
         }
-        metrics.count("waybill_purges_total", by: readable.count)
+        metrics.count("waybill_purges_total", by: done.count)
         return true
     }
 
-    /// How many files each message among these has.
-    private func filesOf(_ subjects: [PurgeBook.Subject]) -> [LogPosition: Int] {
-        ledger.plan { state in
-            let messages = subjects.flatMap { state.media.messages(of: $0) }
-            return Dictionary(messages.map { ($0, state.media.rows[$0]?.items.count ?? 0) }) { first, _ in first }
+    /// Ends what uses the files of these, and unlinks them.
+    ///
+    /// - Returns: those of which a file could not be unlinked. They must not keep the others.
+    private func removeFiles(of subjects: [PurgeBook.Subject]) async -> Set<PurgeBook.Subject> {
+        var stuck: Set<PurgeBook.Subject> = []
+        for subject in subjects {
+            let files = ledger.plan { state in
+                let messages = state.media.messages(of: subject)
+                return Dictionary(messages.map { ($0, state.media.rows[$0]?.items.count ?? 0) }) { first, _ in first }
+            }
+            if files.isEmpty { continue }
+            await shelf.uses.end(Array(files.keys))
+            do {
+                try await DiskWork.run { [shelf] in try shelf.remove(files) }
+            } catch {
+                logger.critical("a purged file cannot be unlinked; its key is gone", metadata: ["error": "\(error)"])
+                stuck.insert(subject)
+            }
         }
+        return stuck
     }
 
     private static func completion(

@@ -15,6 +15,12 @@ package struct PosixStorage: Storage {
         return stat(path, &status) == 0 ? status.st_uid : nil
     }
 
+    package func freeBytes(_ directory: String) -> UInt64? {
+        var status = statvfs()
+        guard statvfs(directory, &status) == 0 else { return nil }
+        return UInt64(status.f_bavail) * UInt64(status.f_frsize)
+    }
+
     package func list(_ directory: String) throws(LogError) -> [String] {
         guard let handle = opendir(directory) else { throw failure("list", directory) }
         defer { closedir(handle) }

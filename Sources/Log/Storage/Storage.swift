@@ -11,6 +11,8 @@ package protocol Storage: Sendable {
     func renameNew(_ source: String, to target: String) throws(LogError)
     /// Removes a file, or a directory that is empty.
     func remove(_ path: String) throws(LogError)
+    /// What the file system of a directory has left for this process, in bytes; nil where nobody knows.
+    func freeBytes(_ directory: String) -> UInt64?
     /// Makes creations, renames and removals in `directory` durable.
     func syncDirectory(_ directory: String) throws(LogError)
 }
@@ -43,6 +45,8 @@ package protocol StorageFile: AnyObject, Sendable {
 }
 
 extension Storage {
+    package func freeBytes(_ directory: String) -> UInt64? { nil }
+
     /// Makes the directory if there is none, and its name durable: files synced inside a directory that is lost are lost.
     package func makeDurableDirectory(_ path: String) throws(LogError) {
         try makeDirectory(path)

@@ -26,26 +26,36 @@ package enum MediaSchedule {
 }
 
 extension LogState {
-    /// Empty when nobody waits for this file any more: it is here, given up, or its message is purged.
+    /// - Parameter seal: the message's key; without it nothing that was fetched can be recorded.
+    /// - Returns: empty when nobody waits for this file any more: it is here, given up, or its message is purged.
     package func decide(
         _ result: MediaResult,
         message: LogPosition,
         index: Int,
+        seal: KeyReference?,
         _ context: DecisionContext
     ) -> [NewEvent] {
         guard let row = media.rows[message], row.items.indices.contains(index), row.items[index].state == .pending,
             !isPurged(message)
         else { return [] }
-        let event: Event
         switch result {
         case .fetched(let bytes, let mimeType, let file, let digest):
             var fetched = MediaFetched()
             fetched.index = UInt64(index)
             fetched.bytes = bytes
-            fetched.mimeType = mimeType
             fetched.file = file
             fetched.digest = RawBytes(digest.bytes)
-            event = .mediaFetched(fetched)
+            guard let seal else { return [] }
+            return [
+                NewEvent(
+                    .mediaFetched(fetched),
+                    client: row.client,
+                    conversation: row.conversation,
+                    message: message,
+                    bodies: [(.content, [UInt8](mimeType.utf8))],
+                    seal: .sameAs(seal)
+                )
+            ]
         case .failed(let code, let isFinal):
             var failed = MediaFailed()
             failed.index = UInt64(index)
@@ -53,8 +63,9 @@ extension LogState {
             if !isFinal, let wait = MediaSchedule.wait(after: row.items[index].attempts, isInline: row.isInline) {
                 failed.nextAttemptAt = context.now.advanced(bySeconds: wait)
             }
-            event = .mediaFailed(failed)
+            return [
+                NewEvent(.mediaFailed(failed), client: row.client, conversation: row.conversation, message: message)
+            ]
         }
-        return [NewEvent(event, client: row.client, conversation: row.conversation, message: message)]
     }
 }

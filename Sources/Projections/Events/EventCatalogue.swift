@@ -60,7 +60,7 @@ package enum EventCatalogue {
         case .providerEventParked:
             "Refers to a message that has not come yet. Sealed content: the provider's item in a request of its own. `target`: keyed hash of that message's id; `customer`: of the customer's address."
         case .mediaFetched:
-            "message: the one it belongs to. The file is sealed under the message's key. `digest`: SHA-256 of the sealed file."
+            "message: the one it belongs to, under whose key the file is sealed. Sealed content: its media type. `digest`: SHA-256 of the sealed file."
         case .mediaFailed:
             "message: the one it belongs to. `next_attempt_at`: when it is tried again; 0 when it is given up."
         case .messageStatusChanged:

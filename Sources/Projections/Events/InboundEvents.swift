@@ -102,20 +102,18 @@ package struct ProviderEventParked: EventPayload {
     }
 }
 
-/// message: the one it belongs to. The file is sealed under the message's key. `digest`: SHA-256 of the sealed file.
+/// message: the one it belongs to, under whose key the file is sealed. Sealed content: its media type. `digest`: SHA-256 of the sealed file.
 package struct MediaFetched: EventPayload {
     package var index = UInt64(0)
     package var bytes = UInt64(0)
-    package var mimeType = ""
     package var file = ""
     package var digest = RawBytes()
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "index", &index)
         visitor.field(2, "bytes", &bytes)
-        visitor.field(3, "mime_type", &mimeType)
-        visitor.field(4, "file", &file)
-        visitor.field(5, "digest", &digest)
+        visitor.field(3, "file", &file)
+        visitor.field(4, "digest", &digest)
     }
 }
 

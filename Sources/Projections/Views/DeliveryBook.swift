@@ -65,9 +65,10 @@ package struct DeliveryBook: Sendable {
     }
 
     /// What the deliveries of a message waited for is there.
-    mutating func hasten(_ message: LogPosition, in conversation: LogPosition) {
+    mutating func hasten(_ message: LogPosition, in conversation: LogPosition, at now: Timestamp) {
         for delivery in (undelivered[conversation] ?? []).sorted() where rows[delivery]?.message == message {
             guard let row = rows[delivery], row.attempts == 0 else { continue }
+            rows[delivery]?.nextAttemptAt = now
             schedule.hasten(delivery)
         }
     }

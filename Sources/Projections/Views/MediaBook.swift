@@ -52,7 +52,9 @@ package struct MediaBook: Sendable {
 
     package init() {}
 
-    package func agrees(with other: MediaBook) -> Bool { rows == other.rows && waiting == other.waiting }
+    package func agrees(with other: MediaBook) -> Bool {
+        rows == other.rows && waiting == other.waiting && byConversation == other.byConversation
+    }
 
     /// The messages with files among those that a purge is about.
     package func messages(of subject: PurgeBook.Subject) -> [LogPosition] {
@@ -168,6 +170,7 @@ package struct MediaBook: Sendable {
     private mutating func settle(_ message: LogPosition) -> LogPosition? {
         rows[message]?.isWaiting = false
         for event in rows[message]?.events ?? [] { waiting[event] = nil }
+        rows[message]?.events = []
         return message
     }
 
@@ -186,13 +189,13 @@ package struct MediaBook: Sendable {
 
     /// Their files are gone.
     private mutating func forget(_ event: PurgeCompleted) {
-        for message in event.messages.values {
-            guard let row = rows.removeValue(forKey: message) else { continue }
-            byConversation[row.conversation]?.removeAll { $0 == message }
-        }
         let clients = event.clients.values.flatMap { messages(of: $0) }
-        let erased = event.conversations.values.flatMap { byConversation.removeValue(forKey: $0) ?? [] }
-        for message in clients + erased { rows[message] = nil }
+        let erased = event.conversations.values.flatMap { byConversation[$0] ?? [] }
+        for message in event.messages.values + clients + erased {
+            guard let conversation = rows.removeValue(forKey: message)?.conversation else { continue }
+            byConversation[conversation]?.removeAll { $0 == message }
+            if byConversation[conversation]?.isEmpty == true { byConversation[conversation] = nil }
+        }
     }
 }
 

@@ -1,0 +1,121 @@
+import Log
+import Synchronization
+
+/// Who is using the files of which message, so that a purge can end it: what is served, what is being fetched.
+final class MediaUses: Sendable {
+    private struct Use: Sendable {
+        let end: @Sendable () -> Void
+        /// Whether it goes on for a moment after it was told to end.
+        let isSlow: Bool
+    }
+
+    private struct State: Sendable {
+        var next: UInt64 = 0
+        var open: [LogPosition: [UInt64: Use]] = [:]
+    }
+
+    private let state = Mutex(State())
+
+    /// To be called before anyone asks whether the message is purged: then either the purge finds the use, or that question
+    /// finds the purge.
+    ///
+    /// - Parameters:
+    ///   - isSlow: whether it lasts until `finish` after it was told to end.
+    ///   - end: makes it let go of key and file. Called at most once, from any thread.
+    func begin(_ message: LogPosition, isSlow: Bool, end: @escaping @Sendable () -> Void) -> UInt64 {
+        state.withLock { state in
+            state.next += 1
+            state.open[message, default: [:]][state.next] = Use(end: end, isSlow: isSlow)
+            return state.next
+        }
+    }
+
+    func finish(_ use: UInt64, of message: LogPosition) {
+        state.withLock { state in
+            state.open[message]?[use] = nil
+            if state.open[message]?.isEmpty == true { state.open[message] = nil }
+        }
+    }
+
+    /// Ends every use of the files of these messages; when this returns nobody has a key or a descriptor of theirs.
+    func end(_ messages: some Collection<LogPosition> & Sendable) async {
+        let uses = state.withLock { state in
+            messages.flatMap { message in (state.open[message] ?? [:]).values.map { $0 } }
+        }
+        for use in uses { use.end() }
+        while isUsed(messages) { try? await Task.sleep(for: .milliseconds(5)) }
+    }
+
+    private func isUsed(_ messages: some Collection<LogPosition>) -> Bool {
+        state.withLock { state in
+            messages.contains { message in state.open[message]?.values.contains(where: \.isSlow) ?? false }
+        }
+    }
+}
+
+/// A file that is open to be read until somebody closes it.
+final class OpenMediaFile: Sendable {
+    private enum State {
+        case opening
+        case open(SealedFileReader)
+        case closed
+    }
+
+    private let state = Mutex(State.opening)
+
+    /// Nothing when it was closed meanwhile.
+    fileprivate func set(_ reader: SealedFileReader) {
+        state.withLock { state in
+            if case .opening = state { state = .open(reader) }
+        }
+    }
+
+    /// Lets go of key and descriptor.
+    func close() { state.withLock { $0 = .closed } }
+
+    /// Plaintext of one chunk.
+    ///
+    /// - Throws: `bodyPurged` once it is closed.
+    func chunk(_ number: Int) throws -> [UInt8] { try reader().chunk(number) }
+
+    func bytes() throws -> UInt64 { try reader().bytes }
+
+    func chunkCount() throws -> Int { try reader().chunkCount }
+
+    private func reader() throws -> SealedFileReader {
+        try state.withLock { state in
+            guard case .open(let reader) = state else { throw GatewayError.purged }
+            return reader
+        }
+    }
+}
+
+extension MediaShelf {
+    /// Opens a file for as long as `body` runs, or until its message is purged.
+    ///
+    /// - Throws: `bodyPurged`, or what is wrong with the file.
+    func withFile<T>(_ message: LogPosition, _ index: Int, _ body: (OpenMediaFile) async throws -> T) async throws -> T
+    {
+        let (file, use) = try open(message, index)
+        defer { close(file, use, of: message) }
+        return try await body(file)
+    }
+
+    /// The same for who closes it himself.
+    func open(_ message: LogPosition, _ index: Int) throws -> (file: OpenMediaFile, use: UInt64) {
+        let file = OpenMediaFile()
+        let use = uses.begin(message, isSlow: false) { file.close() }
+        do {
+            file.set(try reader(message, index))
+            return (file, use)
+        } catch {
+            close(file, use, of: message)
+            throw error
+        }
+    }
+
+    func close(_ file: OpenMediaFile, _ use: UInt64, of message: LogPosition) {
+        file.close()
+        uses.finish(use, of: message)
+    }
+}
