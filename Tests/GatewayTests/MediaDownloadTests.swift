@@ -95,13 +95,18 @@ import Testing
 
     // MARK: Where to
 
+    @Test func whatIsOnlyInsecureIsCalledThat() {
+        var mms = download(.sms, url: "http://cdn.example.com/x")
+        #expect(mms.first() == .failed(MediaFailure("insecure_url", isFinal: true)))
+    }
+
     @Test(arguments: [
-        "http://cdn.example.com/x", "ftp://cdn.example.com/x", "file:///etc/passwd", "gopher://x/", "//x", "x", "",
+        "ftp://cdn.example.com/x", "file:///etc/passwd", "gopher://x/", "//x", "x", "",
         "https://user:secret@api.twilio.com/x", "https://api.twilio.com@evil.test/x", "https://",
     ])
-    func whatIsNotSafeIsNotFetched(_ url: String) {
+    func whatIsNoURLIsNotFetched(_ url: String) {
         var mms = download(.sms, url: url.isEmpty ? " " : url)
-        #expect(mms.first() == .failed(MediaFailure("insecure_url", isFinal: true)))
+        #expect(mms.first() == .failed(MediaFailure("invalid_url", isFinal: true)))
     }
 
     @Test func aRedirectToWhatIsNotSafeIsNotFollowed() {
@@ -118,6 +123,24 @@ import Testing
         #expect(other.first() == .failed(MediaFailure("insecure_url", isFinal: true)))
         var allowed = download(.sms, url: "http://127.0.0.1:8/x", access(twilio: "http://127.0.0.1:9", http: true))
         #expect(allowed.first() == .fetch(url: "http://127.0.0.1:8/x", way: .open, isAuthorized: false))
+    }
+
+    @Test func anotherProvidersOriginIsNoWayIn() {
+        let access = access(twilio: "http://10.0.0.1", graph: "http://10.0.0.2")
+        var messenger = download(.facebook, url: "http://10.0.0.1/x", access)
+        #expect(messenger.first() == .failed(MediaFailure("insecure_url", isFinal: true)))
+        var mms = download(.sms, url: "http://10.0.0.2/x", access)
+        #expect(mms.first() == .failed(MediaFailure("insecure_url", isFinal: true)))
+    }
+
+    @Test func aNewURLAfterARedirectIsTrustedAgain() {
+        var file = download(.whatsapp, id: "1")
+        _ = file.first()
+        let url = "https://lookaside.fbsbx.com/x"
+        _ = file.next(after: response(302, location: "/y"), from: url)
+        #expect(file.next(after: response(404), from: url) == .lookUp)
+        let found = MediaLookup.answer(.success(answer(200, #"{"url":"\#(url)"}"#)))
+        #expect(file.next(after: found, limit: 9) == .fetch(url: url, way: .open, isAuthorized: true))
     }
 
     @Test func redirectsEnd() {
@@ -176,9 +199,18 @@ import Testing
         #expect(file.next(after: .found(found), limit: 122) == .failed(MediaFailure("too_large", isFinal: true)))
     }
 
+    private static func refusal(_ code: Int) -> String {
+        #"{"error":{"message":"no","type":"OAuthException","code":\#(code),"fbtrace_id":"A"}}"#
+    }
+
     @Test(arguments: [
-        (400, #"{"error":{"code":100,"message":"no such media"}}"#, "not_found", true),
-        (400, #"{"error":{"code":33}}"#, "not_found", true), (401, #"{"error":{"code":190}}"#, "unauthorized", false),
+        (400, refusal(100), "not_found", true), (400, refusal(33), "not_found", true),
+        (401, refusal(190), "unauthorized", false), (403, refusal(200), "unauthorized", false),
+        // Limits come as 400.
+        (400, refusal(80_007), "provider_error", false), (400, refusal(130_429), "provider_error", false),
+        (400, refusal(4), "provider_error", false), (400, refusal(131_000), "provider_error", false),
+        // A proxy's JSON is not Meta's word.
+        (502, #"{"error":{"code":100}}"#, "http_status", false), (400, "oops", "http_status", false),
         (500, "oops", "http_status", false), (200, "{}", "bad_answer", false), (200, "not JSON", "bad_answer", false),
     ])
     func lookUpsThatFail(_ status: Int, _ body: String, _ code: String, _ isFinal: Bool) {

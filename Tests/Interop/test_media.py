@@ -6,8 +6,10 @@ bytes, a file that outlives its message.
 import base64
 import copy
 import random
+import os
 import re
 import shutil
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -1225,6 +1227,147 @@ def test_one_damaged_file_does_not_keep_all_else_from_being_restored(make_gatewa
     there.tenant = copy.copy(one.tenant)
     there.gateway = there.tenant.gateway = new
     assert_fails(there, item, content, "one bit")
+
+
+# Who takes long, and who asks otherwise
+
+
+class Stalled:
+    """A client that asks for a file and takes next to nothing of it."""
+
+    def __init__(self, party, item):
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.socket.connect(("127.0.0.1", party.gateway.port))
+        head = f"GET {item['url']} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {party.tenant.key}\r\n\r\n"
+        self.socket.sendall(head.encode())
+        assert self.socket.recv(1024).startswith(b"HTTP/1.1 200")
+
+    def rest(self):
+        """What still comes, up to the end of the connection."""
+        self.socket.settimeout(20)
+        parts = []
+        try:
+            while part := self.socket.recv(1 << 16):
+                parts.append(part)
+        except ConnectionError:
+            pass
+        return b"".join(parts)
+
+
+def open_files(gateway):
+    """The media files that the gateway's process has open."""
+    found = []
+    for link in (f"/proc/{gateway.process.pid}/fd/{name}" for name in os.listdir(f"/proc/{gateway.process.pid}/fd")):
+        try:
+            target = os.readlink(link)
+        except FileNotFoundError:
+            continue
+        if str(gateway.data / "media") in target:
+            found.append(target)
+    return found
+
+
+def test_purge_ends_a_download_that_is_under_way(party, graph):
+    one = party()
+    content, message, item = sent(one, graph, 8 << 20, "document", "text/plain")
+    stalled = Stalled(one, item)
+    wait_until(lambda: open_files(one.gateway), 5, "the file to be open")
+    purge(one.tenant, message)
+    assert open_files(one.gateway) == []
+    assert len(stalled.rest()) < len(content), "the answer breaks off"
+
+
+def test_purge_ends_a_fetch_that_is_under_way(party, graph):
+    one, file = party(), Held(content_of(300_000))
+    media_id = graph.file(one.account, graph.described(one.account, file.content, url=graph.place(file)))
+    one.says(File("document", media_id, "text/plain"))
+    assert file.begun.wait(5)
+    message = one.newest()["id"]
+    wait_until(lambda: open_files(one.gateway), 5, "the file to be open")
+    purge(one.tenant, message)
+    assert open_files(one.gateway) == [] and path_of(one, message) + ".part" not in stored(one.gateway)
+    file.released.set()
+
+
+def test_shutdown_ends_a_download(party, graph, make_gateway, media):
+    gateway = make_gateway("stopped", **settings(graph, media)).start()
+    one = party(on=gateway)
+    content, _, item = sent(one, graph, 8 << 20, "document", "text/plain")
+    stalled = Stalled(one, item)
+    begun, results = time.monotonic(), []
+    stop = threading.Thread(target=lambda: results.append(gateway.stop()))
+    stop.start()
+    time.sleep(1)
+    taken = stalled.rest()
+    stop.join(40)
+    assert results == [0] and time.monotonic() - begun < 30
+    assert len(taken) < len(content), "a short answer is seen to be one"
+
+
+def test_one_file_that_cannot_be_unlinked_keeps_no_other_purge(fragile, party, graph):
+    one = party(on=fragile)
+    (_, first, _), (_, second, _) = sent(one, graph), sent(one, graph)
+    path = fragile.data / "media" / path_of(one, first)
+    path.unlink()
+    path.mkdir()
+    (path / "x").touch()
+    assert one.tenant.call("POST", f"/v1/messages/{first}/purge").status_code == 202, "it is not done"
+    purge(one.tenant, second)
+    shutil.rmtree(path)
+    fragile.stop()
+    fragile.start()
+    one.wait_for_purge(first)
+
+
+def test_what_the_provider_calls_a_type_does_not_survive_the_purge(party, graph):
+    one = party()
+    secret = unique("secret")
+    content = content_of(100)
+    mime_type = f'application/pdf; name="{secret}.pdf"'
+    mid = one.says(File("document", graph.simple(one.account, content, mime_type), mime_type))
+    message = one.received(mid).event["data"]["message"]
+    assert message["media"][0]["mime_type"] == mime_type
+    purge(one.tenant, message["id"])
+    shown = one.gateway.run_ok("replay", "--data", one.gateway.data, "--bodies")
+    assert secret not in str(shown)
+
+
+def raw_answers(party, method, path):
+    """All that comes for one request on a connection that is kept."""
+    with socket.create_connection(("127.0.0.1", party.gateway.port)) as connection:
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {party.tenant.key}\r\n\r\n"
+        connection.sendall(head.encode())
+        connection.settimeout(0.5)
+        parts = []
+        try:
+            while part := connection.recv(1 << 16):
+                parts.append(part)
+        except TimeoutError:
+            pass
+        return b"".join(parts)
+
+
+def test_head_never_has_a_body(party, graph):
+    one = party()
+    _, message, item = sent(one, graph)
+    for path, status in (("/v1/media/med_x", b"404"), (item["url"], b"200")):
+        answer = raw_answers(one, "HEAD", path)
+        assert answer.split(b" ", 2)[1] == status and answer.endswith(b"\r\n\r\n"), answer
+    purge(one.tenant, message)
+    assert raw_answers(one, "HEAD", item["url"]).endswith(b"\r\n\r\n")
+
+
+def test_conditions(party, graph):
+    one = party()
+    content, _, item = sent(one, graph)
+    tag = one.get(item).headers["ETag"]
+    same = one.get(item, **{"If-None-Match": tag})
+    assert (same.status_code, same.content) == (304, b"")
+    assert one.get(item, **{"If-None-Match": '"other"'}).content == content
+    assert one.get(item, **{"Range": "bytes=0-9", "If-Range": tag}).content == content[:10]
+    assert one.get(item, **{"Range": "bytes=0-9", "If-Range": '"other"'}).content == content
+    assert one.get(item, method="HEAD", **{"Range": "bytes=0-9"}).status_code == 200
 
 
 # Settings

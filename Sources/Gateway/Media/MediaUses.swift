@@ -1,8 +1,8 @@
-import Log
+package import Log
 import Synchronization
 
 /// Who is using the files of which message, so that a purge can end it: what is served, what is being fetched.
-final class MediaUses: Sendable {
+package final class MediaUses: Sendable {
     private struct Use: Sendable {
         let end: @Sendable () -> Void
         /// Whether it goes on for a moment after it was told to end.
@@ -16,13 +16,15 @@ final class MediaUses: Sendable {
 
     private let state = Mutex(State())
 
+    package init() {}
+
     /// To be called before anyone asks whether the message is purged: then either the purge finds the use, or that question
     /// finds the purge.
     ///
     /// - Parameters:
     ///   - isSlow: whether it lasts until `finish` after it was told to end.
     ///   - end: makes it let go of key and file. Called at most once, from any thread.
-    func begin(_ message: LogPosition, isSlow: Bool, end: @escaping @Sendable () -> Void) -> UInt64 {
+    package func begin(_ message: LogPosition, isSlow: Bool, end: @escaping @Sendable () -> Void) -> UInt64 {
         state.withLock { state in
             state.next += 1
             state.open[message, default: [:]][state.next] = Use(end: end, isSlow: isSlow)
@@ -30,7 +32,7 @@ final class MediaUses: Sendable {
         }
     }
 
-    func finish(_ use: UInt64, of message: LogPosition) {
+    package func finish(_ use: UInt64, of message: LogPosition) {
         state.withLock { state in
             state.open[message]?[use] = nil
             if state.open[message]?.isEmpty == true { state.open[message] = nil }
@@ -38,7 +40,7 @@ final class MediaUses: Sendable {
     }
 
     /// Ends every use of the files of these messages; when this returns nobody has a key or a descriptor of theirs.
-    func end(_ messages: some Collection<LogPosition> & Sendable) async {
+    package func end(_ messages: some Collection<LogPosition> & Sendable) async {
         let uses = state.withLock { state in
             messages.flatMap { message in (state.open[message] ?? [:]).values.map { $0 } }
         }

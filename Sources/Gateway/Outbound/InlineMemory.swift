@@ -1,9 +1,9 @@
-import Log
+package import Log
 import Synchronization
 
 /// How much memory the files that travel inside webhooks take together. Asked before an attempt begins: one without room has its
 /// turn later. No client gets more than half of what is free, so those whose endpoints are slow leave some to others.
-final class InlineMemory: Sendable {
+package final class InlineMemory: Sendable {
     private struct Share: Sendable {
         let client: LogPosition
         let bytes: Int
@@ -14,12 +14,12 @@ final class InlineMemory: Sendable {
     private let shares = Mutex<[LogPosition: Share]>([:])
 
     /// - Parameter most: in bytes.
-    init(most: Int = 512 << 20) { self.most = most }
+    package init(most: Int = 512 << 20) { self.most = most }
 
     /// Whether there is room; then it is taken, until `give`.
     ///
     /// - Parameter bytes: what needs more than half of all counts as that half, so that it has its turn some time.
-    func take(_ bytes: Int, for delivery: LogPosition, of client: LogPosition) -> Bool {
+    package func take(_ bytes: Int, for delivery: LogPosition, of client: LogPosition) -> Bool {
         if bytes == 0 { return true }
         let bytes = min(bytes, most / 2)
         return shares.withLock { shares in
@@ -32,5 +32,5 @@ final class InlineMemory: Sendable {
     }
 
     /// Also for a delivery that holds nothing.
-    func give(_ delivery: LogPosition) { shares.withLock { _ = $0.removeValue(forKey: delivery) } }
+    package func give(_ delivery: LogPosition) { shares.withLock { _ = $0.removeValue(forKey: delivery) } }
 }
