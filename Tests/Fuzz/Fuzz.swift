@@ -33,7 +33,7 @@ private func runDriver(
 
 private let targets: [@Sendable (UnsafeRawBufferPointer) -> Void] = [
     segmentHeader, block, group, record, sealedSection, notes, tilePath, eventPayloads, identifiers, damagedLog,
-    tileFile, jsonValue, formBody, metaWebhook,
+    tileFile, jsonValue, formBody, metaWebhook, mediaFile, mediaAnswers,
 ]
 
 // MARK: Decoders of single structures

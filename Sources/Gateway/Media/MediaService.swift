@@ -41,6 +41,29 @@ package struct MediaService: Service {
         }
     }
 
+    /// One fetch, which may be cancelled before it has begun.
+    private final class Fetch: Sendable {
+        private let state = Mutex<(task: Task<MediaResult?, Never>?, isCancelled: Bool)>((nil, false))
+
+        func run(_ body: @escaping @Sendable () async -> MediaResult?) async -> MediaResult? {
+            let task = Task { await body() }
+            let isCancelled = state.withLock { state in
+                state.task = task
+                return state.isCancelled
+            }
+            if isCancelled { task.cancel() }
+            return await task.value
+        }
+
+        func cancel() {
+            let task = state.withLock { state in
+                state.isCancelled = true
+                return state.task
+            }
+            task?.cancel()
+        }
+    }
+
     package func run() async throws {
         try? await DiskWork.run { [shelf, logger] in shelf.sweep(logger) }
         let changes = shelf.ledger.changes(for: .media)
@@ -74,11 +97,11 @@ package struct MediaService: Service {
 
     private func perform(_ job: LogPosition, of client: LogPosition) async {
         let (message, index) = MediaBook.file(of: job)
-        // A purge ends it, and waits for its end.
-        let fetch = Task { await attempt(job) }
+        // A purge ends it, and waits for its end. It is told of before it asks whether the message is purged.
+        let fetch = Fetch()
         let use = shelf.uses.begin(message, isSlow: true) { fetch.cancel() }
         let result = await withTaskCancellationHandler {
-            await fetch.value
+            await fetch.run { await attempt(job) }
         } onCancel: {
             fetch.cancel()
         }

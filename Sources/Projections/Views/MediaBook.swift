@@ -137,6 +137,7 @@ package struct MediaBook: Sendable {
     }
 
     private mutating func failed(_ event: MediaFailed, _ record: EventRecord) -> LogPosition? {
+        guard event.index < UInt64(MediaBook.filesMax) else { return nil }
         let isFinal = event.nextAttemptAt.nanoseconds == 0
         let settled = change(event.index, record) { item, _ in
             item.attempts += 1
