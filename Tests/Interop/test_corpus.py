@@ -155,12 +155,17 @@ def test_in_reverse_order(stage, case):
 # What is on record
 
 
+def history(gateway, *arguments):
+    """Without what comes of fetching files, which no provider here has: that is tried again and again."""
+    return [line for line in gateway.replay(*arguments) if not line["type"].startswith("media.")]
+
+
 def last_position(gateway):
     """Of a log that has become quiet."""
     seen = [None]
 
     def settled():
-        position = gateway.replay()[-1]["position"]
+        position = history(gateway)[-1]["position"]
         same, seen[0] = position == seen[0], position
         return position if same else None
 
@@ -173,7 +178,7 @@ def test_what_makes_no_event_is_on_record(stage, case, gateway):
     for payload in payloads(case):
         assert stage.post(stage.plain(stage.filled(payload))).status_code == 200
     owner = stage.tenant.id if case["recorded"] is True else None
-    lines = gateway.replay("--from", before + 1)
+    lines = history(gateway, "--from", before + 1)
     assert [line for line in lines if line["client_id"] == owner and line["type"] not in CLIENT_SET_UP]
 
 
