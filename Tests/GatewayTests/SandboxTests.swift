@@ -5,6 +5,7 @@ import HummingbirdTesting
 import Log
 import NIOCore
 import Projections
+import TestSupport
 import Testing
 
 /// What the sandbox's customers write, and the way from the provider's webhook to the bytes of their files.
@@ -160,6 +161,132 @@ struct SandboxTests {
         }
     }
 
+    // MARK: Many at once
+
+    @Test func aBatchIsOneWebhookOfEachObject() async throws {
+        try await Stage.with { stage in
+            let posts = try Self.posts(Self.mixed, #","batch":true"#)
+            var generator = SystemRandomNumberGenerator()
+            let plan = posts.plan(using: &generator)
+            #expect(plan.webhooks == [[0, 3], [1, 5], [2], [4], [6]], "Twilio has no batches")
+            #expect(plan.order == [0, 1, 2, 3, 4])
+
+            let numbers = try #require(plan.webhooks.first)
+            #expect(await stage.graph.post(stage.graph.webhook(of: numbers.map { posts.messages[$0] })) == 200)
+            let entries = try #require(try stage.webhookJSON()["entry"]).elements
+            #expect(entries.count == 1)
+            let changes = entries.first?["changes"]?.elements ?? []
+            let texts = changes.compactMap { $0["value"]?["messages"]?.elements.first?["text"]?["body"]?.text }
+            #expect(texts == ["0", "3"])
+
+            #expect(await stage.graph.post(stage.graph.webhook(of: [1, 5].map { posts.messages[$0] })) == 200)
+            let pages = try stage.webhookJSON()
+            #expect(pages["object"]?.text == "page")
+            let events = (pages["entry"]?.elements ?? []).compactMap { $0["messaging"]?.elements.first }
+            #expect(events.compactMap { $0["message"]?["text"]?.text } == ["1", "5"])
+        }
+    }
+
+    @Test func aRepeatIsTheSameWebhookAgain() throws {
+        let posts = try Self.posts(Self.mixed, #","repeat":3"#)
+        var generator = SystemRandomNumberGenerator()
+        let plan = posts.plan(using: &generator)
+        #expect(plan.webhooks == (0...6).map { [$0] })
+        #expect(plan.order == (0...6).flatMap { [$0, $0, $0] })
+    }
+
+    @Test func aShuffleLosesNothing() throws {
+        for options in [#","shuffle":true,"repeat":2"#, #","shuffle":true,"repeat":2,"batch":true"#] {
+            let posts = try Self.posts(Self.mixed, options)
+            var orders: Set<[Int]> = []
+            for seed in 0..<20 {
+                var generator = SeededGenerator(seed: UInt64(seed))
+                let plan = posts.plan(using: &generator)
+                let sent = plan.order.flatMap { plan.webhooks[$0] }
+                #expect(sent.sorted() == (0...6).flatMap { [$0, $0] })
+                orders.insert(sent)
+            }
+            #expect(orders.count > 1)
+        }
+    }
+
+    @Test(arguments: [
+        (#"{"messages":[]}"#, "messages"), (#"{"messages":["x"]}"#, "messages"),
+        (#"{"messages":[{"platform":"sms","from":"1","text":"x"}]}"#, "messages.from"),
+        (#"{"messages":[{"platform":"sms","from":"+15551234567","repeat":2}]}"#, "messages.repeat"),
+        (#"{"messages":[{"platform":"sms","from":"+15551234567"}],"batch":1}"#, "batch"),
+        (#"{"messages":[{"platform":"sms","from":"+15551234567"}],"order":"random"}"#, "order"),
+        (#"{"platform":"sms","from":"+15551234567","repeat":0}"#, "repeat"),
+        (#"{"platform":"sms","from":"+15551234567","repeat":11}"#, "repeat"),
+        (#"{"platform":"sms","from":"+15551234567","batch":true}"#, "batch"),
+    ])
+    func aBadListIsRefusedByName(_ body: String, _ field: String) throws {
+        #expect(Self.refused { _ = try CustomerPosts(try JSONFields([UInt8](body.utf8))) } == field)
+    }
+
+    @Test func aListIsBounded() throws {
+        let one = #"{"platform":"sms","from":"+15551234567"}"#
+        #expect(try Self.posts(Array(repeating: one, count: CustomerPosts.messagesMax)).messages.count == 100)
+        #expect(Self.refused { _ = try Self.posts(Array(repeating: one, count: 101)) } == "messages")
+        let media = #""media":{"type":"image","mime_type":"image/png","content":"eA=="}"#
+        let file = #"{"platform":"sms","from":"+15551234567",\#(media)}"#
+        _ = try Self.posts(Array(repeating: file, count: SandboxFiles.countMax))
+        let more = Array(repeating: file, count: SandboxFiles.countMax + 1)
+        #expect(Self.refused { _ = try Self.posts(more) } == "messages")
+    }
+
+    // MARK: Failures
+
+    @Test(arguments: [("whatsapp", "106540352242922"), ("facebook", "100000000000001"), ("instagram", "me")])
+    func sendsFailAsTheGraphFails(_ platform: String, _ account: String) async throws {
+        try await Stage.with { stage in
+            try stage.fail(platform, 503, 4_711, 2)
+            let isWhatsApp = platform == "whatsapp"
+            let recipient = isWhatsApp ? #""to":"1","type":"text""# : #""recipient":{"id":"1"},"message":{"text":"x"}"#
+            let body = isWhatsApp ? #"{"messaging_product":"whatsapp",\#(recipient)}"# : "{\(recipient)}"
+            for left in [1, 0] {
+                let reply = try await stage.send("/v25.0/\(account)/messages", body, stage.bearer)
+                #expect(reply.status == 503)
+                let error = try #require(ProviderJSON(reply.body)?["error"])
+                #expect(error.names == ["message", "type", "code", "fbtrace_id"])
+                #expect(error["code"]?.integer == 4_711)
+                let listed = try #require(ProviderJSON(try await stage.get("/sandbox/failures").body)?["data"])
+                #expect(listed.elements.compactMap { $0["count"]?.integer } == (left > 0 ? [Int64(left)] : []))
+            }
+            #expect(try await stage.send("/v25.0/\(account)/messages", body, stage.bearer).status == 200)
+        }
+    }
+
+    @Test func sendsFailAsTwilioFails() async throws {
+        try await Stage.with { stage in
+            try stage.fail("whatsapp", 400, 1, 1)
+            try stage.fail("sms", 429, 20_429, 1)
+            let path = "/2010-04-01/Accounts/\(SimulatedTwilio.accountSID)/Messages.json"
+            let reply = try await stage.send(path, "To=%2B15551234567&Body=x", stage.basic)
+            #expect(reply.status == 429)
+            let error = try #require(ProviderJSON(reply.body))
+            #expect(error.names == ["code", "message", "more_info", "status"])
+            #expect(error["code"]?.integer == 20_429)
+            #expect(error["status"]?.integer == 429)
+            #expect(try await stage.send(path, "To=%2B15551234567&Body=x", stage.basic).status == 201)
+
+            try stage.failures.plan(try JSONFields([UInt8](#"{"platform":"whatsapp","count":0}"#.utf8)))
+            #expect(stage.failures.take(.whatsapp) == nil)
+        }
+    }
+
+    @Test(arguments: [
+        (#"{"status":400,"code":1}"#, "platform"), (#"{"platform":"telegram","status":400,"code":1}"#, "platform"),
+        (#"{"platform":"sms","code":1}"#, "status"), (#"{"platform":"sms","status":399,"code":1}"#, "status"),
+        (#"{"platform":"sms","status":400}"#, "code"), (#"{"platform":"sms","status":400,"code":"1"}"#, "code"),
+        (#"{"platform":"sms","status":400,"code":1,"count":101}"#, "count"),
+        (#"{"platform":"sms","status":400,"code":1,"mode":"hang"}"#, "mode"),
+    ])
+    func aBadFailureIsRefusedByName(_ body: String, _ field: String) throws {
+        let failures = SandboxFailures()
+        #expect(Self.refused { try failures.plan(try JSONFields([UInt8](body.utf8))) } == field)
+    }
+
     // MARK: Bounds
 
     @Test func onlyTheNewestFilesAreKept() async throws {
@@ -226,12 +353,30 @@ struct SandboxTests {
 
     /// The field for which a form is refused, if it is.
     private static func refused(_ body: String) -> String? {
+        refused { _ = try CustomerMessage(try JSONFields([UInt8](body.utf8))) }
+    }
+
+    private static func refused(_ read: () throws -> Void) -> String? {
         do {
-            _ = try CustomerMessage(try JSONFields([UInt8](body.utf8)))
+            try read()
             return nil
         } catch {
             return (error as? GatewayError)?.field ?? "\(error)"
         }
+    }
+
+    /// Of every platform, not in order; each says which of them it is.
+    private static var mixed: [String] {
+        let platforms = ["whatsapp", "facebook", "sms", "whatsapp", "sms", "facebook", "instagram"]
+        return platforms.enumerated().map { index, platform in
+            let from = platform == "sms" ? "+15551234567" : "16505551234"
+            return #"{"platform":"\#(platform)","from":"\#(from)","text":"\#(index)"}"#
+        }
+    }
+
+    private static func posts(_ messages: [String], _ options: String = "") throws -> CustomerPosts {
+        let body = #"{"messages":[\#(messages.joined(separator: ","))]\#(options)}"#
+        return try CustomerPosts(try JSONFields([UInt8](body.utf8)))
     }
 
     private static func message(_ platform: String, _ media: String, text: String = "") throws -> CustomerMessage {
@@ -254,6 +399,7 @@ private struct Stage: Sendable {
     let http: any TestClientProtocol
     let graph: SimulatedGraph
     let twilio: SimulatedTwilio
+    let failures: SandboxFailures
     let gateway: LoopbackServer
 
     static func with(_ body: @Sendable (Stage) async throws -> Void) async throws {
@@ -262,16 +408,19 @@ private struct Stage: Sendable {
         defer { gateway.stop() }
         let driver = try CurlDriver(policy: nil, connectionsMax: 4, connectionsPerHostMax: 4, usesHTTP2: false)
         let files = SandboxFiles()
-        let graph = SimulatedGraph(driver: driver, files: files)
-        let twilio = SimulatedTwilio(driver: driver, files: files)
+        let failures = SandboxFailures()
+        let graph = SimulatedGraph(driver: driver, files: files, failures: failures)
+        let twilio = SimulatedTwilio(driver: driver, files: files, failures: failures)
         graph.use(webhook: gateway.url)
         graph.use(base: "http://sandbox.test")
         twilio.use(base: "http://sandbox.test")
         let router = Router(context: GatewayContext.self)
         graph.add(to: router)
         twilio.add(to: router)
+        failures.add(to: router)
         try await Application(router: router).test(.router) { client in
-            try await body(Stage(http: client, graph: graph, twilio: twilio, gateway: gateway))
+            let stage = Stage(http: client, graph: graph, twilio: twilio, failures: failures, gateway: gateway)
+            try await body(stage)
         }
         await driver.shutdown()
     }
@@ -288,6 +437,21 @@ private struct Stage: Sendable {
         if let authorization { headers[.authorization] = authorization }
         let response = try await http.execute(uri: path, method: .get, headers: headers)
         return Reply(status: response.status.code, headers: response.headers, body: [UInt8](buffer: response.body))
+    }
+
+    func send(_ path: String, _ body: String, _ authorization: String) async throws -> Reply {
+        let response = try await http.execute(
+            uri: path,
+            method: .post,
+            headers: [.authorization: authorization],
+            body: ByteBuffer(string: body)
+        )
+        return Reply(status: response.status.code, headers: response.headers, body: [UInt8](buffer: response.body))
+    }
+
+    func fail(_ platform: String, _ status: Int, _ code: Int, _ count: Int) throws {
+        let body = #"{"platform":"\#(platform)","status":\#(status),"code":\#(code),"count":\#(count)}"#
+        try failures.plan(try JSONFields([UInt8](body.utf8)))
     }
 
     /// The newest one that the gateway got.

@@ -8,6 +8,7 @@ Every module has one gateway, one fake Twilio and one receiver; every test has c
 """
 
 import os
+import re
 
 import pytest
 
@@ -18,6 +19,7 @@ from support.fake_twilio import FakeTwilio  # noqa: E402
 from support.gateway import Gateway  # noqa: E402
 from support.receiver import Receiver  # noqa: E402
 from support.tenant import Tenant, customer_number  # noqa: E402
+from support.wait import wait_until  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -64,6 +66,19 @@ def gateway(make_gateway):
     yield running
     if running.process is not None:
         assert running.stop() == 0, running.log_tail()
+
+
+@pytest.fixture(scope="module")
+def sandbox(make_gateway):
+    """A gateway with providers of its own: its address, that of its sandbox, and the demo client's key, as it prints them."""
+    names = ("PUBLIC_URL", "WEBHOOKS_ALLOW_HTTP", "WEBHOOKS_ALLOW_CIDRS", "PROVIDERS_TWILIO_BASE_URL")
+    running = make_gateway("sandbox", **{f"WAYBILL_{name}": None for name in names}).start("--sandbox")
+
+    def printed():
+        return re.search(r"Sandbox: +(http://\S+).*?Demo key: +(wb_\S+)", running.log_tail(20_000), re.DOTALL)
+
+    yield running, *wait_until(printed, 10, "the sandbox").groups()
+    assert running.stop() == 0, running.log_tail()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import base64
 import copy
 import random
 import os
-import re
 import shutil
 import socket
 import threading
@@ -1394,19 +1393,6 @@ def test_default_limit_of_inline_files_is_larger(make_gateway, party, graph, med
 
 SANDBOX = [("whatsapp", "16505551234", "image", "image/png"), ("facebook", "9001", "document", "application/pdf"),
            ("instagram", "9002", "audio", "audio/mpeg"), ("sms", "+16505551234", "video", "video/mp4")]
-
-
-@pytest.fixture(scope="module")
-def sandbox(make_gateway):
-    """A gateway with providers of its own: its address, that of its sandbox, and the demo client's key, as it prints them."""
-    names = ("PUBLIC_URL", "WEBHOOKS_ALLOW_HTTP", "WEBHOOKS_ALLOW_CIDRS", "PROVIDERS_TWILIO_BASE_URL")
-    running = make_gateway("sandbox", **{f"WAYBILL_{name}": None for name in names}).start("--sandbox")
-
-    def printed():
-        return re.search(r"Sandbox: +(http://\S+).*?Demo key: +(wb_\S+)", running.log_tail(20_000), re.DOTALL)
-
-    yield running, *wait_until(printed, 10, "the sandbox").groups()
-    assert running.stop() == 0, running.log_tail()
 
 
 @pytest.mark.parametrize("platform, sender, kind, mime_type", SANDBOX)

@@ -904,6 +904,53 @@ def test_message_shows_what_became_of_it(line):
     assert all(step["at"].endswith("Z") for step in message["status_history"])
 
 
+ASKED = {"media_url", "media_type", "caption", "filename", "template_name", "template_language", "template_components",
+         "reaction", "typing"}
+
+
+def asked_of(message):
+    return {name: value for name, value in message.items() if name in ASKED}
+
+
+@pytest.mark.parametrize("content", [
+    {"media_url": IMAGE, "media_type": "document", "caption": "June", "filename": "Größe.pdf"},
+    {"media_url": IMAGE, "media_type": "image"},
+    {"template_name": "hello", "template_language": "de"},
+    {"typing": True},
+    {"text": "Hello"},
+], ids=["document", "image", "template", "typing", "text"])
+@on("whatsapp")
+def test_message_shows_what_was_asked(line, content):
+    """Under the names of the request, alone and in the list, for as long as the body is alive."""
+    message_id, _ = line.sent(**content)
+    asked = {name: value for name, value in content.items() if name in ASKED}
+    assert asked_of(line.tenant.message(message_id)) == asked
+    assert [asked_of(message) for message in line.outbound()] == [asked]
+    assert asked_of(line.tenant.message(line.inbound)) == {}
+
+    assert line.tenant.post(f"/v1/messages/{message_id}/purge").status_code in (200, 202)
+    for message in (line.tenant.message(message_id), *line.outbound()):
+        assert message["purged"] and asked_of(message) == {} and message["text"] is None
+
+
+@pytest.mark.parametrize("components", COMPONENTS.values(), ids=COMPONENTS)
+@on("whatsapp")
+def test_message_shows_template_components_as_given(line, components):
+    answer = send_template(line, components)
+    message_id = answer.json()["message_id"]
+    path = f"/v1/messages/{message_id}"
+    assert b'"template_components":' + components in line.tenant.get(path).content
+    assert line.tenant.post(f"{path}/purge").status_code in (200, 202)
+    assert asked_of(line.tenant.message(message_id)) == {}
+
+
+@on(*PLATFORMS)
+def test_message_shows_the_reaction(line):
+    for emoji in ("👍🏽", ""):
+        message_id, _ = line.sent(reaction={"message_id": line.inbound, "emoji": emoji})
+        assert asked_of(line.tenant.message(message_id)) == {"reaction": {"message_id": line.inbound, "emoji": emoji}}
+
+
 @on(*CHANNELS)
 def test_status_events_carry_the_metadata(line, receiver):
     endpoint = receiver.endpoint()

@@ -101,6 +101,7 @@ struct MessageView {
         json.time("created_at", createdAt)
         json.number("position", id.rawValue)
         if row.direction == .inbound { return }
+        if !isEchoed { asked?.writeRequest(&json) }
         writeOutbound(&json)
     }
 

@@ -73,6 +73,28 @@ struct SendContent: Sendable {
         if isByHuman { json.bool("human_agent", true) }
     }
 
+    /// Under the names of the request, for who reads the message later. `text` and `reply_to` every message has in one place.
+    func writeRequest(_ json: inout JSONWriter) {
+        switch kind {
+        case .text: break
+        case .media:
+            json.string("media_url", mediaURL)
+            json.string("media_type", mediaType)
+            if !caption.isEmpty { json.string("caption", caption) }
+            if !filename.isEmpty { json.string("filename", filename) }
+        case .template:
+            json.string("template_name", templateName)
+            json.string("template_language", templateLanguage)
+            if !templateComponents.isEmpty { json.raw("template_components", templateComponents) }
+        case .reaction:
+            json.object("reaction") { json in
+                json.string("message_id", reactionTo)
+                json.string("emoji", emoji)
+            }
+        case .typing: json.bool("typing", isTyping)
+        }
+    }
+
     init(_ fields: JSONFields) throws {
         func text(_ name: String) throws -> String { try fields.string(name) ?? "" }
         // Messages of earlier versions, and those sent outside Waybill, name no kind.

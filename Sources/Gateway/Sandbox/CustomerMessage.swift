@@ -13,11 +13,13 @@ package struct CustomerMessage: Sendable {
     package let text: String
     package let file: SandboxFile?
 
-    /// - Parameter platform: where the path says it, and so the body may not.
-    package init(_ fields: JSONFields, over platform: Platform? = nil) throws {
-        let anywhere: Set<String> = ["from", "text", "media"]
+    /// - Parameters:
+    ///   - platform: where the path says it, and so the body may not.
+    ///   - others: fields of the request that are not the message's.
+    package init(_ fields: JSONFields, over platform: Platform? = nil, beside others: Set<String> = []) throws {
+        let anywhere = others.union(["from", "text", "media"])
         try fields.allow(platform == nil ? anywhere.union(["platform", "account"]) : anywhere)
-        let named = try platform ?? CustomerMessage.platform(in: fields)
+        let named = try platform ?? Platform(in: fields)
         let file = try fields.object("media").map { media in try SandboxFile(media) }
         let text = try fields.string("text") ?? ""
         // A text over SMS may be empty.
@@ -32,14 +34,6 @@ package struct CustomerMessage: Sendable {
         self.file = file
     }
 
-    private static func platform(in fields: JSONFields) throws -> Platform {
-        let name = try fields.require("platform")
-        guard let platform = Platform(name: name) else {
-            throw fields.wrong("platform", "facebook, instagram, sms or whatsapp")
-        }
-        return platform
-    }
-
     private static func sender(_ fields: JSONFields, _ platform: Platform) throws -> String {
         let from = try fields.require("from")
         if platform == .sms {
@@ -50,6 +44,17 @@ package struct CustomerMessage: Sendable {
             }
         }
         return from
+    }
+}
+
+extension Platform {
+    /// The member `platform`, which must be given.
+    init(in fields: JSONFields) throws {
+        let name = try fields.require("platform")
+        guard let platform = Platform(name: name) else {
+            throw fields.wrong("platform", "facebook, instagram, sms or whatsapp")
+        }
+        self = platform
     }
 }
 

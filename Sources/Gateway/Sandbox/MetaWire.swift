@@ -9,8 +9,40 @@ enum MetaWire {
         let url: String
     }
 
+    /// What one webhook may hold several of: a whole entry of Messenger or Instagram, a change of WhatsApp.
+    struct Item: Sendable {
+        fileprivate let object: String
+        fileprivate let json: [UInt8]
+    }
+
+    /// - Parameter items: of one object.
+    static func webhook(_ items: [Item]) -> [UInt8] {
+        let object = items.first?.object ?? pages
+        return escaped(
+            JSONWriter.object { json in
+                json.string("object", object)
+                json.array("entry") { json in
+                    guard object == businessAccounts else { return elements(items, &json) }
+                    json.element { json in
+                        json.object { json in
+                            json.string("id", SimulatedGraph.businessAccount)
+                            json.array("changes") { elements(items, &$0) }
+                        }
+                    }
+                }
+            }
+        )
+    }
+
+    private static func elements(_ items: [Item], _ json: inout JSONWriter) {
+        for item in items { json.element { $0.raw(item.json) } }
+    }
+
+    private static let pages = "page"
+    private static let businessAccounts = "whatsapp_business_account"
+
     /// - Parameter place: of the message's file, where it has one.
-    static func message(_ message: CustomerMessage, _ place: Place?) -> [UInt8] {
+    static func message(_ message: CustomerMessage, _ place: Place?) -> Item {
         let id = Hex.encode(Crypto.randomBytes(16))
         switch message.platform {
         case .facebook, .instagram:
@@ -75,7 +107,7 @@ enum MetaWire {
         }
     }
 
-    static func status(_ id: String, _ status: String, ours: String, account: String, to: String) -> [UInt8] {
+    static func status(_ id: String, _ status: String, ours: String, account: String, to: String) -> Item {
         whatsApp(account) { json in
             json.array("statuses") { json in
                 json.element { json in
@@ -91,13 +123,13 @@ enum MetaWire {
         }
     }
 
-    static func read(account: String, by customer: String) -> [UInt8] {
+    static func read(account: String, by customer: String) -> Item {
         direct(.facebook, account, from: customer) { json in
             json.object("read") { $0.number("watermark", milliseconds) }
         }
     }
 
-    static func seen(_ id: String, account: String, by customer: String) -> [UInt8] {
+    static func seen(_ id: String, account: String, by customer: String) -> Item {
         direct(.instagram, account, from: customer) { json in json.object("read") { $0.string("mid", id) } }
     }
 
@@ -108,8 +140,9 @@ enum MetaWire {
         _ account: String,
         from: String,
         _ event: (inout JSONWriter) -> Void
-    ) -> [UInt8] {
-        envelope(platform == .facebook ? "page" : "instagram", account) { json in
+    ) -> Item {
+        let entry = JSONWriter.object { json in
+            json.string("id", account)
             json.number("time", milliseconds)
             json.array("messaging") { json in
                 json.element { json in
@@ -122,42 +155,22 @@ enum MetaWire {
                 }
             }
         }
+        return Item(object: platform == .facebook ? pages : "instagram", json: entry)
     }
 
-    private static func whatsApp(_ account: String, _ value: (inout JSONWriter) -> Void) -> [UInt8] {
-        envelope("whatsapp_business_account", SimulatedGraph.businessAccount) { json in
-            json.array("changes") { json in
-                json.element { json in
-                    json.object { json in
-                        json.string("field", "messages")
-                        json.object("value") { json in
-                            json.string("messaging_product", "whatsapp")
-                            json.object("metadata") { json in
-                                json.string("display_phone_number", String(SimulatedGraph.ourNumber.dropFirst()))
-                                json.string("phone_number_id", account)
-                            }
-                            value(&json)
-                        }
-                    }
+    private static func whatsApp(_ account: String, _ value: (inout JSONWriter) -> Void) -> Item {
+        let change = JSONWriter.object { json in
+            json.string("field", "messages")
+            json.object("value") { json in
+                json.string("messaging_product", "whatsapp")
+                json.object("metadata") { json in
+                    json.string("display_phone_number", String(SimulatedGraph.ourNumber.dropFirst()))
+                    json.string("phone_number_id", account)
                 }
+                value(&json)
             }
         }
-    }
-
-    private static func envelope(_ object: String, _ id: String, _ entry: (inout JSONWriter) -> Void) -> [UInt8] {
-        escaped(
-            JSONWriter.object { json in
-                json.string("object", object)
-                json.array("entry") { json in
-                    json.element { json in
-                        json.object { json in
-                            json.string("id", id)
-                            entry(&json)
-                        }
-                    }
-                }
-            }
-        )
+        return Item(object: businessAccounts, json: change)
     }
 
     /// A slash is never part of an escape, and stands in strings only.

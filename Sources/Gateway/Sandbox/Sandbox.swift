@@ -15,6 +15,7 @@ final class Sandbox: Sendable {
     private let driver: CurlDriver?
     private let twilio: SimulatedTwilio?
     private let graph: SimulatedGraph?
+    private let failures = SandboxFailures()
     private let receiver = SandboxReceiver()
     private let state = Mutex(State())
 
@@ -32,8 +33,9 @@ final class Sandbox: Sendable {
         self.logger = quiet
         driver = try? CurlDriver(policy: nil, connectionsMax: 64, connectionsPerHostMax: 32, usesHTTP2: false)
         let files = SandboxFiles()
-        twilio = driver.map { SimulatedTwilio(driver: $0, files: files) }
-        graph = driver.map { SimulatedGraph(driver: $0, files: files) }
+        let asked = failures
+        twilio = driver.map { SimulatedTwilio(driver: $0, files: files, failures: asked) }
+        graph = driver.map { SimulatedGraph(driver: $0, files: files, failures: asked) }
     }
 
     private var baseURL: String { "http://127.0.0.1:\(state.withLock { $0.port })" }
@@ -47,6 +49,7 @@ final class Sandbox: Sendable {
         router.add(middleware: ProblemMiddleware(metrics: GatewayMetrics()))
         twilio.add(to: router)
         graph.add(to: router)
+        failures.add(to: router)
         receiver.add(to: router)
         router.post("/sandbox/sms") { request, _ in try await self.write(request, over: .sms) }
         router.post("/sandbox/messages") { request, _ in try await self.write(request, over: nil) }
@@ -191,23 +194,22 @@ final class Sandbox: Sendable {
             "  curl -sS \(sandbox)/sandbox/received",
             "  curl -sS \(sandbox)/sandbox/sent",
             "  curl -sS \(sandbox)/sandbox/sent-meta",
+            "Let the provider refuse the next message:",
+            "  curl -sS \(sandbox)/sandbox/failures -H 'Content-Type: application/json' "
+                + "-d '{\"platform\":\"whatsapp\",\"status\":400,\"code\":131026}'",
         ]
     }
 
-    /// `POST /sandbox/messages`: a customer writes. `/sandbox/sms` is the same without `platform`.
+    /// `POST /sandbox/messages`: customers write. `/sandbox/sms` is the same without `platform`.
     private func write(_ request: Request, over platform: Platform?) async throws -> Response {
-        let fields = try await request.fields(limit: CustomerMessage.bodyBytesMax)
-        let message = try CustomerMessage(fields, over: platform)
-        let status: Int
-        if message.platform == .sms {
-            let (gateway, client) = state.withLock { ($0.gateway, $0.client) }
-            status = await twilio?.deliver(message, to: "\(gateway)/channels/twilio/\(client)/sms") ?? 0
-        } else {
-            status = await graph?.deliver(message) ?? 0
-        }
-        return Answer.json { json in
-            json.number("gateway_status", status)
-            json.bool("accepted", status == 200)
-        }
+        guard let twilio, let graph else { throw GatewayError(.unavailable, "the sandbox has no HTTP client") }
+        let posts = try CustomerPosts(try await request.fields(limit: CustomerMessage.bodyBytesMax), over: platform)
+        let (gateway, client) = state.withLock { ($0.gateway, $0.client) }
+        let customers = SandboxCustomers(
+            twilio: twilio,
+            graph: graph,
+            smsWebhook: "\(gateway)/channels/twilio/\(client)/sms"
+        )
+        return await customers.send(posts)
     }
 }

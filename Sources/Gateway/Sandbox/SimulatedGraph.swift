@@ -30,6 +30,7 @@ package final class SimulatedGraph: Sendable {
     package let appSecret = Hex.encode(Crypto.randomBytes(16))
     private let driver: CurlDriver
     private let files: SandboxFiles
+    private let failures: SandboxFailures
     private let state = Mutex(State())
 
     private struct State: Sendable {
@@ -44,9 +45,10 @@ package final class SimulatedGraph: Sendable {
         let body: [UInt8]
     }
 
-    package init(driver: CurlDriver, files: SandboxFiles) {
+    package init(driver: CurlDriver, files: SandboxFiles, failures: SandboxFailures) {
         self.driver = driver
         self.files = files
+        self.failures = failures
     }
 
     /// Where webhooks go.
@@ -70,8 +72,6 @@ package final class SimulatedGraph: Sendable {
         guard let header = request.headers[.authorization] else { return false }
         return header == "Bearer \(accessToken)" || header.hasPrefix("Bearer " + SimulatedGraph.signupToken)
     }
-
-    private static var unauthorized: Response { error(.unauthorized, 190, "Invalid OAuth access token.") }
 
     // MARK: Embedded Signup
 
@@ -116,6 +116,9 @@ package final class SimulatedGraph: Sendable {
         guard let recipient = SimulatedGraph.recipient(body, isWhatsApp: isWhatsApp) else {
             return SimulatedGraph.error(.badRequest, 100, "(#100) The parameter recipient is required")
         }
+        if let failure = failures.take(SimulatedGraph.platform(of: account, isWhatsApp: isWhatsApp)) {
+            return SimulatedGraph.failed(failure)
+        }
         let isMessage = isWhatsApp ? body["type"] != nil : body["message"] != nil
         let id = (isWhatsApp ? "wamid." : "m_") + Hex.encode(Crypto.randomBytes(16))
         let sent = Sent(id: id, account: account, body: bytes)
@@ -127,74 +130,38 @@ package final class SimulatedGraph: Sendable {
         return SimulatedGraph.accepted(id, recipient, isWhatsApp: isWhatsApp, isMessage: isMessage)
     }
 
-    private static func recipient(_ body: ProviderJSON, isWhatsApp: Bool) -> String? {
-        if !isWhatsApp { return body["recipient"]?["id"]?.text }
-        // Typing is shown by marking a message as read, which names no one.
-        return body["to"]?.text ?? body["recipient"]?.text ?? body["message_id"]?.text
-    }
-
-    private static func accepted(_ id: String, _ recipient: String, isWhatsApp: Bool, isMessage: Bool) -> Response {
-        Answer.json { json in
-            if !isWhatsApp {
-                json.string("recipient_id", recipient)
-                if isMessage { json.string("message_id", id) }
-                return
-            }
-            guard isMessage else { return json.bool("success", true) }
-            json.string("messaging_product", "whatsapp")
-            json.array("contacts") { json in
-                json.element { json in
-                    json.object { json in
-                        json.string("input", recipient)
-                        json.string("wa_id", recipient)
-                    }
-                }
-            }
-            json.array("messages") { json in json.element { $0.object { $0.string("id", id) } } }
-        }
-    }
-
-    private static func error(
-        _ status: HTTPResponse.Status,
-        _ code: Int,
-        _ message: String,
-        subcode: Int? = nil
-    ) -> Response {
-        Answer.json(status) { json in
-            json.object("error") { json in
-                json.string("message", message)
-                json.string("type", "OAuthException")
-                json.number("code", code)
-                if let subcode { json.number("error_subcode", subcode) }
-                json.string("fbtrace_id", Hex.encode(Crypto.randomBytes(8)))
-            }
-        }
-    }
-
     /// A message's life, in fast motion. Instagram has no deliveries and reads by message.
     private func report(_ id: String, _ ours: String, _ account: String, _ recipient: String, isWhatsApp: Bool) async {
         if isWhatsApp {
             for status in ["sent", "delivered", "read"] {
                 try? await Task.sleep(for: .milliseconds(150))
-                await post(MetaWire.status(id, status, ours: ours, account: account, to: recipient))
+                let item = MetaWire.status(id, status, ours: ours, account: account, to: recipient)
+                await post(MetaWire.webhook([item]))
             }
             return
         }
         try? await Task.sleep(for: .milliseconds(300))
-        let isInstagram = account == "me"
-        await post(
+        let isInstagram = SimulatedGraph.platform(of: account, isWhatsApp: false) == .instagram
+        let item =
             isInstagram
-                ? MetaWire.seen(id, account: SimulatedGraph.account(.instagram), by: recipient)
-                : MetaWire.read(account: account, by: recipient)
-        )
+            ? MetaWire.seen(id, account: SimulatedGraph.account(.instagram), by: recipient)
+            : MetaWire.read(account: account, by: recipient)
+        await post(MetaWire.webhook([item]))
     }
 
     // MARK: Customers
 
     /// A customer writes. The gateway's status, or 0 when it gave none.
-    package func deliver(_ message: CustomerMessage) async -> Int {
-        let place = message.file.map { file in keep(file, of: message.platform) }
-        return await post(MetaWire.message(message, place))
+    package func deliver(_ message: CustomerMessage) async -> Int { await post(webhook(of: [message])) }
+
+    /// The body of one webhook.
+    /// - Parameter messages: over platforms that share an object, which is one.
+    package func webhook(of messages: [CustomerMessage]) -> [UInt8] {
+        MetaWire.webhook(
+            messages.map { message in
+                MetaWire.message(message, message.file.map { file in keep(file, of: message.platform) })
+            }
+        )
     }
 
     private func keep(_ file: SandboxFile, of platform: Platform) -> MetaWire.Place {
@@ -245,8 +212,9 @@ package final class SimulatedGraph: Sendable {
 
     // MARK: Webhooks
 
+    /// Signs and sends. The gateway's status, or 0 when it gave none.
     @discardableResult
-    private func post(_ body: [UInt8]) async -> Int {
+    package func post(_ body: [UInt8]) async -> Int {
         let signature = Hex.encode(Crypto.hmacSHA256(key: [UInt8](appSecret.utf8), message: body))
         let headers = [
             (name: "Content-Type", value: "application/json"),

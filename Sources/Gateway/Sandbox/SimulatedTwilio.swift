@@ -16,6 +16,7 @@ package final class SimulatedTwilio: Sendable {
     package let authToken = Hex.encode(Crypto.randomBytes(16))
     private let driver: CurlDriver
     private let files: SandboxFiles
+    private let failures: SandboxFailures
     private let base = Mutex("")
     private let sent = Mutex<[Sent]>([])
 
@@ -25,9 +26,10 @@ package final class SimulatedTwilio: Sendable {
         let body: String
     }
 
-    package init(driver: CurlDriver, files: SandboxFiles) {
+    package init(driver: CurlDriver, files: SandboxFiles, failures: SandboxFailures) {
         self.driver = driver
         self.files = files
+        self.failures = failures
     }
 
     /// Where this server is, without a slash at the end.
@@ -49,6 +51,9 @@ package final class SimulatedTwilio: Sendable {
         guard isAuthentic(request) else { return SimulatedTwilio.error(.unauthorized, 20_003, "Authenticate") }
         guard let form = FormBody(try await request.bytes(limit: 1 << 16)), let to = form["To"], let body = form["Body"]
         else { return SimulatedTwilio.error(.badRequest, 21_604, "A 'To' phone number is required.") }
+        if let failure = failures.take(.sms) {
+            return SimulatedTwilio.error(failure.status, failure.code, "Asked for in the sandbox")
+        }
         guard PhoneNumber.isE164(to), to != "+15005550001" else {
             return SimulatedTwilio.error(.badRequest, 21_211, "Invalid 'To' Phone Number")
         }
@@ -100,6 +105,11 @@ package final class SimulatedTwilio: Sendable {
 
     /// Delivers what a customer writes to the gateway, as Twilio would. Returns the gateway's status, or 0 when it gave none.
     package func deliver(_ message: CustomerMessage, to url: String) async -> Int {
+        await post(url, webhook(of: message))
+    }
+
+    /// The form that tells of a message; the same each time it is sent.
+    func webhook(of message: CustomerMessage) -> [(String, String)] {
         let (prefix, count) = message.file == nil ? ("SM", "0") : ("MM", "1")
         let sid = prefix + Hex.encode(Crypto.randomBytes(16))
         let segments = String(SMSEncoding(of: message.text).segments)
@@ -113,7 +123,7 @@ package final class SimulatedTwilio: Sendable {
             fields.append(("MediaContentType0", file.mimeType))
             fields.append(("MediaUrl0", keep(file, of: sid)))
         }
-        return await post(url, fields)
+        return fields
     }
 
     /// The URL that is told of the file.
@@ -142,7 +152,8 @@ package final class SimulatedTwilio: Sendable {
 
     // MARK: Webhooks
 
-    private func post(_ url: String, _ fields: [(String, String)]) async -> Int {
+    /// Signs and sends. The gateway's status, or 0 when it gave none.
+    func post(_ url: String, _ fields: [(String, String)]) async -> Int {
         let signature = TwilioSignature.expected(
             token: [UInt8](authToken.utf8),
             url: url,
