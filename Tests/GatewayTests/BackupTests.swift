@@ -355,7 +355,8 @@ struct BackupTests {
         #expect(scene.text("data/" + media(messages[1], 1)) == "second")
     }
 
-    @Test func mediaOfAnInterruptedRestoreGo() async throws {
+    /// They may be somebody's: only what this backup has as well can have been made by a restore of it.
+    @Test func mediaThatTheBackupDoesNotHaveAreNotTakenForThoseOfAnInterruptedRestore() async throws {
         let ledger = try await scene.open()
         let messages = try await scene.receive(2, ledger, try await scene.addClient(ledger))
         for message in messages { try scene.write("file of \(message)", to: "data/" + media(message)) }
@@ -365,9 +366,24 @@ struct BackupTests {
         _ = try await other.backedUp(1)
         try await interrupt(scene.path("missing/root.key"))
         #expect(scene.exists("new/" + media(messages[0])))
-        let outcome = try await scene.restore(of: other).run(progress: { _ in })
+        await #expect(throws: GatewayError(.invalidRequest, "")) {
+            _ = try await scene.restore(of: other).run(progress: { _ in })
+        }
+        #expect(scene.exists("new/" + media(messages[0])))
+        let outcome = try await scene.restore().run(progress: { _ in })
         #expect(outcome.isWholeLog)
-        #expect(scene.names("new/media") == [])
+        for message in messages { #expect(scene.text("new/" + media(message)) == "file of \(message)") }
+    }
+
+    /// All logs have the same names: what the operator brought back from elsewhere must not be unlinked.
+    @Test func aSegmentThatTheBackupDoesNotHaveIsSetAside() async throws {
+        _ = try await scene.backedUp(2)
+        try await interrupt(scene.path("missing/root.key"))
+        let segment = try #require(scene.names("new").first { $0.hasPrefix("segment-") || LogCopy.isSegment($0) })
+        try scene.write("history that somebody saved", to: "new/" + segment)
+        _ = try await scene.restore().run(progress: { _ in })
+        let aside = try #require(scene.names("new").first { $0.hasPrefix("set-aside-") })
+        #expect(scene.text("new/\(aside)/\(segment)") == "history that somebody saved")
     }
 
     @Test func aBackupWhoseMediaAreNotAllThereIsRefused() async throws {
@@ -377,9 +393,16 @@ struct BackupTests {
         _ = try await scene.backUp(ledger)
         await ledger.close(reason: "test")
         try scene.write("file", to: "backup/" + media(messages[0]))
-        #expect(throws: GatewayError(.invalidRequest, "")) { try scene.restore() }
+        await #expect(throws: GatewayError(.invalidRequest, "")) {
+            _ = try await scene.restore().run(progress: { _ in })
+        }
         #expect(unlink(scene.path("backup/" + media(messages[0]))) == 0)
-        #expect(throws: GatewayError(.invalidRequest, "")) { try scene.restore() }
+        await #expect(throws: GatewayError(.invalidRequest, "")) {
+            _ = try await scene.restore().run(progress: { _ in })
+        }
+        #expect(!scene.exists("new"))
+        _ = try await scene.restore(acceptsLoss: true).run(progress: { _ in })
+        #expect(scene.text("new/" + media(messages[1])) == "file of \(messages[1])")
     }
 
     // MARK: Failure

@@ -488,7 +488,6 @@ def test_sandbox_refuses_a_number_as_twilio(sandbox, to):
     assert (caught.value.status, caught.value.code) == (400, 21211)
 
 
-@pytest.mark.xfail(strict=True, raises=TwilioRestException, reason="SimulatedTwilio.accept asks for Body, also where MediaUrl is")
 def test_sandbox_makes_a_message_of_media_alone(sandbox, customer):
     made = sandbox.library().messages.create(to=customer, from_=sandbox.number, media_url=[PICTURE])
     assert made.sid

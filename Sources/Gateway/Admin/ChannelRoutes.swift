@@ -32,7 +32,8 @@ struct ChannelRoutes: Sendable {
         if platform != .sms { event.route = ledger.route(platform, connection.routed) }
         let position: LogPosition
         switch connection.access {
-        case .credentials(let secret): position = try await store(secret, event, client)
+        case .credentials(let secret):
+            position = try await store(try await keepingPIN(secret, platform, client), event, client)
         case .signup(let signup): position = try await signUp(signup, event, client)
         }
         return Answer.json(position: position) { json in
@@ -92,7 +93,8 @@ struct ChannelRoutes: Sendable {
         credentials.accountID = signup.phoneNumberID
         credentials.businessAccountID = signup.businessAccountID
         credentials.accessToken = grant.token
-        credentials.pin = grant.pin
+        // A number keeps the PIN that it was registered with, also where Meta was not asked to register it again.
+        credentials.pin = grant.pin.isEmpty ? await knownPIN(signup.phoneNumberID, client) : grant.pin
         let position = try await store(credentials.json, event, client)
         signups.forget(signup, of: client)
         return position
@@ -102,14 +104,27 @@ struct ChannelRoutes: Sendable {
     /// are made of the client's own key: a repeat after a lost answer must come with the PIN that was set the first time.
     private func registrationPIN(_ signup: EmbeddedSignup, _ client: LogPosition) async throws -> String {
         if !signup.pin.isEmpty { return signup.pin }
-        // A credential that cannot be read is no reason not to replace it.
-        let current = try? await ledger.current({ $0.clients[client]?.channels[.whatsapp] }, secretAt: \.position)
-        if let current, let known = try? MetaCredentials(current.secret), known.accountID == signup.phoneNumberID,
-            !known.pin.isEmpty
-        {
-            return known.pin
-        }
+        let known = await knownPIN(signup.phoneNumberID, client)
+        if !known.isEmpty { return known }
         return EmbeddedSignup.makePIN(try ledger.hash(client, .whatsAppPIN, signup.phoneNumberID).high)
+    }
+
+    /// The PIN that the number was registered with when it was connected last; empty when it was not, or that cannot be read:
+    /// no reason not to replace a credential.
+    private func knownPIN(_ number: String, _ client: LogPosition) async -> String {
+        let current = try? await ledger.current({ $0.clients[client]?.channels[.whatsapp] }, secretAt: \.position)
+        guard let current, let known = try? MetaCredentials(current.secret), known.accountID == number else {
+            return ""
+        }
+        return known.pin
+    }
+
+    /// A new token of the same number does not change its PIN, which nobody else may know any more.
+    private func keepingPIN(_ secret: [UInt8], _ platform: Platform, _ client: LogPosition) async throws -> [UInt8] {
+        guard platform == .whatsapp else { return secret }
+        var credentials = try MetaCredentials(secret)
+        credentials.pin = await knownPIN(credentials.accountID, client)
+        return credentials.json
     }
 
     private func disconnect(_ request: Request, _ context: GatewayContext) async throws -> Response {

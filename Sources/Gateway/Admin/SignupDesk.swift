@@ -85,8 +85,18 @@ package final class SignupDesk: Sendable {
         if let refusal { throw refusal }
     }
 
+    /// A token that was kept is forgotten when its time is over, also if nobody asks for another.
     func end(_ client: LogPosition) {
         state.withLock { state in state.running[client] = nil }
+        Task.detached { [weak self] in
+            try? await Task.sleep(for: SignupDesk.keptTime)
+            self?.sweep()
+        }
+    }
+
+    private func sweep() {
+        let now = ContinuousClock.now
+        state.withLock { state in state.kept = state.kept.filter { $0.value.until > now } }
     }
 
     // MARK: Asking Meta
@@ -145,10 +155,9 @@ package final class SignupDesk: Sendable {
         state.withLock { state in state.kept[key] = nil }
     }
 
-    /// The PIN is not part of it: it may be what has to change.
+    /// The code alone bought it; ids and PIN may be what has to change.
     private static func key(_ signup: EmbeddedSignup, _ client: LogPosition) -> [UInt8] {
-        let parts = [client.description, signup.businessAccountID, signup.phoneNumberID, signup.code]
-        return Crypto.sha256([UInt8](parts.joined(separator: "\n").utf8))
+        Crypto.sha256([UInt8]("\(client)\n\(signup.code)".utf8))
     }
 
     private func keptToken(_ key: [UInt8]) -> String? {
@@ -162,7 +171,6 @@ package final class SignupDesk: Sendable {
     private func keep(_ token: String, _ key: [UInt8]) {
         let now = ContinuousClock.now
         state.withLock { state in
-            state.kept = state.kept.filter { $0.value.until > now }
             if state.kept.count >= SignupDesk.keptMax,
                 let oldest = state.kept.min(by: { $0.value.until < $1.value.until })?.key
             {

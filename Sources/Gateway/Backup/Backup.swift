@@ -35,7 +35,11 @@ package struct Backup: Sendable {
         }
         isTargetNew = (try? storage.list(target)) == nil
         try storage.makeDurableDirectory(target)
-        try Backup.requireEmpty(target, try storage.list(target))
+        // A link may lead there only now that it is there.
+        guard !AbsolutePath.lies(keyFile, in: target) else {
+            throw GatewayError(.invalidRequest, "the backup key must not lie in the backup; keep them apart")
+        }
+        try Backup.requireEmpty(target, try storage.list(target).filter { $0 != "lost+found" })
         self.data = data
         self.target = target
         self.keyFile = keyFile

@@ -65,25 +65,37 @@ package struct Restore {
                 "the horizon of this backup was \(RFC3339.format(manifest.horizon)); it must not be used any more"
             )
         }
-        archive = try KeyArchive.read(source + "/" + BackupManifest.keysName, key: key)
-        try checkFiles()
-    }
-
-    private func checkFiles() throws {
-        for file in manifest.files {
-            let (size, digest) = try LogCopy.digest(of: source + "/" + file.name)
-            guard size == file.size, digest == file.digest else { throw changed(file.name) }
-        }
         let names = Set(manifest.files.map(\.name))
         guard names.contains(BackupManifest.keysName), names.count == manifest.files.count, names.count > 1 else {
             throw GatewayError(.invalidRequest, "the backup does not list its files; use another backup")
         }
-        guard try MediaFiles(directory: source).tally(storage) == manifest.media else {
-            throw changed(MediaFiles.directoryName)
+        for file in manifest.files where file.name == BackupManifest.keysName {
+            guard try Restore.isSame(file, in: source) else { throw Restore.changed(file.name) }
         }
+        archive = try KeyArchive.read(source + "/" + BackupManifest.keysName, key: key)
     }
 
-    private func changed(_ name: String) -> GatewayError {
+    /// Whether a directory has a file of the backup, byte for byte.
+    private static func isSame(_ file: LogCopy.File, in directory: String) throws -> Bool {
+        let (size, digest) = try LogCopy.digest(of: directory + "/" + file.name)
+        return size == file.size && digest == file.digest
+    }
+
+    /// What only a whole log needs. A lost picture must not keep all else lost.
+    private func checkHistoryAndMedia() throws {
+        for file in manifest.files {
+            guard try Restore.isSame(file, in: source) else { throw Restore.changed(file.name) }
+        }
+        let there = try MediaFiles(directory: source).tally(storage)
+        guard there != manifest.media, !acceptsLoss else { return }
+        throw GatewayError(
+            .invalidRequest,
+            "the backup lists \(manifest.media.files) media files of \(manifest.media.bytes) bytes together, and there are "
+                + "\(there.files) of \(there.bytes); use another backup, or give --accept-loss to go on with these"
+        )
+    }
+
+    private static func changed(_ name: String) -> GatewayError {
         GatewayError(.invalidRequest, "\(name) of the backup is damaged or was changed; use another backup")
     }
 
@@ -188,16 +200,36 @@ package struct Restore {
         case RestoreMarker.name, RestoreMarker.temporaryName, Checkpoint.fileName: true
         // Media may have a disk of their own, which must be empty then.
         case MediaFiles.directoryName:
-            interrupted?.mode == .log || (try? storage.list(data + "/" + name))?.isEmpty == true
-        default: LogOpening.traces.contains(name) || isRootKeyFile(name)
+            (interrupted?.mode == .log && isMediaOfBackup()) || isEmpty(name)
+        // What a fresh file system brings.
+        case "lost+found": true
+        default:
+            LogOpening.traces.contains(name) || name.hasPrefix(Restore.asidePrefix) || isKeyFile(name, keyRoot)
+                || isKeyFile(name, logKey)
         }
     }
 
-    /// Whether it is the file of the root key, which holds none.
-    private func isRootKeyFile(_ name: String) -> Bool {
+    private func isEmpty(_ directory: String) -> Bool {
+        (try? storage.list(data + "/" + directory))?.allSatisfy { $0 == "lost+found" } == true
+    }
+
+    /// Whether all media files that are there are such as this backup has, so that an interrupted restore may have made them.
+    private func isMediaOfBackup() -> Bool {
+        let (there, backup) = (MediaFiles(directory: data), MediaFiles(directory: source))
+        return
+            (try? there.files(storage).allSatisfy { file in
+                let sizes = try [there, backup].map { files in
+                    try storage.open(files.path(message: file.message, index: file.index), .read).size
+                }
+                return sizes[0] == sizes[1]
+            }) == true
+    }
+
+    /// Whether it is the file of a key that was checked elsewhere.
+    private func isKeyFile(_ name: String, _ file: String) -> Bool {
         let path = AbsolutePath.resolved(data) + "/" + name
-        let root = AbsolutePath.resolved(keyRoot)
-        return path == root || path == root + ".tmp"
+        let key = AbsolutePath.resolved(file)
+        return path == key || path == key + ".tmp"
     }
 
     /// The checkpoint that lies in the data directory, when it can be read.
@@ -222,6 +254,7 @@ package struct Restore {
 
     /// Reads the history of the backup.
     private func planLog() throws -> Plan {
+        try checkHistoryAndMedia()
         let log = try ReadOnlyLog(directory: source)
         guard try log.reader.tree().root == manifest.root else {
             throw GatewayError(
@@ -340,9 +373,27 @@ package struct Restore {
             if try interrupted.made(generation, in: root) { try root.destroy(generation) }
         }
         guard interrupted.mode == .log else { return }
-        for name in try storage.list(data) where interrupted.owns(name) { try storage.remove(data + "/" + name) }
+        let aside = data + "/" + Restore.asidePrefix + Hex.encode(Crypto.publicRandomBytes(4))
+        for name in try storage.list(data) where interrupted.owns(name) { try undo(name, aside) }
         try MediaFiles(directory: data).remove(storage) { _, _ in true }
         try storage.syncDirectory(data)
+    }
+
+    /// Begins the name of the directory for what may be somebody's.
+    private static let asidePrefix = "set-aside-"
+
+    /// Removes a file that is half of a copy, or one of the backup. Any other may have come there since, for all logs have the same
+    /// names: it is set aside.
+    private func undo(_ name: String, _ aside: String) throws {
+        let copied = manifest.files.first { $0.name == name }
+        if try name.hasSuffix(LogCopy.partSuffix) || LogCopy.isPrepared(name)
+            || copied.map({ try Restore.isSame($0, in: data) }) == true
+        {
+            return try storage.remove(data + "/" + name)
+        }
+        try storage.makeDurableDirectory(aside)
+        try storage.rename(data + "/" + name, to: aside + "/" + name)
+        try storage.syncDirectory(aside)
     }
 
     /// Writes what was planned, puts the restore on record, and lets others in.
@@ -388,7 +439,7 @@ package struct Restore {
     private func copy(_ segments: [LogCopy.File], _ plan: Plan, _ progress: (LogCopy.File) -> Void) throws {
         for file in segments {
             let (size, digest) = try LogCopy.copy(source + "/" + file.name, to: data + "/" + file.name)
-            guard size == file.size, digest == file.digest else { throw changed(file.name) }
+            guard size == file.size, digest == file.digest else { throw Restore.changed(file.name) }
             progress(file)
         }
         _ = try MediaFiles(directory: source).copy(

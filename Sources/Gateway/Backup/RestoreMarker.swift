@@ -54,8 +54,8 @@ struct RestoreMarker: Equatable, Sendable {
     /// Whether the restore made this root key.
     func made(_ generation: UInt64, in root: any RootKeyHolder) throws(LogError) -> Bool {
         guard generation == self.generation else { return false }
-        // Killed while the key was being made: it has sealed nothing.
-        if seal.isEmpty { return true }
+        // Killed while the key was being made: it has sealed nothing, and cannot be told from anybody's.
+        if seal.isEmpty { return false }
         return try root.open(seal, generation: generation, authenticated: RestoreMarker.proof) != nil
     }
 

@@ -49,8 +49,13 @@ package final class SimulatedTwilio: Sendable {
 
     private func accept(_ request: Request, _ context: GatewayContext) async throws -> Response {
         guard isAuthentic(request) else { return SimulatedTwilio.error(.unauthorized, 20_003, "Authenticate") }
-        guard let form = FormBody(try await request.bytes(limit: 1 << 16)), let to = form["To"], let body = form["Body"]
-        else { return SimulatedTwilio.error(.badRequest, 21_604, "A 'To' phone number is required.") }
+        guard let form = FormBody(try await request.bytes(limit: 1 << 16)), let to = form["To"] else {
+            return SimulatedTwilio.error(.badRequest, 21_604, "A 'To' phone number is required.")
+        }
+        let body = form["Body"] ?? ""
+        guard !body.isEmpty || form["MediaUrl"] != nil else {
+            return SimulatedTwilio.error(.badRequest, 21_619, "A text message body or media urls must be specified.")
+        }
         if let failure = failures.take(.sms) {
             return SimulatedTwilio.error(failure.status, failure.code, "Asked for in the sandbox")
         }
