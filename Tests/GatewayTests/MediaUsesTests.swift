@@ -65,6 +65,17 @@ struct MediaUsesTests {
         #expect(!memory.take(1, for: LogPosition(3), of: LogPosition(9)))
         memory.give(LogPosition(2))
         #expect(memory.take(1, for: LogPosition(3), of: LogPosition(9)))
+        #expect(!memory.take(0x7FFF_FFFF, for: LogPosition(4), of: LogPosition(10)), "half, and one of it is taken")
+    }
+
+    @Test func whoWasRefusedFirstIsNotPassedOver() {
+        let memory = InlineMemory(most: 100)
+        #expect(memory.take(40, for: LogPosition(1), of: message))
+        #expect(memory.take(40, for: LogPosition(2), of: other))
+        #expect(!memory.take(50, for: LogPosition(3), of: LogPosition(9)))
+        memory.give(LogPosition(1))
+        #expect(!memory.take(40, for: LogPosition(4), of: LogPosition(10)), "this room is kept")
+        #expect(memory.take(50, for: LogPosition(3), of: LogPosition(9)))
     }
 
     @Test func nothingTakesNothing() {

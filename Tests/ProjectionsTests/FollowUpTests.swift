@@ -227,6 +227,29 @@ import Testing
         #expect(world.state.purges.watches.overdue(world.now, limit: 9) == [echo])
     }
 
+    /// What is no message any more must not be waited for: nobody could ask for its purge, and would try for ever.
+    @Test func whereBodiesArePurgedAMergedEchoIsNotWaitedFor() throws {
+        var (world, client) = world(.whatsapp)
+        world.receive(message(client, .whatsapp))
+        let conversation = try #require(world.state.inbox.messages.values.first?.conversation)
+        world.purgeBodies(client, .whatsapp)
+        let sent = try world.send(
+            world.request(client, key: "k") {
+                $0.platform = .whatsapp
+                $0.recipient = .conversation(conversation)
+            }
+        )
+        world.apply(world.state.decideEcho(message(client, .whatsapp, id: "ours"), world.context))
+        let echo = try #require(world.records.first { $0.event.type == .messageEchoed }).position
+        #expect(world.state.purges.watches.overdue(world.now, limit: 9) == [echo])
+        var finished = SendFinished()
+        finished.outcome = .accepted
+        finished.providerKey = World.hash("message/ours")
+        world.apply([NewEvent(.sendFinished(finished), client: client, conversation: conversation, message: sent)])
+        #expect(!world.state.purges.watches.contains(echo))
+        #expect(world.state.purges.pending[.secret(echo)] != nil)
+    }
+
     @Test func anEchoKnowsTheCustomerByEitherAddress() throws {
         var (world, client) = world(.whatsapp)
         world.receive(message(client, .whatsapp, id: "m0"))

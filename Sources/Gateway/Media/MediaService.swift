@@ -150,13 +150,15 @@ package struct MediaService: Service {
         metrics.count("waybill_media_fetches_total{result=\"\(name)\"}")
         let isKept = Atomic(false)
         let seal = shelf.ledger.readableKeyReference(at: message)
+        // What has no key on record cannot be told of; it is fetched again.
+        let result = seal == nil ? .failed(code: "unreadable", isFinal: false) : result
         try await shelf.ledger.commitOutcome { state, context in
             let events = state.decide(result, message: message, index: index, seal: seal, context)
             isKept.store(!events.isEmpty, ordering: .relaxed)
             return events
         }
         // Purged while it was fetched: the purge may have looked for it before it was there.
-        if !isKept.load(ordering: .relaxed) {
+        if !isKept.load(ordering: .relaxed), shelf.ledger.plan({ $0.isPurged(message) }) {
             try await DiskWork.run { [shelf] in try shelf.remove([message: index + 1]) }
         }
     }

@@ -1,4 +1,3 @@
-import Glibc
 package import Log
 import Logging
 import Projections
@@ -94,23 +93,14 @@ package struct MediaShelf: Sendable {
             for (message, count) in members {
                 for index in 0..<count { try remove(message, index) }
             }
-            try missing { () throws(LogError) in try storage.syncDirectory(directory) }
+            try MediaFiles.ignoringMissing { () throws(LogError) in try storage.syncDirectory(directory) }
         }
     }
 
     private func remove(_ message: LogPosition, _ index: Int) throws(LogError) {
         let path = files.path(message: message, index: UInt32(index))
         for path in [path, path + MediaFiles.partSuffix] {
-            try missing { () throws(LogError) in try storage.remove(path) }
-        }
-    }
-
-    /// What is not there need not be removed.
-    private func missing(_ body: () throws(LogError) -> Void) throws(LogError) {
-        do {
-            try body()
-        } catch {
-            guard error.errno == ENOENT else { throw error }
+            try MediaFiles.ignoringMissing { () throws(LogError) in try storage.remove(path) }
         }
     }
 

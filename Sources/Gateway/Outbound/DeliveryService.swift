@@ -107,14 +107,17 @@ package struct DeliveryService: Service {
     }
 
     private func exchange(_ row: DeliveryBook.Row, _ startedAt: Timestamp) async -> DeliveryResult {
+        let used = secrets(row.client)
         let found: (outgoing: OutgoingRequest, secret: LogPosition, endpoint: LogPosition)?
         do {
             found = try await request(row)
         } catch let error as GatewayError where error == .purged {
-            let isPurged = ledger.plan { $0.isPurged(row.message) }
-            // Else it is the endpoint or its secret that was replaced under our hands: nothing left, so once more.
-            return isPurged
-                ? DeliveryResult(.failed, error: "body_purged", startedAt: startedAt)
+            if ledger.plan({ $0.isPurged(row.message) }) {
+                return DeliveryResult(.failed, error: "body_purged", startedAt: startedAt)
+            }
+            // The endpoint or a secret was replaced under our hands: nothing left, so once more. Or a key is lost for good.
+            return secrets(row.client) == used
+                ? DeliveryResult(.failed, error: DeliveryResult.unreadable, startedAt: startedAt)
                 : DeliveryResult(.interrupted, error: DeliveryResult.endpointChanged, startedAt: startedAt)
         } catch {
             logger.error("an event could not be read to be delivered", metadata: ["error": "\(error)"])
@@ -138,6 +141,14 @@ package struct DeliveryService: Service {
             "waybill_delivery_attempts_total{result=\"\(result.verdict == .succeeded ? "success" : "failure")\"}"
         )
         return result
+    }
+
+    /// The records of the client's endpoint and of its secrets.
+    private func secrets(_ client: LogPosition) -> [LogPosition] {
+        ledger.plan { state in
+            guard let row = state.clients[client] else { return [] }
+            return [row.endpoint?.position ?? .zero] + row.secrets.map(\.position)
+        }
     }
 
     /// The request as of now: body from the log, endpoint and secrets as they are set now.

@@ -9,28 +9,45 @@ package final class InlineMemory: Sendable {
         let bytes: Int
     }
 
+    private struct State: Sendable {
+        /// By the delivery that holds it.
+        var shares: [LogPosition: Share] = [:]
+        /// What is kept for the delivery that found no room first, as long as it goes on asking; else smaller ones would take
+        /// each gap before it.
+        var claim: (delivery: LogPosition, bytes: Int, until: ContinuousClock.Instant)?
+    }
+
+    /// Who is refused asks again within a second.
+    private static let patience = Duration.seconds(5)
+
     private let most: Int
-    /// By the delivery that holds it.
-    private let shares = Mutex<[LogPosition: Share]>([:])
+    private let state = Mutex(State())
 
     /// - Parameter most: in bytes.
     package init(most: Int = 512 << 20) { self.most = most }
 
     /// Whether there is room; then it is taken, until `give`.
     ///
-    /// - Parameter bytes: what needs more than half of all counts as that half, so that it has its turn some time.
+    /// - Parameter bytes: what needs more than half of all counts as that half.
     package func take(_ bytes: Int, for delivery: LogPosition, of client: LogPosition) -> Bool {
         if bytes == 0 { return true }
-        let bytes = min(bytes, most / 2)
-        return shares.withLock { shares in
-            let free = most - shares.values.reduce(0) { $0 + $1.bytes }
-            let mine = shares.values.reduce(0) { $0 + ($1.client == client ? $1.bytes : 0) }
-            guard mine + bytes <= (mine == 0 ? free : free / 2) else { return false }
-            shares[delivery] = Share(client: client, bytes: bytes)
-            return true
+        let (bytes, now) = (min(bytes, most / 2), ContinuousClock.now)
+        return state.withLock { state in
+            if let claim = state.claim, claim.until < now || claim.delivery == delivery { state.claim = nil }
+            let held = state.shares.values.reduce(0) { $0 + $1.bytes }
+            let mine = state.shares.values.reduce(0) { $0 + ($1.client == client ? $1.bytes : 0) }
+            let free = most - held - (state.claim?.bytes ?? 0)
+            if mine + bytes <= (mine == 0 ? free : free / 2) {
+                state.shares[delivery] = Share(client: client, bytes: bytes)
+                return true
+            }
+            if state.claim == nil, mine == 0 {
+                state.claim = (delivery, bytes, now.advanced(by: InlineMemory.patience))
+            }
+            return false
         }
     }
 
     /// Also for a delivery that holds nothing.
-    package func give(_ delivery: LogPosition) { shares.withLock { _ = $0.removeValue(forKey: delivery) } }
+    package func give(_ delivery: LogPosition) { state.withLock { _ = $0.shares.removeValue(forKey: delivery) } }
 }

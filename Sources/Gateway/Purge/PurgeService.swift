@@ -8,6 +8,8 @@ import ServiceLifecycle
 package struct PurgeService: Service {
     /// How many subjects one change of the key state takes together.
     static let batchMax = 4096
+    /// Seconds until what could not be purged is tried again.
+    static let pause: UInt64 = 60
 
     let ledger: Ledger
     let shelf: MediaShelf
@@ -15,9 +17,9 @@ package struct PurgeService: Service {
     let logger: Logger
 
     package func run() async throws {
-        // Purges of records that are damaged, so that nobody knows their keys, and of files that cannot be unlinked. Tried
-        // again after a restart.
-        var unfinished: Set<PurgeBook.Subject> = []
+        // Purges of records that cannot be read, so that nobody knows their keys, and of files that cannot be unlinked; and when
+        // they are tried again.
+        var unfinished: [PurgeBook.Subject: Timestamp] = [:]
         let changes = ledger.changes(for: .purges)
         for await _ in changes.cancelOnGracefulShutdown() {
             while await attempt(requestOverdue) {}
@@ -39,7 +41,7 @@ package struct PurgeService: Service {
     private func requestOverdue() async throws -> Bool {
         let overdue = ledger.plan { $0.purges.watches.overdue(ledger.now, limit: 256) }
         if overdue.isEmpty { return false }
-        _ = try await ledger.commit(edge: false) { [ids = ledger.ids] state, context in
+        let committed = try await ledger.commit(edge: false) { [ids = ledger.ids] state, context in
             var events: [NewEvent] = []
             for message in overdue {
                 guard let client = state.inbox.messages[message]?.client else { continue }
@@ -51,14 +53,16 @@ package struct PurgeService: Service {
                     context
                 )
             }
-            return (events, ())
+            return (events, !events.isEmpty)
         }
-        return true
+        // Without progress, asking again at once would never end.
+        return committed.value
     }
 
-    private func destroyDue(_ unfinished: inout Set<PurgeBook.Subject>) async throws -> Bool {
+    private func destroyDue(_ unfinished: inout [PurgeBook.Subject: Timestamp]) async throws -> Bool {
         let found = ledger.plan { $0.purges.due(ledger.now, limit: PurgeService.batchMax + unfinished.count) }
-        let due = found.filter { !unfinished.contains($0) }
+        let (now, later) = (ledger.now, ledger.now.advanced(bySeconds: PurgeService.pause))
+        let due = found.filter { subject in unfinished[subject].map { $0 <= now } ?? true }
         if due.isEmpty { return false }
         // Readers refuse from the request on, so it must be on disk before anything is gone.
         try await ledger.log.waitUntilDurable(ledger.head)
@@ -71,14 +75,14 @@ package struct PurgeService: Service {
                 readable.append(subject)
             } catch {
                 logger.critical("a key cannot be destroyed, for its record is damaged", metadata: ["error": "\(error)"])
-                unfinished.insert(subject)
+                unfinished[subject] = later
             }
         }
         if readable.isEmpty { return true }
         let generations = try await ledger.destroyKeys(targets)
         ledger.forget(readable)
         let stuck = await removeFiles(of: readable)
-        unfinished.formUnion(stuck)
+        for subject in readable { unfinished[subject] = stuck.contains(subject) ? later : nil }
         let done = readable.filter { !stuck.contains($0) }
         try await ledger.commitOutcome { state, _ in
             PurgeService.completion(of: done.filter { state.purges.pending[$0] != nil }, generations, state)

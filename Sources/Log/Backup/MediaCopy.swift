@@ -136,12 +136,23 @@ extension MediaFiles {
                 guard let (message, index) = MediaFiles.parse(whole),
                     isUnwanted(File(message: message, index: index), isPart)
                 else { continue }
-                try storage.remove(directory + "/" + name)
+                try MediaFiles.ignoringMissing { () throws(LogError) in try storage.remove(directory + "/" + name) }
                 isChanged = true
             }
             guard isChanged else { continue }
-            try storage.syncDirectory(directory)
-            if try MediaFiles.names(in: directory, storage).isEmpty { try storage.remove(directory) }
+            try MediaFiles.ignoringMissing { () throws(LogError) in
+                try storage.syncDirectory(directory)
+                if try MediaFiles.names(in: directory, storage).isEmpty { try storage.remove(directory) }
+            }
+        }
+    }
+
+    /// What somebody else has removed meanwhile need not be removed.
+    package static func ignoringMissing(_ body: () throws(LogError) -> Void) throws(LogError) {
+        do {
+            try body()
+        } catch {
+            guard error.errno == ENOENT else { throw error }
         }
     }
 }

@@ -104,7 +104,11 @@ package struct PurgeBook: Sendable, Equatable {
     }
 
     /// A record that says what another one says is not needed any more.
-    mutating func end(copy: LogPosition, _ record: EventRecord) { request(.secret(copy), record) }
+    mutating func end(copy: LogPosition, _ record: EventRecord) {
+        // It is no message any more, so nobody could ask for its purge.
+        watches.remove(copy)
+        request(.secret(copy), record)
+    }
 
     private mutating func complete(_ event: PurgeCompleted, _ position: LogPosition) {
         let subjects =
