@@ -111,17 +111,14 @@ struct MediaRoutes: Sendable {
         return ByteRange.parse(asked, length: length)
     }
 
-    /// Reads what shows that the file is whole before the answer begins; opens it again when it is sent.
+    /// Reads what shows that the file is whole before the answer begins.
     private func body(_ message: LogPosition, _ index: Int, _ range: Range<Int>, _ length: Int) throws -> ResponseBody {
-        let (file, use) = try shelf.open(message, index)
-        defer { shelf.close(file, use, of: message) }
+        let file = try shelf.open(message, index)
         guard try file.bytes() == UInt64(length) else {
             throw GatewayError(.internalError, "the file has not the length that is on record")
         }
         if !range.isEmpty { _ = try file.chunk(range.lowerBound / SealedFileWriter.chunkBytes) }
         return ResponseBody(contentLength: range.count) { writer in
-            let (file, use) = try shelf.open(message, index)
-            defer { shelf.close(file, use, of: message) }
             try await MediaRoutes.send(file, range, &writer)
             try await writer.finish(nil)
         }

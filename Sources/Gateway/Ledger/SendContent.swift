@@ -53,11 +53,7 @@ struct SendContent: Sendable {
     func writeContent(_ json: inout JSONWriter) {
         switch kind {
         case .text: json.string("text", text)
-        case .media:
-            json.string("media_url", mediaURL)
-            json.string("media_type", mediaType)
-            if !caption.isEmpty { json.string("caption", caption) }
-            if !filename.isEmpty { json.string("filename", filename) }
+        case .media: writeMedia(&json)
         case .template:
             json.string("template_name", templateName)
             json.string("template_language", templateLanguage)
@@ -77,11 +73,7 @@ struct SendContent: Sendable {
     func writeRequest(_ json: inout JSONWriter) {
         switch kind {
         case .text: break
-        case .media:
-            json.string("media_url", mediaURL)
-            json.string("media_type", mediaType)
-            if !caption.isEmpty { json.string("caption", caption) }
-            if !filename.isEmpty { json.string("filename", filename) }
+        case .media: writeMedia(&json)
         case .template:
             json.string("template_name", templateName)
             json.string("template_language", templateLanguage)
@@ -93,6 +85,13 @@ struct SendContent: Sendable {
             }
         case .typing: json.bool("typing", isTyping)
         }
+    }
+
+    private func writeMedia(_ json: inout JSONWriter) {
+        json.string("media_url", mediaURL)
+        json.string("media_type", mediaType)
+        if !caption.isEmpty { json.string("caption", caption) }
+        if !filename.isEmpty { json.string("filename", filename) }
     }
 
     init(_ fields: JSONFields) throws {

@@ -12,9 +12,9 @@ struct EventRendering: Sendable {
     /// - Throws: `bodyPurged`.
     func body(of event: LogPosition, carriesFiles: Bool = false) throws -> [UInt8] {
         let text = try ledger.body(at: event, .rendering) ?? []
-        let record = try ledger.event(at: event)
-        guard case .eventPublished(let published) = record.event, published.files else { return text }
-        let message = record.message
+        // Most events have none, and are not read a second time for it.
+        guard MediaPlaces.areIn(text) else { return text }
+        let message = try ledger.event(at: event).message
         let row = ledger.plan { $0.media.rows[message] }
         var room = inlineMax
         return try MediaPlaces.fill(text) { place in
@@ -28,9 +28,8 @@ struct EventRendering: Sendable {
 
     /// How much memory the files inside this message's webhook take, while it is made and sent: Base64 is a third longer, and
     /// text, body and libcurl have one copy each.
-    func inlineBytes(of message: LogPosition) -> Int {
-        let row = ledger.plan { $0.media.rows[message] }
-        guard let row, row.isInline else { return 0 }
+    func inlineBytes(_ row: MediaBook.Row) -> Int {
+        guard row.isInline else { return 0 }
         let files = row.items.reduce(UInt64(0)) { $0 + ($1.state == .fetched ? $1.bytes : 0) }
         return Int(min(files, UInt64(inlineMax))) * 4
     }

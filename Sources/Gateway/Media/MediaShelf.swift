@@ -71,8 +71,7 @@ package struct MediaShelf: Sendable {
 
     /// The whole of a short file.
     func read(_ message: LogPosition, _ index: Int) throws -> [UInt8] {
-        let (file, use) = try open(message, index)
-        defer { close(file, use, of: message) }
+        let file = try open(message, index)
         var bytes: [UInt8] = []
         bytes.reserveCapacity(Int(try file.bytes()))
         for number in 0..<(try file.chunkCount()) { bytes += try file.chunk(number) }

@@ -55,69 +55,69 @@ package final class MediaUses: Sendable {
     }
 }
 
-/// A file that is open to be read until somebody closes it.
+/// A file that is open to be read, until it is let go or its message is purged.
 final class OpenMediaFile: Sendable {
-    private enum State {
-        case opening
-        case open(SealedFileReader)
-        case closed
+    private let message: LogPosition
+    private let content: Content
+    private let uses: MediaUses
+    private let use: UInt64
+
+    /// - Parameter open: opens the file; called when a purge finds this use already.
+    fileprivate init(_ message: LogPosition, _ uses: MediaUses, open: () throws -> SealedFileReader) throws {
+        let content = Content()
+        self.message = message
+        self.content = content
+        self.uses = uses
+        use = uses.begin(message, isSlow: false) { content.close() }
+        content.set(try open())
     }
 
-    private let state = Mutex(State.opening)
-
-    /// Nothing when it was closed meanwhile.
-    fileprivate func set(_ reader: SealedFileReader) {
-        state.withLock { state in
-            if case .opening = state { state = .open(reader) }
-        }
+    deinit {
+        content.close()
+        uses.finish(use, of: message)
     }
-
-    /// Lets go of key and descriptor.
-    func close() { state.withLock { $0 = .closed } }
 
     /// Plaintext of one chunk.
     ///
-    /// - Throws: `bodyPurged` once it is closed.
-    func chunk(_ number: Int) throws -> [UInt8] { try reader().chunk(number) }
+    /// - Throws: `bodyPurged` once the message is purged.
+    func chunk(_ number: Int) throws -> [UInt8] { try content.reader().chunk(number) }
 
-    func bytes() throws -> UInt64 { try reader().bytes }
+    func bytes() throws -> UInt64 { try content.reader().bytes }
 
-    func chunkCount() throws -> Int { try reader().chunkCount }
+    func chunkCount() throws -> Int { try content.reader().chunkCount }
 
-    private func reader() throws -> SealedFileReader {
-        try state.withLock { state in
-            guard case .open(let reader) = state else { throw GatewayError.purged }
-            return reader
+    /// Key and descriptor. Apart, because who may close it must not keep the file itself.
+    private final class Content: Sendable {
+        private enum State {
+            case opening
+            case open(SealedFileReader)
+            case closed
+        }
+
+        private let state = Mutex(State.opening)
+
+        /// Nothing when it was closed meanwhile.
+        func set(_ reader: SealedFileReader) {
+            state.withLock { state in
+                if case .opening = state { state = .open(reader) }
+            }
+        }
+
+        /// Lets go of both.
+        func close() { state.withLock { $0 = .closed } }
+
+        func reader() throws -> SealedFileReader {
+            try state.withLock { state in
+                guard case .open(let reader) = state else { throw GatewayError.purged }
+                return reader
+            }
         }
     }
 }
 
 extension MediaShelf {
-    /// Opens a file for as long as `body` runs, or until its message is purged.
-    ///
     /// - Throws: `bodyPurged`, or what is wrong with the file.
-    func withFile<T>(_ message: LogPosition, _ index: Int, _ body: (OpenMediaFile) async throws -> T) async throws -> T
-    {
-        let (file, use) = try open(message, index)
-        defer { close(file, use, of: message) }
-        return try await body(file)
-    }
-
-    /// The same for who closes it himself.
-    func open(_ message: LogPosition, _ index: Int) throws -> (file: OpenMediaFile, use: UInt64) {
-        let file = OpenMediaFile()
-        let use = uses.begin(message, isSlow: false) { file.close() }
-        do {
-            file.set(try reader(message, index))
-            return (file, use)
-        } catch {
-            close(file, use, of: message)
-            throw error
-        }
-    }
-
-    func close(_ file: OpenMediaFile, _ use: UInt64, of message: LogPosition) {
-        file.close()
-        uses.finish(use, of: message)
+    func open(_ message: LogPosition, _ index: Int) throws -> OpenMediaFile {
+        try OpenMediaFile(message, uses) { try reader(message, index) }
     }
 }

@@ -40,19 +40,19 @@ package struct DeliveryService: Service {
 
     /// Puts the start of everything that is due on record. Nil when nothing is.
     private func startDue() -> Started? {
-        let picked = ledger.plan { state -> [LogPosition] in
+        let ready = ledger.plan { state -> [LogPosition] in
             state.deliveries.schedule.advance(to: ledger.now)
             let running = state.deliveries.inFlightByClient.values.reduce(0, +)
             let clients = state.clients
             let inFlight = state.deliveries.inFlightByClient
             let free = max(0, DeliveryService.inFlightMax - running)
             let held = { (client: LogPosition) in inFlight[client, default: 0] }
-            return state.deliveries.schedule.pick(limit: free, held: held) { client in
+            let picked = state.deliveries.schedule.pick(limit: free, held: held) { client in
                 guard let endpoint = clients[client]?.endpoint, endpoint.enabled else { return 0 }
                 return health.limit(client, most: endpoint.maxInFlight) - held(client)
             }
+            return holdBack(picked, state: &state)
         }
-        let ready = picked.filter(hasRoom)
         if ready.isEmpty { return nil }
         let committed = try? ledger.append(edge: false) { state, _ in
             var event = DeliveryStarted()
@@ -63,18 +63,24 @@ package struct DeliveryService: Service {
         }
         // A full disk may have room again; a log that failed for good ends the process elsewhere.
         if committed == nil { ledger.plan { state in postpone(ready, &state.deliveries.schedule) } }
-        let started = Set(committed?.value.map(\.0) ?? [])
-        for delivery in ready where !started.contains(delivery) { memory.give(delivery) }
+        let jobs = committed?.value ?? []
+        if jobs.count < ready.count {
+            let started = Set(jobs.map(\.0))
+            for delivery in ready where !started.contains(delivery) { memory.give(delivery) }
+        }
         return committed.map { Started(jobs: $0.value, position: $0.position, time: $0.time) }
     }
 
-    /// Whether there is memory for the files inside; else it has its turn a moment later.
-    private func hasRoom(_ delivery: LogPosition) -> Bool {
-        guard let row = ledger.plan({ $0.deliveries.rows[delivery] }) else { return true }
-        let bytes = rendering.inlineBytes(of: row.message)
-        if memory.take(bytes, for: delivery, of: row.client) { return true }
-        ledger.plan { state in postpone([delivery], &state.deliveries.schedule) }
-        return false
+    /// Without those for whose files inside there is no memory now: they have their turn a moment later.
+    private func holdBack(_ picked: [LogPosition], state: inout LogState) -> [LogPosition] {
+        picked.filter { delivery in
+            guard let row = state.deliveries.rows[delivery], let files = state.media.rows[row.message] else {
+                return true
+            }
+            if memory.take(rendering.inlineBytes(files), for: delivery, of: row.client) { return true }
+            postpone([delivery], &state.deliveries.schedule)
+            return false
+        }
     }
 
     private func postpone(_ picked: [LogPosition], _ schedule: inout LaneScheduler<LogPosition>) {
@@ -107,24 +113,26 @@ package struct DeliveryService: Service {
     }
 
     private func exchange(_ row: DeliveryBook.Row, _ startedAt: Timestamp) async -> DeliveryResult {
-        let used = secrets(row.client)
-        let found: (outgoing: OutgoingRequest, secret: LogPosition, endpoint: LogPosition)?
+        guard let client = ledger.plan({ $0.clients[row.client] }), let endpoint = client.endpoint else {
+            return DeliveryResult(.failed, error: "endpoint_missing", startedAt: startedAt)
+        }
+        let request: (outgoing: OutgoingRequest, secret: LogPosition, endpoint: LogPosition)
         do {
-            found = try await request(row)
+            request = try await self.request(row, client, endpoint)
         } catch let error as GatewayError where error == .purged {
             if ledger.plan({ $0.isPurged(row.message) }) {
                 return DeliveryResult(.failed, error: "body_purged", startedAt: startedAt)
             }
             // The endpoint or a secret was replaced under our hands: nothing left, so once more. Or a key is lost for good.
-            return secrets(row.client) == used
-                ? DeliveryResult(.failed, error: DeliveryResult.unreadable, startedAt: startedAt)
-                : DeliveryResult(.interrupted, error: DeliveryResult.endpointChanged, startedAt: startedAt)
+            let isReplaced = ledger.plan { state in
+                state.clients[row.client].map { DeliveryService.secrets($0) } != DeliveryService.secrets(client)
+            }
+            return isReplaced
+                ? DeliveryResult(.interrupted, error: DeliveryResult.endpointChanged, startedAt: startedAt)
+                : DeliveryResult(.failed, error: DeliveryResult.unreadable, startedAt: startedAt)
         } catch {
             logger.error("an event could not be read to be delivered", metadata: ["error": "\(error)"])
             return DeliveryResult(.failed, error: DeliveryResult.unreadable, startedAt: startedAt)
-        }
-        guard let request = found else {
-            return DeliveryResult(.failed, error: "endpoint_missing", startedAt: startedAt)
         }
         // The operator may have stopped allowing plain HTTP since the endpoint was set.
         if !allowHTTP, request.outgoing.url.lowercased().hasPrefix("http:") {
@@ -143,25 +151,25 @@ package struct DeliveryService: Service {
         return result
     }
 
-    /// The records of the client's endpoint and of its secrets.
-    private func secrets(_ client: LogPosition) -> [LogPosition] {
-        ledger.plan { state in
-            guard let row = state.clients[client] else { return [] }
-            return [row.endpoint?.position ?? .zero] + row.secrets.map(\.position)
-        }
+    /// The records of a client's endpoint and of its secrets.
+    private static func secrets(_ client: ClientRow) -> [LogPosition] {
+        [client.endpoint?.position ?? .zero] + client.secrets.map(\.position)
     }
 
     /// The request as of now: body from the log, endpoint and secrets as they are set now.
     private func request(
-        _ row: DeliveryBook.Row
-    ) async throws -> (outgoing: OutgoingRequest, secret: LogPosition, endpoint: LogPosition)? {
+        _ row: DeliveryBook.Row,
+        _ client: ClientRow,
+        _ endpoint: EndpointRow
+    ) async throws -> (outgoing: OutgoingRequest, secret: LogPosition, endpoint: LogPosition) {
         let now = ledger.now
-        guard let client = ledger.plan({ $0.clients[row.client] }), let endpoint = client.endpoint else { return nil }
-        let newest = ([endpoint.position] + client.secrets.map(\.position)).max() ?? endpoint.position
+        let newest = DeliveryService.secrets(client).max() ?? endpoint.position
         try await ledger.log.waitUntilDurable(newest)
         let settings = try EndpointSettings(try ledger.secret(endpoint.position))
         let body = try rendering.body(of: row.event, carriesFiles: true)
-        guard case .eventPublished(let event) = try ledger.event(at: row.event).event else { return nil }
+        guard case .eventPublished(let event) = try ledger.event(at: row.event).event else {
+            throw GatewayError(.internalError, "position \(row.event) is not an event")
+        }
         let secrets = client.secrets(at: now).reversed().map(\.position)
         var headers = settings.headers
         headers += WebhookSignature.headers(

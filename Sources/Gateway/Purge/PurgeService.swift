@@ -96,12 +96,13 @@ package struct PurgeService: Service {
     /// - Returns: those of which a file could not be unlinked. They must not keep the others.
     private func removeFiles(of subjects: [PurgeBook.Subject]) async -> Set<PurgeBook.Subject> {
         var stuck: Set<PurgeBook.Subject> = []
-        for subject in subjects {
-            let files = ledger.plan { state in
+        let found = ledger.plan { state in
+            subjects.map { subject in
                 let messages = state.media.messages(of: subject)
                 return Dictionary(messages.map { ($0, state.media.rows[$0]?.items.count ?? 0) }) { first, _ in first }
             }
-            if files.isEmpty { continue }
+        }
+        for (subject, files) in zip(subjects, found) where !files.isEmpty {
             await shelf.uses.end(Array(files.keys))
             do {
                 try await DiskWork.run { [shelf] in try shelf.remove(files) }

@@ -60,6 +60,9 @@ package struct MediaPlaces: Sendable {
 
     private func id(_ index: Int) -> String { ids.encode(.media, message, part: UInt8(index)) }
 
+    /// Whether there is any place in a text.
+    package static func areIn(_ text: [UInt8]) -> Bool { text.contains(mark) }
+
     /// The text with every place filled.
     package static func fill(_ text: [UInt8], _ filling: (Place) throws -> Filling) rethrows -> [UInt8] {
         guard var next = text.firstIndex(of: mark) else { return text }
