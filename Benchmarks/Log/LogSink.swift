@@ -11,13 +11,6 @@ protocol Sink: Sendable {
 final class LogSink: Sink {
     private let log: EventLog
     private let keys: KeyStore
-    /// Sealing needs the position, so one seals and appends at a time, as in the gateway's ledger.
-    private let order = Order()
-
-    private actor Order {
-        func run(_ body: @Sendable () throws(LogError) -> LogPosition) throws(LogError) -> LogPosition { try body() }
-    }
-
     private let payload = [UInt8](repeating: 7, count: 64)
     /// 96 + 64 + head 56 + box 8 + nonce and tag 28 + this = 512.
     private let body = [UInt8](repeating: 65, count: 260)
@@ -40,8 +33,7 @@ final class LogSink: Sink {
     func store(_ count: Int) async throws {
         while true {
             do throws(LogError) {
-                let last = try await order.run { [self] () throws(LogError) in try append(count) }
-                return try await log.waitUntilDurable(last)
+                return try await log.waitUntilDurable(try append(count))
             } catch {
                 guard error.code == .overloaded else { throw error }
             }
@@ -50,24 +42,20 @@ final class LogSink: Sink {
     }
 
     private func append(_ count: Int) throws(LogError) -> LogPosition {
-        let first = log.next
         var drafts: [RecordDraft] = []
         drafts.reserveCapacity(count)
         if let ready {
-            let draft = RecordDraft(type: 1, client: LogPosition(1), payload: payload, sealed: ready)
-            return try log.append(Array(repeating: draft, count: count), expecting: first)
+            let draft = RecordDraft(type: 1, client: LogPosition(1), payload: payload, section: .sealed(ready))
+            return try log.append(Array(repeating: draft, count: count), expecting: nil)
         }
-        for index in 0..<UInt64(count) {
+        for _ in 0..<count {
             let (reference, leaf) = try keys.issue(client: LogPosition(1), .message)
-            let sealed = SealedSection.seal(
-                [(.content, body)],
-                reference: reference,
-                leaf: leaf,
-                position: LogPosition(first.rawValue + index)
+            let section = UnsealedSection([SealedPart(.content, body)], reference: reference, leaf: leaf)
+            drafts.append(
+                RecordDraft(type: 1, client: LogPosition(1), payload: payload, section: .unsealed(section))
             )
-            drafts.append(RecordDraft(type: 1, client: LogPosition(1), payload: payload, sealed: sealed))
         }
-        return try log.append(drafts, expecting: first)
+        return try log.append(drafts, expecting: nil)
     }
 
     func close() { log.close() }

@@ -95,7 +95,11 @@ struct LogBenchmark {
     }
 
     private static func add(_ records: Int, bytes: Int, to log: EventLog) async throws {
-        let draft = RecordDraft(type: 1, payload: [UInt8](repeating: 7, count: 64), sealed: section(bytes - 160))
+        let draft = RecordDraft(
+            type: 1,
+            payload: [UInt8](repeating: 7, count: 64),
+            section: .sealed(section(bytes - 160))
+        )
         var left = records
         while left > 0 {
             let count = min(left, 1000)

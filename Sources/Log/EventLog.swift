@@ -80,7 +80,7 @@ public final class EventLog: Sendable {
             AppendState(
                 configuration: configuration,
                 durable: recovered.durable,
-                frontier: recovered.frontier,
+                frontier: recovered.writer.frontier,
                 lastTime: recovered.lastTime,
                 tailOffset: recovered.writer.offset,
                 segmentSize: recovered.writer.segment.size
@@ -112,40 +112,66 @@ public final class EventLog: Sendable {
         case byWaiter
     }
 
-    /// Accepts records; the first gets `expecting`, which must be the log's next position.
+    /// Accepts records and writes them into the group that fills.
     ///
-    /// - Parameter time: the first record's time in UTC nanoseconds, if it is after the record before; each further one
-    ///   is a nanosecond later. Nil takes the log's clock.
+    /// - Parameters:
+    ///   - expecting: must be the log's next position, which the first record gets; nil for whatever that is.
+    ///   - time: the first record's time in UTC nanoseconds, if it is after the record before; each further one
+    ///     is a nanosecond later. Nil takes the log's clock.
     /// - Returns: the position of the last record.
+    @discardableResult
     package func append(
         _ drafts: [RecordDraft],
-        expecting: LogPosition,
+        expecting: LogPosition?,
         time: UInt64? = nil,
         flush: Flush = .byWriter
     ) throws(LogError) -> LogPosition {
+        let place = try place(drafts, expecting, time)
+        place.fill(drafts)
+        announce(flush)
+        return place.last(of: drafts)
+    }
+
+    /// The half of `append` that has to happen in order: gives the records their positions. The other half is
+    /// `Reservation.fill`, which the caller does next, outside of every lock it holds.
+    package func reserve(
+        _ drafts: [RecordDraft],
+        expecting: LogPosition?,
+        time: UInt64? = nil,
+        flush: Flush = .byWriter
+    ) throws(LogError) -> Reservation {
+        Reservation(drafts, try place(drafts, expecting, time)) { [self] in announce(flush) }
+    }
+
+    private func place(
+        _ drafts: [RecordDraft],
+        _ expecting: LogPosition?,
+        _ time: UInt64?
+    ) throws(LogError) -> RecordPlace {
         let time = time ?? now()
-        let result = state.withLock { state -> Result<(LogPosition, Bool), LogError> in
-            Result { () throws(LogError) -> (LogPosition, Bool) in
-                let last = try state.append(drafts, expecting: expecting, now: time)
-                return (last, flush == .byWriter && state.ringOnce())
-            }
+        let result = state.withLock { state in
+            Result { () throws(LogError) in try state.reserve(drafts, expecting: expecting, now: time) }
         }
-        let (last, ring) = try result.get()
-        if ring { writerBell.ring() }
-        return last
+        return try result.get()
+    }
+
+    /// There is something to write.
+    private func announce(_ flush: Flush) {
+        if flush == .byWriter, state.withLock({ $0.ringOnce() }) { writerBell.ring() }
     }
 
     /// Returns when the record at `position`, which was appended, is on disk.
     package func waitUntilDurable(_ position: LogPosition) async throws(LogError) {
         if performInsteadOfSleeping(position) { return }
-        let result = await withCheckedContinuation { continuation in
+        let landing = await withCheckedContinuation { continuation in
             let (answer, ring) = state.withLock { state in
-                (state.wait(for: position, AppendState.Waiter(continuation: continuation)), state.ringOnce())
+                (state.wait(for: position, Waiter(continuation: continuation)), state.ringOnce())
             }
             if ring { writerBell.ring() }
-            if let answer { continuation.resume(returning: answer) }
+            if let answer { continuation.resume(returning: Waiter.Landing(result: answer)) }
         }
-        try result.get()
+        Waiter.tellOthers(landing)
+        try landing.result.get()
     }
 
     /// Returns the durable position as soon as it is beyond `position`. For tails.
@@ -167,7 +193,7 @@ public final class EventLog: Sendable {
     /// Whether the log still appends; the reason when not.
     package var failure: LogError? { state.withLock { $0.failure } }
 
-    /// Size and root of the Merkle tree over every record appended so far, durable or not.
+    /// Size and root of the Merkle tree over every durable record.
     package var frontier: MerkleFrontier { state.withLock { $0.frontier } }
 
     /// Reads up to the durable position.
@@ -287,9 +313,15 @@ public final class EventLog: Sendable {
     private func perform(_ groups: [GroupBuffer]) {
         let durable = self.durable
         let result = writer.withLock { writer in
-            Result { () throws(LogError) -> Void in try writer.write(groups, durable: durable) }
+            Result { () throws(LogError) -> MerkleFrontier in
+                try writer.write(groups, durable: durable)
+                return writer.frontier
+            }
         }
-        if case .failure(let error) = result { return stop(error) }
+        guard case .success(let frontier) = result else {
+            if case .failure(let error) = result { stop(error) }
+            return
+        }
         if groups.contains(where: { $0.opens != nil }) {
             preparerBell.ring()
             sealer.withLock { $0?.ring() }
@@ -297,8 +329,8 @@ public final class EventLog: Sendable {
         if configuration.durability == .strict, let last = groups.last?.last, !mark(last) { return }
         // Before the next flight may take off, so that the page never goes backwards.
         if let last = groups.last?.last { status?.publish(durable: last) }
-        let (told, landed) = state.withLock { state in (state.landed(groups), state.durable) }
-        for waiter in told.waiters { waiter.continuation.resume(returning: .success(())) }
+        let (told, landed) = state.withLock { state in (state.landed(groups, frontier), state.durable) }
+        Waiter.tell(told.waiters[...], .success(()))
         for follower in told.followers { follower.continuation.resume(returning: .success(landed)) }
     }
 
@@ -325,7 +357,7 @@ public final class EventLog: Sendable {
             errno: cause.errno
         )
         let (waiters, followers) = state.withLock { $0.fail(error) }
-        for waiter in waiters { waiter.continuation.resume(returning: .failure(error)) }
+        Waiter.tell(waiters[...], .failure(error))
         for follower in followers { follower.continuation.resume(returning: .failure(error)) }
     }
 

@@ -112,7 +112,9 @@ private let targets: [@Sendable (UnsafeRawBufferPointer) -> Void] = [
         payload: Array(payload.prefix(400_000))
     )
     var encoded = [UInt8](repeating: 0, count: draft.encodedSize)
-    encoded.withUnsafeMutableBytes { _ = draft.encode(position: LogPosition(2), time: 1, into: $0) }
+    encoded.withUnsafeMutableBytes {
+        _ = draft.encode(position: LogPosition(2), time: 1, sealer: BoxSealer(), into: $0)
+    }
     encoded.withUnsafeBytes { buffer in
         guard let view = RecordView(buffer, at: 0), let event = try? EventRecord(view) else { return }
         var state = LogState()

@@ -42,7 +42,12 @@ struct BackupScene: Sendable {
             connected.platform = .sms
             let client = context.next
             let events = [
-                NewEvent(.clientCreated(created), client: client, bodies: [(.content, [1])], seal: .newKey(.secret)),
+                NewEvent(
+                    .clientCreated(created),
+                    client: client,
+                    bodies: [SealedPart(.content, [1])],
+                    seal: .newKey(.secret)
+                ),
                 NewEvent(.channelConnected(connected), client: client),
             ]
             return (events, client)

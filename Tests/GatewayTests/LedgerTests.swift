@@ -24,7 +24,12 @@ struct LedgerTests {
             endpoint.maxInFlight = 8
             let client = context.next
             let events = [
-                NewEvent(.clientCreated(created), client: client, bodies: [(.content, [1])], seal: .newKey(.secret)),
+                NewEvent(
+                    .clientCreated(created),
+                    client: client,
+                    bodies: [SealedPart(.content, [1])],
+                    seal: .newKey(.secret)
+                ),
                 NewEvent(.channelConnected(connected), client: client),
                 NewEvent(.endpointConfigured(endpoint), client: client),
             ]

@@ -33,3 +33,8 @@ enum ExpectedRecord {
         withUnsafeBytes(of: value.littleEndian) { [UInt8]($0) }
     }
 }
+
+extension RecordDraft {
+    /// The section of a draft that holds a ready one or none.
+    var sealed: [UInt8] { if case .sealed(let bytes) = section { bytes } else { [] } }
+}

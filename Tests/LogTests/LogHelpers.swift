@@ -93,7 +93,7 @@ extension RecordDraft {
             message: LogPosition(generator.next() % 1000),
             subject: LogPosition(generator.next() % 1000),
             payload: generator.bytes(size - sealed),
-            sealed: sealed == 0 ? [] : section(generator.bytes(sealed))
+            section: sealed == 0 ? .none : .sealed(section(generator.bytes(sealed)))
         )
     }
 

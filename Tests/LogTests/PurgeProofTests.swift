@@ -75,13 +75,15 @@ import Testing
         for index in 0..<UInt64(PurgeProofTests.batch) {
             let position = LogPosition(first.rawValue + index)
             let (reference, leaf) = try keys.issue(client: LogPosition(1), .message)
-            let sealed = SealedSection.seal(
-                [(.content, body(position.rawValue))],
-                reference: reference,
-                leaf: leaf,
-                position: position
+            let body = SealedPart(.content, body(position.rawValue))
+            drafts.append(
+                RecordDraft(
+                    type: 1,
+                    client: LogPosition(1),
+                    payload: [1, 2, 3],
+                    section: .unsealed(UnsealedSection([body], reference: reference, leaf: leaf))
+                )
             )
-            drafts.append(RecordDraft(type: 1, client: LogPosition(1), payload: [1, 2, 3], sealed: sealed))
         }
         try await log.appendDurably(drafts)
     }

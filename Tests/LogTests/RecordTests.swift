@@ -100,14 +100,15 @@ import Testing
             message: LogPosition(13),
             subject: LogPosition(14),
             payload: generator.bytes(payload),
-            sealed: generator.bytes(sealed)
+            section: .sealed(generator.bytes(sealed))
         )
     }
 
     private static func encode(_ draft: RecordDraft) -> (bytes: [UInt8], digest: Digest) {
-        var bytes = [UInt8](repeating: 0, count: draft.encodedSize)
+        // What lay there before must not show.
+        var bytes = [UInt8](repeating: 0xEE, count: draft.encodedSize)
         let digest = bytes.withUnsafeMutableBytes {
-            draft.encode(position: LogPosition(77), time: 1_700_000_000_000_000_001, into: $0)
+            draft.encode(position: LogPosition(77), time: 1_700_000_000_000_000_001, sealer: BoxSealer(), into: $0)
         }
         return (bytes, digest)
     }

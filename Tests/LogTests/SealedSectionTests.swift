@@ -6,13 +6,16 @@ import Testing
     private static let position = LogPosition(1_000_001)
     private static let leaf = LeafKey(Digest([UInt8](repeating: 5, count: 32)) ?? .zero)
     private static let reference = KeyReference(client: 3, leaf: 9, epoch: 2, keyClass: .message)
-    private static let parts: [(purpose: SealedPurpose, plaintext: [UInt8])] = [
-        (.content, [UInt8]("{\"text\":\"hello\"}".utf8)), (.providerBytes, []),
-        (.rendering, [UInt8](repeating: 0x42, count: 3000)),
+    private static let parts = [
+        SealedPart(.content, [UInt8]("{\"text\":\"hello\"}".utf8)), SealedPart(.providerBytes, []),
+        SealedPart(.rendering, [UInt8](repeating: 0x42, count: 3000)),
     ]
 
     private static func seal() -> [UInt8] {
-        SealedSection.seal(parts, reference: reference, leaf: leaf, position: position)
+        let section = UnsealedSection(parts, reference: reference, leaf: leaf)
+        var bytes = [UInt8](repeating: 0xEE, count: section.sealedCount)
+        bytes.withUnsafeMutableBytes { section.seal(at: position, BoxSealer(), into: $0) }
+        return bytes
     }
 
     private static func parse(_ bytes: [UInt8]) -> SealedSection? { bytes.withUnsafeBytes { SealedSection($0) } }

@@ -117,12 +117,13 @@ package final class SimulatedStorage: Storage {
     }
 
     package func open(_ path: String, _ mode: StorageMode) throws(LogError) -> any StorageFile {
-        try begin(mode == .create ? .create : .open, path)
+        let creates = mode == .create || mode == .createUncached
+        try begin(creates ? .create : .open, path)
         let (parent, name) = SimulatedStorage.split(path)
         let content = lock.withLock { disk -> SimulatedContent? in
             guard let directory = SimulatedStorage.find(parent, in: disk.root) else { return nil }
             let existing = directory.entries[name]
-            guard mode == .create else {
+            guard creates else {
                 if case .file(let content) = existing { return content } else { return nil }
             }
             guard existing == nil else { return nil }
@@ -130,8 +131,8 @@ package final class SimulatedStorage: Storage {
             directory.add(name, .file(content))
             return content
         }
-        guard let content else { throw SimulatedStorage.error(mode == .create ? EEXIST : ENOENT, "open", path) }
-        return SimulatedFile(content: content, storage: self, isWritable: mode == .readWrite || mode == .create)
+        guard let content else { throw SimulatedStorage.error(creates ? EEXIST : ENOENT, "open", path) }
+        return SimulatedFile(content: content, storage: self, isWritable: mode == .readWrite || creates)
     }
 
     package func renameNew(_ source: String, to target: String) throws(LogError) {

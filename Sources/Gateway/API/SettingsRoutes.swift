@@ -63,7 +63,7 @@ struct SettingsRoutes: Sendable {
             let new = NewEvent(
                 .settingsChanged(settings.event),
                 client: client,
-                bodies: [(.content, settings.texts.json)],
+                bodies: [SealedPart(.content, settings.texts.json)],
                 seal: .newKey(.secret)
             )
             return ([new], true)

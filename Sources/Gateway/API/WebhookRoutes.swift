@@ -41,7 +41,7 @@ struct WebhookRoutes: Sendable {
             let new = NewEvent(
                 .endpointConfigured(form.event),
                 client: client.id,
-                bodies: [(.content, form.settings.json)],
+                bodies: [SealedPart(.content, form.settings.json)],
                 seal: .newKey(.secret)
             )
             return ([new], ())

@@ -50,7 +50,7 @@ struct ChannelRoutes: Sendable {
             let new = NewEvent(
                 .channelConnected(event),
                 client: client,
-                bodies: [(.content, secret)],
+                bodies: [SealedPart(.content, secret)],
                 seal: .newKey(.secret)
             )
             return ([new], ())

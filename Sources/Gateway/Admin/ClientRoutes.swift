@@ -163,7 +163,7 @@ struct ClientForm: Sendable {
         return NewEvent(
             .clientUpdated(event),
             client: id,
-            bodies: isRenamed ? [(.content, name)] : [],
+            bodies: isRenamed ? [SealedPart(.content, name)] : [],
             seal: .newKey(.secret)
         )
     }
@@ -195,14 +195,14 @@ extension Ledger {
                 NewEvent(
                     .clientCreated(created),
                     client: client,
-                    bodies: [(.content, content)],
+                    bodies: [SealedPart(.content, content)],
                     seal: .newKey(.secret)
                 ),
                 NewEvent(.apiKeyCreated(apiKey), client: client),
                 NewEvent(
                     .webhookSecretCreated(WebhookSecretCreated()),
                     client: client,
-                    bodies: [(.content, secret)],
+                    bodies: [SealedPart(.content, secret)],
                     seal: .newKey(.secret)
                 ),
             ]

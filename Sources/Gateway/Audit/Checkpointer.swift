@@ -87,10 +87,10 @@ package final class Checkpointer: Sendable {
         package let verifierKey: String
     }
 
-    /// A checkpoint of everything appended so far. Signed only once that is durable.
+    /// A checkpoint of everything appended so far, and maybe more. Signed only once that is durable.
     package func sign() async throws -> Signed {
+        try await log.waitUntilDurable(LogPosition(log.next.rawValue - 1))
         let frontier = log.frontier
-        try await log.waitUntilDurable(LogPosition(frontier.size))
         let signer = signer.withLock { $0 }
         let checkpoint = Checkpoint(origin: signer.verifierKey.name, size: frontier.size, root: frontier.root)
         return Signed(

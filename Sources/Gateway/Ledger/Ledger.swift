@@ -100,18 +100,23 @@ package final class Ledger: Sendable {
         _ decide: (inout LogState, DecisionContext) throws -> ([NewEvent], Value)
     ) throws -> Committed<Value> {
         if edge { try log.admitEdge() }
-        return try state.withLock { state in
+        let (committed, reservation) = try state.withLock { state in
             let now = Timestamp(max(clock(), state.time.nanoseconds + 1))
             let context = DecisionContext(now: now, next: state.position.next)
             let (events, value) = try decide(&state, context)
-            if events.isEmpty { return Committed(value: value, position: state.position, time: state.time) }
-            let (drafts, records) = try seal(events, context)
-            _ = try log.append(drafts, expecting: context.next, time: now.nanoseconds, flush: flush)
+            guard !events.isEmpty else {
+                return (Committed(value: value, position: state.position, time: state.time), Reservation?.none)
+            }
+            let (drafts, records) = try draft(events, context)
+            let reservation = try log.reserve(drafts, expecting: context.next, time: now.nanoseconds, flush: flush)
             for record in records { state.apply(record) }
             if records.contains(where: \.event.type.changesAccess) { access.withLock { $0 = Access(state) } }
             wakePlanners(&state)
-            return Committed(value: value, position: state.position, time: state.time)
+            return (Committed(value: value, position: state.position, time: state.time), reservation)
         }
+        // What takes longest, sealing, needs the position and none of the state: others decide meanwhile.
+        reservation?.fill()
+        return committed
     }
 
     /// Commits what came of something that has already happened outside. It must not be lost because the disk is full or
@@ -129,8 +134,8 @@ package final class Ledger: Sendable {
         }
     }
 
-    /// Gives each event its position, time and sealed bodies.
-    private func seal(_ events: [NewEvent], _ context: DecisionContext) throws -> ([RecordDraft], [EventRecord]) {
+    /// Gives each event its position, time and key.
+    private func draft(_ events: [NewEvent], _ context: DecisionContext) throws -> ([RecordDraft], [EventRecord]) {
         let hasBodies = events.contains { !$0.bodies.isEmpty }
         defer { if hasBodies { Crypto.eraseStack() } }
         var drafts: [RecordDraft] = []
@@ -150,7 +155,7 @@ package final class Ledger: Sendable {
             if !event.bodies.isEmpty {
                 let (found, key) = try key(for: event, at: index, references)
                 reference = found
-                draft.sealed = SealedSection.seal(event.bodies, reference: found, leaf: key, position: position)
+                draft.section = .unsealed(UnsealedSection(event.bodies, reference: found, leaf: key))
             }
             references.append(reference)
             drafts.append(draft)

@@ -28,7 +28,7 @@ extension Ledger {
                 NewEvent(
                     .webhookSecretCreated(WebhookSecretCreated()),
                     client: client,
-                    bodies: [(.content, secret)],
+                    bodies: [SealedPart(.content, secret)],
                     seal: .newKey(.secret)
                 )
             )

@@ -145,13 +145,13 @@ final class Sandbox: Sendable {
                     NewEvent(
                         .channelConnected(channel),
                         client: client,
-                        bodies: [(.content, credentials.json)],
+                        bodies: [SealedPart(.content, credentials.json)],
                         seal: .newKey(.secret)
                     ),
                     NewEvent(
                         .endpointConfigured(endpoint),
                         client: client,
-                        bodies: [(.content, settings.json)],
+                        bodies: [SealedPart(.content, settings.json)],
                         seal: .newKey(.secret)
                     ),
                 ]
@@ -171,7 +171,7 @@ final class Sandbox: Sendable {
         return NewEvent(
             .channelConnected(channel),
             client: client,
-            bodies: [(.content, credentials.json)],
+            bodies: [SealedPart(.content, credentials.json)],
             seal: .newKey(.secret)
         )
     }

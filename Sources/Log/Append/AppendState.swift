@@ -8,10 +8,6 @@ struct AppendState: Sendable {
         case failed(LogError)
     }
 
-    struct Waiter: Sendable {
-        let continuation: CheckedContinuation<Result<Void, LogError>, Never>
-    }
-
     struct Follower: Sendable {
         let after: LogPosition
         let continuation: CheckedContinuation<Result<LogPosition, LogError>, Never>
@@ -20,9 +16,10 @@ struct AppendState: Sendable {
     let configuration: LogConfiguration
     /// The position the next record gets.
     private(set) var next: LogPosition
-    private(set) var frontier: MerkleFrontier
     private(set) var lastTime: UInt64
-    var durable: LogPosition
+    private(set) var durable: LogPosition
+    /// The tree of everything durable.
+    private(set) var frontier: MerkleFrontier
     /// Set once, by the first failed write or sync; nothing is accepted after it.
     var failure: LogError?
     var isClosing = false
@@ -80,18 +77,28 @@ struct AppendState: Sendable {
         throw AppendState.refusal(reason)
     }
 
-    /// Accepts records, in order, without gaps. They are not durable yet.
-    mutating func append(_ drafts: [RecordDraft], expecting: LogPosition, now: UInt64) throws(LogError) -> LogPosition {
+    /// Accepts records, in order, without gaps, and gives them a place to be filled. They are not durable yet.
+    mutating func reserve(
+        _ drafts: [RecordDraft],
+        expecting: LogPosition?,
+        now: UInt64
+    ) throws(LogError) -> RecordPlace {
         try checkOpen()
-        guard expecting == next else {
+        if let expecting, expecting != next {
             throw LogError(.positionConflict, "the log is at position \(next), not \(expecting)")
         }
         let size = try checkRoom(drafts)
-        if drafts.isEmpty { return LogPosition(next.rawValue - 1) }
+        if drafts.isEmpty { return RecordPlace(first: next, firstTime: lastTime) }
         // One group for all of them: a group is written whole or not at all, and so a batch is kept whole or not at all.
         let group = groupFor(size)
-        for draft in drafts { add(draft, to: group, now: now) }
-        return LogPosition(next.rawValue - 1)
+        let firstTime = max(now, lastTime + 1)
+        let bytes = group.reserve(size, records: drafts.count, first: next, time: firstTime)
+        defer {
+            next = next.advanced(by: drafts.count)
+            lastTime = firstTime + UInt64(drafts.count - 1)
+            pendingBytes += size
+        }
+        return RecordPlace(first: next, firstTime: firstTime, group: group, bytes: bytes)
     }
 
     private func checkOpen() throws(LogError) {
@@ -104,13 +111,11 @@ struct AppendState: Sendable {
     private func checkRoom(_ drafts: [RecordDraft]) throws(LogError) -> Int {
         var total = 0
         for draft in drafts {
-            guard draft.encodedSize <= LogConfiguration.recordBytesMax else {
-                throw LogError(
-                    .recordTooLarge,
-                    "a record of \(draft.encodedSize) bytes; the format allows 524288"
-                )
+            let size = draft.encodedSize
+            guard size <= LogConfiguration.recordBytesMax else {
+                throw LogError(.recordTooLarge, "a record of \(size) bytes; the format allows 524288")
             }
-            total += draft.encodedSize
+            total += size
         }
         guard pendingBytes + total <= configuration.pendingBytesMax else {
             throw LogError(.overloaded, "more than \(configuration.pendingBytesMax) bytes wait for the disk; try again")
@@ -138,14 +143,6 @@ struct AppendState: Sendable {
     /// Where the plan ends in the last segment, with room for a mark before and after the current group.
     private var planEnd: Int { tailOffset + (current?.alignedSize ?? 0) + 2 * Block.size }
 
-    private mutating func add(_ draft: RecordDraft, to group: GroupBuffer, now: UInt64) {
-        lastTime = max(now, lastTime + 1)
-        let digest = group.append(draft, position: next, time: lastTime)
-        frontier.append(entry: digest)
-        pendingBytes += draft.encodedSize
-        next = next.next
-    }
-
     /// The group for a batch of `size` bytes: the one that fills, or a new one, in the next segment if need be. A batch that is
     /// larger than a group should be has one of its own.
     private mutating func groupFor(_ size: Int) -> GroupBuffer {
@@ -155,7 +152,7 @@ struct AppendState: Sendable {
             return current
         }
         closeCurrent()
-        let group = pool.popLast() ?? GroupBuffer()
+        let group = pool.popLast() ?? GroupBuffer(bodyBytes: configuration.groupBytesMax)
         if !fits(frame: GroupHeader.size + size) { openNextSegment(with: group) }
         current = group
         return group
@@ -167,7 +164,7 @@ struct AppendState: Sendable {
 
     private mutating func openNextSegment(with group: GroupBuffer) {
         guard case .ready(let segment) = nextSegment else { preconditionFailure("room was checked before appending") }
-        group.opens = (segment, frontier)
+        group.opens = segment
         nextSegment = .working
         tailOffset = Block.size
         segmentSize = segment.size
@@ -255,9 +252,15 @@ struct AppendState: Sendable {
     }
 
     /// The flight has landed: returns who is to be told.
-    mutating func landed(_ groups: [GroupBuffer]) -> (waiters: [Waiter], followers: [Follower]) {
+    ///
+    /// - Parameter frontier: the tree with the records of these groups.
+    mutating func landed(
+        _ groups: [GroupBuffer],
+        _ frontier: MerkleFrontier
+    ) -> (waiters: [Waiter], followers: [Follower]) {
         isFlying = false
         durable = lastInFlight
+        self.frontier = frontier
         for group in groups where pool.count < 4 {
             group.reset()
             pool.append(group)

@@ -7,6 +7,8 @@ struct SegmentWriter: Sendable {
     private(set) var offset: Int
     private(set) var link: Digest
     private(set) var markedThrough: LogPosition
+    /// The tree of everything written.
+    private(set) var frontier: MerkleFrontier
     private let storage: any Storage
     private let directory: String
     private let logID: LogID
@@ -18,6 +20,7 @@ struct SegmentWriter: Sendable {
         offset: Int,
         link: Digest,
         markedThrough: LogPosition,
+        frontier: MerkleFrontier,
         storage: any Storage,
         directory: String,
         logID: LogID,
@@ -28,6 +31,7 @@ struct SegmentWriter: Sendable {
         self.offset = offset
         self.link = link
         self.markedThrough = markedThrough
+        self.frontier = frontier
         self.storage = storage
         self.directory = directory
         self.logID = logID
@@ -39,11 +43,12 @@ struct SegmentWriter: Sendable {
         var durable = durable
         var unsynced = false
         for group in groups {
-            if let (next, frontier) = group.opens {
+            group.waitUntilFilled()
+            if let next = group.opens {
                 // The header claims that everything before the file is durable, so it must be.
                 if unsynced { try segment.file.sync() }
                 durable = LogPosition(group.first.rawValue - 1)
-                try roll(to: next, base: group.first, frontier: frontier, durable: durable)
+                try roll(to: next, base: group.first, durable: durable)
             }
             try write(group, durable: durable)
             unsynced = true
@@ -63,6 +68,7 @@ struct SegmentWriter: Sendable {
         try segment.file.write(block, at: offset)
         offset += block.count
         link = nextLink
+        group.forEachDigest { frontier.append(entry: $0) }
     }
 
     /// Writes a durable mark: from here on, losing what lies before it is recognised as corruption.
@@ -82,7 +88,6 @@ struct SegmentWriter: Sendable {
     private mutating func roll(
         to next: PreparedSegment,
         base: LogPosition,
-        frontier: MerkleFrontier,
         durable: LogPosition
     ) throws(LogError) {
         let header = SegmentHeader(

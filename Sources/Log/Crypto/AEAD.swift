@@ -9,7 +9,7 @@ package enum AEAD {
     package static let nonceSize = 12
     package static let tagSize = 16
     package static let overhead = nonceSize + tagSize
-    private static let cipher = FetchedCipher("AES-256-GCM")
+    fileprivate static let cipher = FetchedCipher("AES-256-GCM")
 
     /// Seals `plaintext`; `authenticated` is bound to the box but not stored in it.
     package static func seal(_ plaintext: [UInt8], key: [UInt8], authenticated: [UInt8]) -> [UInt8] {
@@ -18,36 +18,12 @@ package enum AEAD {
                 key.withUnsafeBytes { key in
                     authenticated.withUnsafeBytes { authenticated in
                         let box = UnsafeMutableRawBufferPointer(output)
-                        seal(plaintext, key: key, authenticated: authenticated, into: box)
+                        BoxSealer().seal(plaintext, key: key, authenticated: authenticated, into: box)
                     }
                 }
             }
             count = plaintext.count + overhead
         }
-    }
-
-    /// The same without a copy: fills `box`, which is `overhead` longer than `plaintext`.
-    static func seal(
-        _ plaintext: UnsafeRawBufferPointer,
-        key: UnsafeRawBufferPointer,
-        authenticated: UnsafeRawBufferPointer,
-        into box: UnsafeMutableRawBufferPointer
-    ) {
-        precondition(key.count == 32 && box.count >= plaintext.count + overhead)
-        guard let base = box.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return }
-        Crypto.fillPublicRandom(UnsafeMutableRawBufferPointer(rebasing: box[..<nonceSize]))
-        let context = EVP_CIPHER_CTX_new()
-        defer { EVP_CIPHER_CTX_free(context) }
-        var written: Int32 = 0
-        let tag = base + nonceSize + plaintext.count
-        let sealed =
-            EVP_EncryptInit_ex(context, cipher.pointer, nil, key.bytes, base) == 1
-            && EVP_EncryptUpdate(context, nil, &written, authenticated.bytes, Int32(authenticated.count)) == 1
-            && EVP_EncryptUpdate(context, base + nonceSize, &written, plaintext.bytes, Int32(plaintext.count)) == 1
-            && EVP_EncryptFinal_ex(context, tag, &written) == 1
-            && EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, Int32(tagSize), tag) == 1
-        // Encrypting bytes in memory has no failure a caller could handle; going on would store nothing or plaintext.
-        precondition(sealed, "OpenSSL could not seal; refusing to go on")
     }
 
     /// Opens a box, or returns nil when key, authenticated data or any bit of the box is wrong.
@@ -92,6 +68,41 @@ package enum AEAD {
             && EVP_DecryptUpdate(context, output.baseAddress, &written, base + nonceSize, Int32(length)) == 1
             && EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, Int32(tagSize), tag) == 1
             && EVP_DecryptFinal_ex(context, output.baseAddress.map { $0 + length }, &written) == 1
+    }
+}
+
+/// Seals boxes one after the other, each under a key of its own. What OpenSSL needs for it is made once and, with the last
+/// key in it, overwritten when this goes.
+package struct BoxSealer: ~Copyable {
+    private let context = EVP_CIPHER_CTX_new()
+
+    package init() {}
+
+    deinit { EVP_CIPHER_CTX_free(context) }
+
+    /// Fills the first bytes of `box`, `AEAD.overhead` more than `plaintext` has.
+    func seal(
+        _ plaintext: UnsafeRawBufferPointer,
+        key: UnsafeRawBufferPointer,
+        authenticated: UnsafeRawBufferPointer,
+        into box: UnsafeMutableRawBufferPointer
+    ) {
+        precondition(key.count == 32 && box.count >= plaintext.count + AEAD.overhead)
+        guard let base = box.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return }
+        Crypto.fillPublicRandom(UnsafeMutableRawBufferPointer(rebasing: box[..<AEAD.nonceSize]))
+        var written: Int32 = 0
+        let text = base + AEAD.nonceSize
+        let tag = text + plaintext.count
+        // Naming the cipher again would make OpenSSL build everything anew.
+        let cipher = EVP_CIPHER_CTX_get0_cipher(context) == nil ? AEAD.cipher.pointer : nil
+        let sealed =
+            EVP_EncryptInit_ex2(context, cipher, key.bytes, base, nil) == 1
+            && EVP_EncryptUpdate(context, nil, &written, authenticated.bytes, Int32(authenticated.count)) == 1
+            && EVP_EncryptUpdate(context, text, &written, plaintext.bytes, Int32(plaintext.count)) == 1
+            && EVP_EncryptFinal_ex(context, tag, &written) == 1
+            && EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, Int32(AEAD.tagSize), tag) == 1
+        // Encrypting bytes in memory has no failure a caller could handle; going on would store nothing or plaintext.
+        precondition(sealed, "OpenSSL could not seal; refusing to go on")
     }
 }
 

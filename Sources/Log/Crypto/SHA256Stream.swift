@@ -26,22 +26,51 @@ package struct SHA256Stream: ~Copyable {
         withUnsafeBytes(of: digest) { update($0) }
     }
 
-    /// SHA-256 of a message of at most 119 bytes, which `write` puts in place: padded here and compressed directly, because
-    /// the buffering of a stream costs as much as such a short message itself.
-    static func short(_ count: Int, _ write: (UnsafeMutableRawBufferPointer) -> Void) -> Digest {
-        withUnsafeTemporaryAllocation(byteCount: 128, alignment: 8) { message in
-            precondition(count <= 119)
-            let blocks = count + 9 > 64 ? 2 : 1
-            message.initializeMemory(as: UInt8.self, repeating: 0)
-            write(UnsafeMutableRawBufferPointer(rebasing: message[..<count]))
-            message[count] = 0x80
-            message.storeBytes(of: UInt64(count * 8).bigEndian, toByteOffset: blocks * 64 - 8, as: UInt64.self)
-            var context = SHA256_CTX()
-            SHA256_Init(&context)
-            let bytes = message.baseAddress?.assumingMemoryBound(to: UInt8.self)
-            for block in 0..<blocks { SHA256_Transform(&context, bytes.map { $0 + block * 64 }) }
-            // Keys are hashed here too, and the stack keeps what nobody overwrites.
-            OPENSSL_cleanse(message.baseAddress, message.count)
+    /// The longest message that `short` takes, which with its padding fills 1 KiB.
+    static let shortMax = 1024 - 9
+
+    /// SHA-256 of a message of at most `shortMax` bytes, which `write` puts in place: padded here and compressed in one go,
+    /// because the buffering of a stream costs as much as half of such a message.
+    ///
+    /// - Parameter isSecret: whether no copy of the message may stay on the stack, which keeps what nobody overwrites.
+    static func short(
+        _ count: Int,
+        isSecret: Bool = false,
+        _ write: (UnsafeMutableRawBufferPointer) -> Void
+    ) -> Digest {
+        var context = SHA256_CTX()
+        SHA256_Init(&context)
+        return finish(&context, rest: count, whole: count, isSecret: isSecret, write)
+    }
+
+    /// SHA-256 of bytes that lie together.
+    static func hash(_ bytes: UnsafeRawBufferPointer) -> Digest {
+        var context = SHA256_CTX()
+        SHA256_Init(&context)
+        let blocks = bytes.count & ~63
+        SHA256_Update(&context, bytes.baseAddress, blocks)
+        return finish(&context, rest: bytes.count - blocks, whole: bytes.count, isSecret: false) { rest in
+            rest.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[blocks...]))
+        }
+    }
+
+    /// Compresses the last `rest` of `whole` bytes, which `write` puts in place, with the padding of FIPS 180-4, section 5.1.1.
+    private static func finish(
+        _ context: inout SHA256_CTX,
+        rest: Int,
+        whole: Int,
+        isSecret: Bool,
+        _ write: (UnsafeMutableRawBufferPointer) -> Void
+    ) -> Digest {
+        precondition(rest <= shortMax)
+        let size = (rest + 9 + 63) & ~63
+        return withUnsafeTemporaryAllocation(byteCount: size, alignment: 8) { message in
+            write(UnsafeMutableRawBufferPointer(rebasing: message[..<rest]))
+            UnsafeMutableRawBufferPointer(rebasing: message[rest...]).initializeMemory(as: UInt8.self, repeating: 0)
+            message[rest] = 0x80
+            message.storeBytes(of: UInt64(whole * 8).bigEndian, toByteOffset: size - 8, as: UInt64.self)
+            SHA256_Update(&context, message.baseAddress, size)
+            if isSecret { OPENSSL_cleanse(message.baseAddress, message.count) }
             return Digest(bigEndian: context.h)
         }
     }

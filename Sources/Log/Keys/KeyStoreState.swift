@@ -20,8 +20,15 @@ extension KeyStore {
         /// The epoch that new keys belong to, and what was issued of it.
         var current: UInt32
         var issued = 0
-        var nextLeaf: [Subtree: UInt64] = [:]
-        var cursors: [Subtree: LeafCursor] = [:]
+        var subtrees: [Subtree: Issuing] = [:]
+        var cursorCount = 0
+    }
+
+    /// How far the leaves of one subtree of the current epoch are issued.
+    struct Issuing: Sendable {
+        var nextLeaf: UInt64 = 0
+        /// Where the last one was derived; nil when that was forgotten.
+        var cursor: LeafCursor?
     }
 
     enum Issue {
@@ -55,26 +62,44 @@ extension KeyStore.State {
 
     mutating func issue(_ subtree: KeyStore.Subtree) -> KeyStore.Issue {
         if isFull { return .full }
-        let leaf = nextLeaf[subtree, default: 0]
+        let index = place(of: subtree)
+        let leaf = subtrees.values[index].nextLeaf
         let reference = KeyReference(
             client: subtree.client,
             leaf: leaf,
             epoch: current,
             keyClass: subtree.keyClass
         )
-        guard var cursor = cursor(subtree, above: reference.path) else { return .destroyed }
-        let key = cursor.key(reference.path)
-        cursors[subtree] = cursor
-        nextLeaf[subtree] = leaf + 1
+        let path = reference.path
+        if subtrees.values[index].cursor?.covers(path) != true {
+            guard let node = node(above: path) else { return .destroyed }
+            setCursor(LeafCursor(below: node), at: index)
+        }
+        guard let key = subtrees.values[index].cursor?.key(path) else { return .destroyed }
+        subtrees.values[index].nextLeaf = leaf + 1
         issued += 1
         return .issued(reference, key)
     }
 
-    private mutating func cursor(_ subtree: KeyStore.Subtree, above path: KeyPrefix) -> LeafCursor? {
-        // Taken out, so that changing it copies nothing.
-        if let known = cursors.removeValue(forKey: subtree), known.covers(path) { return known }
-        if cursors.count >= KeyStore.cursorsMax { cursors.removeAll() }
-        return node(above: path).map { LeafCursor(below: $0) }
+    private mutating func place(of subtree: KeyStore.Subtree) -> Dictionary<KeyStore.Subtree, KeyStore.Issuing>.Index {
+        while true {
+            if let index = subtrees.index(forKey: subtree) { return index }
+            subtrees[subtree] = KeyStore.Issuing()
+        }
+    }
+
+    private mutating func setCursor(
+        _ cursor: LeafCursor,
+        at index: Dictionary<KeyStore.Subtree, KeyStore.Issuing>.Index
+    ) {
+        if cursorCount >= KeyStore.cursorsMax { forgetCursors() }
+        if subtrees.values[index].cursor == nil { cursorCount += 1 }
+        subtrees.values[index].cursor = cursor
+    }
+
+    private mutating func forgetCursors() {
+        for index in subtrees.indices { subtrees.values[index].cursor = nil }
+        cursorCount = 0
     }
 
     /// The living node above a path of the current epoch, whose tree is kept in memory.
@@ -112,7 +137,7 @@ extension KeyStore.State {
         version += 1
         directory = durable.directory
         file = durable.pages.file
-        cursors.removeAll()
+        forgetCursors()
         for change in changes {
             trees[change.number] = nil
             if case .tree(let tree) = change.content { keep(tree, of: change.number, version) }
@@ -120,6 +145,7 @@ extension KeyStore.State {
         guard current != directory.newest else { return }
         current = directory.newest
         issued = 0
-        nextLeaf.removeAll()
+        subtrees.removeAll()
+        cursorCount = 0
     }
 }

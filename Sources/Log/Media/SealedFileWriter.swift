@@ -172,7 +172,7 @@ private final class ChunkSealer {
         let chunk = UnsafeRawBufferPointer(rebasing: plaintext[..<filled])
         withUnsafeBytes(of: key[0]) { key in
             SealedFileFormat.withAuthenticated(header, chunk: chunks, isLast: isLast) { authenticated in
-                AEAD.seal(chunk, key: key, authenticated: authenticated, into: box)
+                BoxSealer().seal(chunk, key: key, authenticated: authenticated, into: box)
             }
         }
         try write(filled + AEAD.overhead)

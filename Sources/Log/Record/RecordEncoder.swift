@@ -1,14 +1,23 @@
 extension RecordDraft {
-    /// Writes the record into zeroed memory of exactly `encodedSize` bytes and returns its entry digest.
-    package func encode(position: LogPosition, time: UInt64, into output: UnsafeMutableRawBufferPointer) -> Digest {
-        precondition(output.count == encodedSize)
+    /// Writes the record into memory of exactly `encodedSize` bytes and returns its entry digest.
+    ///
+    /// - Parameter sealer: for a section that is not sealed yet.
+    @discardableResult
+    package func encode(
+        position: LogPosition,
+        time: UInt64,
+        sealer: borrowing BoxSealer,
+        into output: UnsafeMutableRawBufferPointer
+    ) -> Digest {
+        let sealedCount = section.count
+        precondition(output.count == RecordFormat.recordSize(payload: payload.count, sealed: sealedCount))
         func store<T: FixedWidthInteger>(_ value: T, at offset: Int) {
             output.storeBytes(of: value.littleEndian, toByteOffset: offset, as: T.self)
         }
         store(UInt32(output.count), at: 0)
         store(type, at: 4)
         store(schemaVersion, at: 6)
-        store(sealed.isEmpty ? 0 : RecordFormat.sealedFlag, at: 7)
+        store(sealedCount == 0 ? 0 : RecordFormat.sealedFlag, at: 7)
         store(position.rawValue, at: 8)
         store(time, at: 16)
         store(client.rawValue, at: 24)
@@ -16,21 +25,23 @@ extension RecordDraft {
         store(message.rawValue, at: 40)
         store(subject.rawValue, at: 48)
         store(UInt32(payload.count), at: 56)
-        store(UInt32(sealed.count), at: 60)
-        copy(payload, to: output, at: RecordFormat.headerSize)
-        copy(sealed, to: output, at: RecordFormat.headerSize + payload.count)
+        store(UInt32(sealedCount), at: 60)
         let sealedAt = RecordFormat.headerSize + payload.count
+        UnsafeMutableRawBufferPointer(rebasing: output[RecordFormat.headerSize..<sealedAt]).copyBytes(from: payload)
+        let sealed = UnsafeMutableRawBufferPointer(rebasing: output[sealedAt..<(sealedAt + sealedCount)])
+        switch section {
+        case .none: break
+        case .sealed(let bytes): sealed.copyBytes(from: bytes)
+        case .unsealed(let section): section.seal(at: position, sealer, into: sealed)
+        }
+        for offset in (sealedAt + sealedCount)..<output.count { output[offset] = 0 }
         let digest = EntryDigest.compute(
             UnsafeRawBufferPointer(rebasing: output[..<sealedAt]),
-            sealed: UnsafeRawBufferPointer(rebasing: output[sealedAt..<(sealedAt + sealed.count)])
+            sealed: UnsafeRawBufferPointer(sealed)
         )
         let place = RecordFormat.digestOffset..<(RecordFormat.digestOffset + Digest.size)
         withUnsafeBytes(of: digest) { UnsafeMutableRawBufferPointer(rebasing: output[place]).copyMemory(from: $0) }
         return digest
-    }
-
-    private func copy(_ bytes: [UInt8], to output: UnsafeMutableRawBufferPointer, at offset: Int) {
-        UnsafeMutableRawBufferPointer(rebasing: output[offset..<(offset + bytes.count)]).copyBytes(from: bytes)
     }
 }
 
@@ -42,16 +53,32 @@ extension RecordDraft {
 enum EntryDigest {
     /// - Parameter envelope: the record's fixed fields and payload.
     static func compute(_ envelope: UnsafeRawBufferPointer, sealed: UnsafeRawBufferPointer) -> Digest {
-        var hash = SHA256Stream()
-        hash.update(UnsafeRawBufferPointer(rebasing: envelope[..<RecordFormat.digestedHeaderSize]))
-        hash.update(UnsafeRawBufferPointer(rebasing: envelope[RecordFormat.headerSize...]))
-        if !sealed.isEmpty {
-            let head = min(SealedSection.headSize, sealed.count)
-            hash.update(UnsafeRawBufferPointer(rebasing: sealed[..<head]))
-            var boxes = SHA256Stream()
-            boxes.update(UnsafeRawBufferPointer(rebasing: sealed[head...]))
-            hash.update(boxes.finish())
+        let fixed = UnsafeRawBufferPointer(rebasing: envelope[..<RecordFormat.digestedHeaderSize])
+        let payload = UnsafeRawBufferPointer(rebasing: envelope[RecordFormat.headerSize...])
+        let head = UnsafeRawBufferPointer(rebasing: sealed.prefix(SealedSection.headSize))
+        let boxes = sealed.isEmpty ? nil : SHA256Stream.hash(UnsafeRawBufferPointer(rebasing: sealed[head.count...]))
+        let count = fixed.count + payload.count + head.count + (boxes == nil ? 0 : Digest.size)
+        guard count <= SHA256Stream.shortMax else { return stream(fixed, payload, head, boxes) }
+        return SHA256Stream.short(count) { message in
+            message.copyMemory(from: fixed)
+            UnsafeMutableRawBufferPointer(rebasing: message[fixed.count...]).copyMemory(from: payload)
+            let headAt = fixed.count + payload.count
+            UnsafeMutableRawBufferPointer(rebasing: message[headAt...]).copyMemory(from: head)
+            if let boxes { message.storeBytes(of: boxes, toByteOffset: headAt + head.count, as: Digest.self) }
         }
+    }
+
+    private static func stream(
+        _ fixed: UnsafeRawBufferPointer,
+        _ payload: UnsafeRawBufferPointer,
+        _ head: UnsafeRawBufferPointer,
+        _ boxes: Digest?
+    ) -> Digest {
+        var hash = SHA256Stream()
+        hash.update(fixed)
+        hash.update(payload)
+        hash.update(head)
+        if let boxes { hash.update(boxes) }
         return hash.finish()
     }
 }

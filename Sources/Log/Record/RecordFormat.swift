@@ -40,8 +40,24 @@ package struct RecordDraft: Sendable {
     package var subject: LogPosition
     /// Fields that folds read, in clear: no personal data, no content.
     package var payload: [UInt8]
-    /// Empty, or a `SealedSection`.
-    package var sealed: [UInt8]
+    package var section: Section
+
+    /// What follows the payload.
+    package enum Section: Sendable {
+        case none
+        /// A `SealedSection` that is ready.
+        case sealed([UInt8])
+        /// One that is sealed when the record has its position.
+        case unsealed(UnsealedSection)
+
+        var count: Int {
+            switch self {
+            case .none: 0
+            case .sealed(let bytes): bytes.count
+            case .unsealed(let section): section.sealedCount
+            }
+        }
+    }
 
     package init(
         type: UInt16,
@@ -51,7 +67,7 @@ package struct RecordDraft: Sendable {
         message: LogPosition = .zero,
         subject: LogPosition = .zero,
         payload: [UInt8] = [],
-        sealed: [UInt8] = []
+        section: Section = .none
     ) {
         self.type = type
         self.schemaVersion = schemaVersion
@@ -60,8 +76,8 @@ package struct RecordDraft: Sendable {
         self.message = message
         self.subject = subject
         self.payload = payload
-        self.sealed = sealed
+        self.section = section
     }
 
-    package var encodedSize: Int { RecordFormat.recordSize(payload: payload.count, sealed: sealed.count) }
+    package var encodedSize: Int { RecordFormat.recordSize(payload: payload.count, sealed: section.count) }
 }

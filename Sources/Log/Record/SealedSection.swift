@@ -5,55 +5,11 @@
 /// purpose and the position of the record it lies in, so destroying the one leaf shreds every part in every record.
 package struct SealedSection: Sendable {
     static let headSize = 56
-    private static let partHeadSize = 8
+    fileprivate static let partHeadSize = 8
 
     package let reference: KeyReference
     package let commitment: Digest
     package let boxes: [(purpose: SealedPurpose, box: [UInt8])]
-
-    /// Encodes the sealed section of the record at `position`.
-    package static func seal(
-        _ parts: [(purpose: SealedPurpose, plaintext: [UInt8])],
-        reference: KeyReference,
-        leaf: LeafKey,
-        position: LogPosition
-    ) -> [UInt8] {
-        let size = parts.reduce(headSize) { $0 + partHeadSize + $1.plaintext.count + AEAD.overhead }
-        return [UInt8](unsafeUninitializedCapacity: size) { output, count in
-            let output = UnsafeMutableRawBufferPointer(output)
-            reference.encode(into: output)
-            var writer = LittleEndianWriter(output)
-            writer.write(leaf.commitment, at: KeyReference.size)
-            var offset = headSize
-            for part in parts {
-                let boxCount = part.plaintext.count + AEAD.overhead
-                writer.write(UInt32(part.purpose.rawValue), at: offset)
-                writer.write(UInt32(boxCount), at: offset + 4)
-                offset += partHeadSize
-                let box = UnsafeMutableRawBufferPointer(rebasing: output[offset..<(offset + boxCount)])
-                part.plaintext.withUnsafeBytes { plaintext in
-                    seal(plaintext, part.purpose, reference, leaf, position, into: box)
-                }
-                offset += boxCount
-            }
-            count = size
-        }
-    }
-
-    private static func seal(
-        _ plaintext: UnsafeRawBufferPointer,
-        _ purpose: SealedPurpose,
-        _ reference: KeyReference,
-        _ leaf: LeafKey,
-        _ position: LogPosition,
-        into box: UnsafeMutableRawBufferPointer
-    ) {
-        withUnsafeBytes(of: leaf.subkey(purpose, position: position)) { key in
-            withAuthenticated(purpose, reference, position) { authenticated in
-                AEAD.seal(plaintext, key: key, authenticated: authenticated, into: box)
-            }
-        }
-    }
 
     /// Nil when the bytes are not a sealed section.
     package init?(_ bytes: UnsafeRawBufferPointer) {
@@ -96,24 +52,94 @@ package struct SealedSection: Sendable {
             return nil
         }
         let key = leaf.subkey(purpose, position: position).bytes
-        let authenticated = SealedSection.withAuthenticated(purpose, reference, position) { [UInt8]($0) }
+        var authenticated = [UInt8](repeating: 0, count: SealedSection.authenticatedSize)
+        authenticated.withUnsafeMutableBytes {
+            SealedSection.encodeAuthenticated(purpose, reference, position, into: $0)
+        }
         return AEAD.open(part.box, key: key, authenticated: authenticated)
     }
 
+    fileprivate static let authenticatedSize = KeyReference.size + 9
+
     /// Binds a box to its place: moved to another record, part or key it does not open.
-    private static func withAuthenticated<T>(
+    fileprivate static func encodeAuthenticated(
         _ purpose: SealedPurpose,
         _ reference: KeyReference,
         _ position: LogPosition,
-        _ body: (UnsafeRawBufferPointer) -> T
-    ) -> T {
-        withUnsafeTemporaryAllocation(byteCount: KeyReference.size + 9, alignment: 8) { bytes in
-            reference.encode(into: bytes)
-            bytes[KeyReference.size] = purpose.rawValue
-            var writer = LittleEndianWriter(bytes)
-            writer.write(position.rawValue, at: KeyReference.size + 1)
-            return body(UnsafeRawBufferPointer(bytes))
+        into bytes: UnsafeMutableRawBufferPointer
+    ) {
+        reference.encode(into: bytes)
+        var writer = LittleEndianWriter(bytes)
+        writer.write(purpose.rawValue, at: KeyReference.size)
+        writer.write(position.rawValue, at: KeyReference.size + 1)
+    }
+}
+
+/// A sealed section before it is one: the plaintext of its parts and the key they will be under.
+package struct UnsealedSection: Sendable {
+    private let reference: KeyReference
+    private let leaf: LeafKey
+    private let parts: [SealedPart]
+
+    package init(_ parts: [SealedPart], reference: KeyReference, leaf: LeafKey) {
+        self.parts = parts
+        self.reference = reference
+        self.leaf = leaf
+    }
+
+    /// How many bytes the sealed section has.
+    package var sealedCount: Int {
+        parts.reduce(SealedSection.headSize) { $0 + SealedSection.partHeadSize + $1.plaintext.count + AEAD.overhead }
+    }
+
+    /// Fills `output`, which has `sealedCount` bytes, with the sealed section of the record at `position`.
+    package func seal(
+        at position: LogPosition,
+        _ sealer: borrowing BoxSealer,
+        into output: UnsafeMutableRawBufferPointer
+    ) {
+        precondition(output.count == sealedCount)
+        reference.encode(into: output)
+        var writer = LittleEndianWriter(output)
+        writer.write(leaf.commitment, at: KeyReference.size)
+        var offset = SealedSection.headSize
+        for part in parts {
+            let boxCount = part.plaintext.count + AEAD.overhead
+            writer.write(UInt32(part.purpose.rawValue), at: offset)
+            writer.write(UInt32(boxCount), at: offset + 4)
+            offset += SealedSection.partHeadSize
+            let box = UnsafeMutableRawBufferPointer(rebasing: output[offset..<(offset + boxCount)])
+            seal(part, at: position, sealer, into: box)
+            offset += boxCount
         }
+    }
+
+    private func seal(
+        _ part: SealedPart,
+        at position: LogPosition,
+        _ sealer: borrowing BoxSealer,
+        into box: UnsafeMutableRawBufferPointer
+    ) {
+        let key = leaf.subkey(part.purpose, position: position)
+        withUnsafeTemporaryAllocation(byteCount: SealedSection.authenticatedSize, alignment: 8) { authenticated in
+            SealedSection.encodeAuthenticated(part.purpose, reference, position, into: authenticated)
+            withUnsafeBytes(of: key) { key in
+                part.plaintext.withUnsafeBytes { plaintext in
+                    sealer.seal(plaintext, key: key, authenticated: UnsafeRawBufferPointer(authenticated), into: box)
+                }
+            }
+        }
+    }
+}
+
+/// One part of a sealed section, in plaintext.
+package struct SealedPart: Sendable {
+    package let purpose: SealedPurpose
+    package let plaintext: [UInt8]
+
+    package init(_ purpose: SealedPurpose, _ plaintext: [UInt8]) {
+        self.purpose = purpose
+        self.plaintext = plaintext
     }
 }
 

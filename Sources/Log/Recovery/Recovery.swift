@@ -9,7 +9,6 @@ struct Recovery {
         let report: RecoveryReport
         let catalog: SegmentCatalog
         let durable: LogPosition
-        let frontier: MerkleFrontier
         let lastTime: UInt64
         let writer: SegmentWriter
     }
@@ -103,6 +102,7 @@ struct Recovery {
             link: .zero,
             base: LogPosition(1),
             frontier: MerkleFrontier(),
+            grown: MerkleFrontier(),
             frames: []
         )
         let (entry, writer, catalog) = try begin(start, after: [])
@@ -113,7 +113,6 @@ struct Recovery {
             report: report,
             catalog: catalog,
             durable: .zero,
-            frontier: MerkleFrontier(),
             lastTime: 0,
             writer: writer
         )
@@ -135,6 +134,7 @@ struct Recovery {
             link: unproven.first?.header.link ?? scan.walk.link,
             base: LogPosition(tail.proven.size + 1),
             frontier: tail.proven,
+            grown: tail.all,
             frames: unproven.map { SegmentWalk.frame(bytes, $0.block) }
         )
         let (_, writer, catalog) = try begin(start, after: tail.entries)
@@ -144,7 +144,6 @@ struct Recovery {
             report: report,
             catalog: catalog,
             durable: scan.lastValid,
-            frontier: tail.all,
             lastTime: tail.lastTime,
             writer: writer
         )
@@ -227,6 +226,8 @@ struct Recovery {
         let link: Digest
         let base: LogPosition
         let frontier: MerkleFrontier
+        /// The tree with the frames.
+        let grown: MerkleFrontier
         let frames: [UnsafeRawBufferPointer]
     }
 
@@ -274,6 +275,7 @@ struct Recovery {
             offset: offset,
             link: link,
             markedThrough: last,
+            frontier: start.grown,
             storage: storage,
             directory: directory,
             logID: start.logID,

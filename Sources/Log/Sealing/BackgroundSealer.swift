@@ -33,16 +33,19 @@ final class BackgroundSealer: Sendable {
     func run() {
         // Segments that could not be sealed, and when to try again; nil for never.
         var failed: [UInt64: ContinuousClock.Instant?] = [:]
+        var buffers = SealingBuffers()
         while !isEnding() {
             let now = ContinuousClock.now
             let excluded = failed.filter { ($0.value ?? .now + BackgroundSealer.retryDelay) > now }
             guard let (entry, end) = catalog.firstUnsealed(except: Set(excluded.keys)) else {
                 let next = excluded.values.compactMap { $0 }.min()
+                // Idle, it has no memory; behind a burst, it goes on with what it has.
+                buffers = SealingBuffers()
                 _ = bell.wait(timeout: next.map { $0 - now })
                 continue
             }
             do {
-                try seal(entry, end)
+                try seal(entry, end, buffers)
             } catch {
                 alarm(error)
                 failed[entry.header.number] = .some(error.code == .corrupt ? nil : .now + BackgroundSealer.retryDelay)
@@ -50,8 +53,12 @@ final class BackgroundSealer: Sendable {
         }
     }
 
-    private func seal(_ entry: SegmentCatalog.Entry, _ end: LogPosition) throws(LogError) {
-        let sealer = SegmentSealer(storage: storage, directory: directory, isCanceled: isEnding)
+    private func seal(
+        _ entry: SegmentCatalog.Entry,
+        _ end: LogPosition,
+        _ buffers: SealingBuffers
+    ) throws(LogError) {
+        let sealer = SegmentSealer(storage: storage, directory: directory, isCanceled: isEnding, buffers: buffers)
         guard let sealed = try sealer.seal(entry, end: end) else { return }
         catalog.replace(with: sealed)
         // Not synced: should a crash bring the original back, it is the segment again, and is sealed again.

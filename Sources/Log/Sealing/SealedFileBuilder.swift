@@ -1,9 +1,9 @@
-/// Lays groups out as the file of a sealed segment. Pure: whoever holds it takes the bytes and writes them.
+/// Lays groups out as the file of a sealed segment. Pure: whoever holds it writes the bytes.
 struct SealedFileBuilder {
     private let original: SegmentHeader
-    /// Finished bytes that nobody took yet, and where in the file they belong.
+    /// Finished bytes that are not written yet, and where in the file they belong.
     private(set) var pending: [UInt8] = []
-    private var pendingOffset = Block.size
+    private(set) var pendingOffset = Block.size
 
     private var envelopes: [UInt8] = []
     private var sealed: [UInt8] = []
@@ -94,12 +94,9 @@ struct SealedFileBuilder {
         pending.withUnsafeMutableBytes { write(UnsafeMutableRawBufferPointer(rebasing: $0[offset..<(offset + count)])) }
     }
 
-    /// Hands out what is finished, with its place in the file.
-    mutating func takePending() -> (bytes: [UInt8], offset: Int) {
-        defer {
-            pendingOffset = offset
-            pending = []
-        }
-        return (pending, pendingOffset)
+    /// The first `count` bytes of what is finished have been written.
+    mutating func dropPending(_ count: Int) {
+        pendingOffset += count
+        pending.removeFirst(count)
     }
 }

@@ -7,8 +7,9 @@ struct SegmentSealer {
     let directory: String
     /// Asked from group to group; true ends the work.
     let isCanceled: () -> Bool
-    /// The file is written and synced in pieces of about this many bytes, so that the writer's syncs wait for little.
-    private static let piece = 4 << 20
+    let buffers: SealingBuffers
+    /// About how many bytes are gathered before they are written.
+    private static let pendingBytes = 1 << 20
 
     /// - Parameters:
     ///   - entry: a written segment that another one follows.
@@ -16,9 +17,8 @@ struct SegmentSealer {
     /// - Returns: the sealed segment; the original still exists beside it. Nil when the work was canceled.
     /// - Throws: `corrupt` when the original is damaged, which then stays as it is; `diskFull` or `inputOutput`.
     func seal(_ entry: SegmentCatalog.Entry, end: LogPosition) throws(LogError) -> SegmentCatalog.Entry? {
-        let buffer = ReusedBuffer()
-        defer { withExtendedLifetime(buffer) {} }
-        let original = try storage.readAll(entry.path, into: buffer, limit: SegmentHeader.sizeMax)
+        defer { withExtendedLifetime(buffers) {} }
+        let original = try storage.readAll(entry.path, into: buffers.original, limit: SegmentHeader.sizeMax)
         let name = "sealing-\(entry.header.number)" + LogPath.temporarySuffix
         let temporary = directory + "/" + name
         if try storage.list(directory).contains(name) { try storage.remove(temporary) }
@@ -43,31 +43,41 @@ struct SegmentSealer {
         return SegmentCatalog.Entry(header: header, path: path)
     }
 
-    /// What the kernel sees: create, then write and fdatasync for each piece, the header page last.
+    /// What the kernel sees: create, direct writes, fdatasync, the header page, fdatasync.
     private func write(
         _ groups: OwnedGroups,
         _ original: UnsafeRawBufferPointer,
         to path: String
     ) throws(LogError) -> SegmentHeader? {
-        let file = try storage.open(path, .create)
+        let file = try storage.open(path, .createUncached)
         var builder = SealedFileBuilder(groups.header)
         var groups = groups
         while let (group, frame) = try groups.next(original) {
             if isCanceled() { return nil }
             guard builder.add(group, frame) else { throw groups.damaged("a group is not the records it claims") }
-            if builder.pending.count >= SegmentSealer.piece { try flush(&builder, file) }
+            if builder.pending.count >= SegmentSealer.pendingBytes { try flush(&builder, file) }
         }
         let header = builder.finish()
         try flush(&builder, file)
-        try file.writeAll(header.encode(), at: 0)
+        try file.sync()
+        try write(header.encode()[...], to: file, at: 0)
         try file.sync()
         return header
     }
 
     private func flush(_ builder: inout SealedFileBuilder, _ file: any StorageFile) throws(LogError) {
-        let (bytes, offset) = builder.takePending()
-        try file.writeAll(bytes, at: offset)
-        try file.sync()
+        let whole = builder.pending.count / Block.size * Block.size
+        try write(builder.pending[..<whole], to: file, at: builder.pendingOffset)
+        builder.dropPending(whole)
+    }
+
+    private func write(_ bytes: ArraySlice<UInt8>, to file: any StorageFile, at offset: Int) throws(LogError) {
+        let result = bytes.withUnsafeBytes { bytes in
+            Result { () throws(LogError) in
+                try BackgroundIO.write(bytes, to: file, at: offset, by: buffers.piece)
+            }
+        }
+        try result.get()
     }
 
     /// Reads the new file back from the medium and holds every group and record of the original against it.
@@ -77,9 +87,7 @@ struct SegmentSealer {
         with groups: OwnedGroups,
         _ original: UnsafeRawBufferPointer
     ) throws(LogError) {
-        let buffer = ReusedBuffer()
-        defer { withExtendedLifetime(buffer) {} }
-        let bytes = try storage.readAll(path, into: buffer, limit: SegmentHeader.sizeMax, .readUncached)
+        let bytes = try storage.readAll(path, into: buffers.sealed, limit: SegmentHeader.sizeMax, .readUncached)
         var difference: String? = "header or footer are not what was written"
         if SegmentHeader(bytes) == header, bytes.count == header.size, let footer = SealedFooter(bytes),
             footer.last.next == groups.end
@@ -92,6 +100,15 @@ struct SegmentSealer {
             throw LogError(.inputOutput, "sealing segment \(header.number) was given up: \(difference)")
         }
     }
+}
+
+/// Memory that sealing one segment needs and the next one can have: new pages for each would cost a tenth of the work.
+struct SealingBuffers {
+    let original = ReusedBuffer()
+    /// The new file, as it was read back.
+    let sealed = ReusedBuffer()
+    /// What is on its way to the disk.
+    let piece = ReusedBuffer()
 }
 
 /// The groups a written segment owns, in order, each with its checksum, order and link checked.

@@ -13,34 +13,35 @@ struct SegmentPreparer: Sendable {
     let directory: String
     let size: Int
 
-    /// What the kernel sees: create, then write of zeros and fdatasync for each mebibyte. The file has a temporary name until it gets its header.
+    /// What the kernel sees: create, direct writes of zeros, fdatasync. The file has a temporary name until it gets its header.
     func prepare() throws(LogError) -> PreparedSegment {
         let nonce = SegmentNonce.random()
         let name = LogPath.preparedPrefix + Hex.encode(Crypto.randomBytes(8)) + LogPath.temporarySuffix
         let path = directory + "/" + name
-        let file = try storage.open(path, .create)
         do {
-            try fill(file)
+            // Past the page cache: it would copy the zeros, and keep them in large folios, which Linux writes back whole, so
+            // that each later sync of one block would write up to a megabyte of zeros again.
+            try fill(try storage.open(path, .createUncached))
+            return PreparedSegment(file: try storage.open(path, .readWrite), path: path, nonce: nonce, size: size)
         } catch {
             // A file without room is of no use to anyone; leaving it would keep the disk full.
             try? storage.remove(path)
             throw error
         }
-        return PreparedSegment(file: file, path: path, nonce: nonce, size: size)
     }
 
     private func fill(_ file: any StorageFile) throws(LogError) {
-        let chunk = [UInt8](repeating: 0, count: min(size, 1 << 20))
+        let zeros = UnsafeMutableRawBufferPointer.allocate(byteCount: BackgroundIO.piece, alignment: Block.size)
+        defer { zeros.deallocate() }
+        zeros.initializeMemory(as: UInt8.self, repeating: 0)
         var offset = 0
         while offset < size {
-            let count = min(chunk.count, size - offset)
-            try file.writeAll(count == chunk.count ? chunk : Array(chunk.prefix(count)), at: offset)
-            offset += count
-            // Piece by piece: the writer's syncs stand in the same queue, and must not wait for a whole file of zeros.
-            try file.sync()
+            let piece = UnsafeRawBufferPointer(rebasing: zeros.prefix(size - offset))
+            try file.write(piece, at: offset)
+            offset += piece.count
         }
-        // Large writes leave large folios in the page cache, and Linux writes a folio back whole: each sync of one block
-        // would write up to a megabyte of zeros again. Without them, a block's own pages are all that is dirty.
+        try file.sync()
+        // Where the file system knows no such writes, the cache has it all.
         file.releaseCache()
     }
 }

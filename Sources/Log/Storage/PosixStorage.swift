@@ -46,10 +46,15 @@ package struct PosixStorage: Storage {
             case .readUncached: O_RDONLY | O_CLOEXEC | waybill_direct
             case .readWrite: O_RDWR | O_CLOEXEC
             case .create: O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC
+            case .createUncached: O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | waybill_direct
             }
         let descriptor = waybill_open(path, flags, 0o600)
-        // A file system in memory has nothing but its cache.
-        if descriptor < 0, mode == .readUncached, errno == EINVAL { return try open(path, .read) }
+        // A file system in memory has nothing but its cache. It may have made the file before it said so.
+        if descriptor < 0, errno == EINVAL, mode == .readUncached { return try open(path, .read) }
+        if descriptor < 0, errno == EINVAL, mode == .createUncached {
+            unlink(path)
+            return try open(path, .create)
+        }
         guard descriptor >= 0 else { throw failure("open", path) }
         return PosixFile(descriptor: descriptor, path: path)
     }

@@ -25,6 +25,9 @@ package enum StorageMode: Sendable {
     case readWrite
     /// Creates the file, which must not exist, readable by its owner only.
     case create
+    /// As `create`, but written past the cache of pages, where the file system knows how. What is written begins at
+    /// multiples of 4096, in memory as on the medium, and is as long.
+    case createUncached
 }
 
 /// One open file. Closing happens when the last reference goes: no caller has anything to do with a failed close,
@@ -80,7 +83,8 @@ extension Storage {
             throw LogError(.inputOutput, "\(path) has \(size) bytes, more than the \(limit) that can be right")
         }
         let memory = buffer.reserve(Block.roundUp(size))
-        let count = try file.read(into: memory, at: 0)
+        let count =
+            mode == .readUncached ? try BackgroundIO.read(file, into: memory) : try file.read(into: memory, at: 0)
         return UnsafeRawBufferPointer(rebasing: memory[..<min(count, size)])
     }
 

@@ -84,8 +84,8 @@ extension LogState {
         event.retry = row.retry
         event.previous = row.trail
         plan(&event, result, row, context.now)
-        let bodies: [(purpose: SealedPurpose, plaintext: [UInt8])] =
-            result.excerpt.isEmpty || row.isPurged || seal == nil ? [] : [(.responseExcerpt, result.excerpt)]
+        let bodies: [SealedPart] =
+            result.excerpt.isEmpty || row.isPurged || seal == nil ? [] : [SealedPart(.responseExcerpt, result.excerpt)]
         let finished = NewEvent(
             .deliveryFinished(event),
             client: row.client,

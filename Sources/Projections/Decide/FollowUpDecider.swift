@@ -130,7 +130,7 @@ extension LogState {
             .providerEventParked(event),
             client: client,
             conversation: conversation,
-            bodies: [(.content, envelope)],
+            bodies: [SealedPart(.content, envelope)],
             seal: .newKey(.message)
         )
     }
@@ -142,7 +142,7 @@ extension LogState {
         _ row: Inbox.MessageRow,
         _ seal: NewEvent.Seal?
     ) -> NewEvent {
-        var bodies: [(purpose: SealedPurpose, plaintext: [UInt8])] = []
+        var bodies: [SealedPart] = []
         let recorded: Event
         switch followUp.kind {
         case .edit(_, let content):
@@ -150,7 +150,9 @@ extension LogState {
             event.duplicateKey = followUp.duplicateKey
             event.number = number(followUp, message)
             recorded = .messageEdited(event)
-            bodies = [(.content, content.stored(replyTo: nil)), (.providerBytes, followUp.providerBytes)]
+            bodies = [
+                SealedPart(.content, content.stored(replyTo: nil)), SealedPart(.providerBytes, followUp.providerBytes),
+            ]
         case .unsend:
             var event = MessageUnsent()
             event.duplicateKey = followUp.duplicateKey
@@ -161,8 +163,8 @@ extension LogState {
             event.removed = emoji.isEmpty
             event.providerTime = followUp.providerTime
             recorded = .messageReacted(event)
-            bodies = [(.content, JSONWriter.object { $0.string("emoji", emoji) })]
-            bodies.append((.providerBytes, followUp.providerBytes))
+            bodies = [SealedPart(.content, JSONWriter.object { $0.string("emoji", emoji) })]
+            bodies.append(SealedPart(.providerBytes, followUp.providerBytes))
         }
         return NewEvent(
             recorded,
@@ -238,7 +240,8 @@ extension LogState {
                 client: inbound.client,
                 conversation: conversation,
                 bodies: [
-                    (.content, inbound.content.stored(replyTo: nil)), (.providerBytes, inbound.providerBytes),
+                    SealedPart(.content, inbound.content.stored(replyTo: nil)),
+                    SealedPart(.providerBytes, inbound.providerBytes),
                 ],
                 seal: .newKey(purges ? .purgeModeMessage : .message)
             )

@@ -151,7 +151,10 @@ extension LogState {
             .messageReceived(event),
             client: inbound.client,
             conversation: conversation,
-            bodies: [(.content, inbound.content.stored(replyTo: replyTo)), (.providerBytes, inbound.providerBytes)],
+            bodies: [
+                SealedPart(.content, inbound.content.stored(replyTo: replyTo)),
+                SealedPart(.providerBytes, inbound.providerBytes),
+            ],
             seal: .newKey(purges ? .purgeModeMessage : .message)
         )
     }
@@ -177,7 +180,7 @@ extension LogState {
             client: inbound.client,
             conversation: conversation,
             message: message,
-            bodies: [(.content, JSONWriter.object { MessageContent.write(referral, &$0) })],
+            bodies: [SealedPart(.content, JSONWriter.object { MessageContent.write(referral, &$0) })],
             seal: .sameAsBatch(back: back)
         )
     }
@@ -218,7 +221,7 @@ extension NewEvent {
             .conversationIdentified(event),
             client: inbound.client,
             conversation: conversation,
-            bodies: [(.identifiers, inbound.identifiers.json)],
+            bodies: [SealedPart(.identifiers, inbound.identifiers.json)],
             seal: .newKey(.conversation)
         )
     }
@@ -237,7 +240,7 @@ extension NewEvent {
         return NewEvent(
             .conversationOpened(event),
             client: client,
-            bodies: [(.identifiers, identifiers.json)],
+            bodies: [SealedPart(.identifiers, identifiers.json)],
             seal: .newKey(.conversation)
         )
     }

@@ -52,7 +52,7 @@ extension LogState {
                     client: row.client,
                     conversation: row.conversation,
                     message: message,
-                    bodies: [(.content, [UInt8](mimeType.utf8))],
+                    bodies: [SealedPart(.content, [UInt8](mimeType.utf8))],
                     seal: .sameAs(seal)
                 )
             ]

@@ -46,7 +46,7 @@ struct Publisher {
             client: client.id,
             conversation: conversation,
             message: message,
-            bodies: [(.rendering, body)],
+            bodies: [SealedPart(.rendering, body)],
             seal: seal
         )
     }

@@ -110,7 +110,7 @@ extension LogState {
                 .sendAccepted(event),
                 client: request.client,
                 conversation: conversation,
-                bodies: [(.content, request.content)],
+                bodies: [SealedPart(.content, request.content)],
                 seal: .newKey(event.purges ? .purgeModeMessage : .message)
             )
             return .accepted((opening.map { [$0] } ?? []) + [accepted], conversation: conversation)

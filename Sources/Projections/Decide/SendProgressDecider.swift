@@ -243,12 +243,12 @@ extension LogState {
         _ message: LogPosition,
         _ seal: NewEvent.Seal
     ) -> NewEvent {
-        var bodies: [(purpose: SealedPurpose, plaintext: [UInt8])] = []
+        var bodies: [SealedPart] = []
         let isPurged = isPurged(message)
         if !isPurged, !result.providerMessageID.isEmpty {
-            bodies.append((.content, [UInt8](result.providerMessageID.utf8)))
+            bodies.append(SealedPart(.content, [UInt8](result.providerMessageID.utf8)))
         }
-        if !isPurged, !result.excerpt.isEmpty { bodies.append((.responseExcerpt, result.excerpt)) }
+        if !isPurged, !result.excerpt.isEmpty { bodies.append(SealedPart(.responseExcerpt, result.excerpt)) }
         return NewEvent(
             .sendFinished(event),
             client: row.client,
@@ -290,7 +290,7 @@ extension LogState {
             message: report.message,
             subject: report.parked,
             bodies: report.providerKey.isAbsent || report.platformMessageID.isEmpty || isPurged(report.message)
-                ? [] : [(.content, [UInt8](report.platformMessageID.utf8))],
+                ? [] : [SealedPart(.content, [UInt8](report.platformMessageID.utf8))],
             seal: body.seal
         )
         return [changed]

@@ -58,7 +58,7 @@ extension LogState {
                 client: found.client,
                 conversation: conversation,
                 message: found.message,
-                bodies: isKept ? [(.providerBytes, found.providerBytes)] : [],
+                bodies: isKept ? [SealedPart(.providerBytes, found.providerBytes)] : [],
                 seal: found.key.map { .sameAs($0) } ?? .newKey(.message)
             )
         ]

@@ -62,7 +62,7 @@ package struct NewEvent: Sendable {
     package var conversation: LogPosition
     package var message: LogPosition
     package var subject: LogPosition
-    package var bodies: [(purpose: SealedPurpose, plaintext: [UInt8])]
+    package var bodies: [SealedPart]
     /// Which key seals the bodies.
     package var seal: Seal
 
@@ -81,7 +81,7 @@ package struct NewEvent: Sendable {
         conversation: LogPosition = .zero,
         message: LogPosition = .zero,
         subject: LogPosition = .zero,
-        bodies: [(purpose: SealedPurpose, plaintext: [UInt8])] = [],
+        bodies: [SealedPart] = [],
         seal: Seal = .newKey(.message)
     ) {
         self.event = event
