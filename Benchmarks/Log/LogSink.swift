@@ -46,7 +46,7 @@ final class LogSink: Sink {
         drafts.reserveCapacity(count)
         if let ready {
             let draft = RecordDraft(type: 1, client: LogPosition(1), payload: payload, section: .sealed(ready))
-            return try log.append(Array(repeating: draft, count: count), expecting: nil)
+            return try log.append(Array(repeating: draft, count: count), expecting: nil, flush: .byWaiter)
         }
         for _ in 0..<count {
             let (reference, leaf) = try keys.issue(client: LogPosition(1), .message)
@@ -55,7 +55,7 @@ final class LogSink: Sink {
                 RecordDraft(type: 1, client: LogPosition(1), payload: payload, section: .unsealed(section))
             )
         }
-        return try log.append(drafts, expecting: nil)
+        return try log.append(drafts, expecting: nil, flush: .byWaiter)
     }
 
     func close() { log.close() }

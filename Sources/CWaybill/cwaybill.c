@@ -123,6 +123,11 @@ uint32_t waybill_crc32c(uint32_t crc, const void *bytes, size_t length) {
 
 const int waybill_direct = O_DIRECT;
 
+int waybill_use_cache(int descriptor) {
+    int flags = fcntl(descriptor, F_GETFL);
+    return flags >= 0 && (flags & O_DIRECT) && fcntl(descriptor, F_SETFL, flags & ~O_DIRECT) == 0;
+}
+
 int waybill_open(const char *path, int flags, unsigned int mode) { return open(path, flags, mode); }
 
 static struct flock whole_file(void) {

@@ -5,7 +5,7 @@ import Synchronization
 ///
 /// - Durable: `append` accepts records and gives them positions at once; they are durable when `waitUntilDurable` returns,
 ///   which is after an fdatasync that covers them has succeeded. Nobody outside may learn of a record before that.
-/// - Ordered: positions count from 1 without gaps, in the order in which `append` was called.
+/// - Ordered: positions count from 1 without gaps, in the order in which `append` and `reserve` were called.
 /// - Visible: readers see exactly the durable records.
 /// - After any failed write or sync the log appends no more: who waited gets `indeterminate`, and only a restart, which
 ///   reads what is really on disk, can go on.

@@ -9,6 +9,19 @@ import Testing
         #expect(hex("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
     }
 
+    /// Padded by hand, at every length around the ends of blocks.
+    @Test func messagesOfEveryLengthHaveTheSameDigest() {
+        var generator = SeededGenerator(seed: 3)
+        for count in 0...1300 {
+            let message = generator.bytes(count)
+            let expected = Crypto.sha256(message)
+            #expect(message.withUnsafeBytes { SHA256Stream.hash($0) }.bytes == expected, "\(count) bytes")
+            guard count <= SHA256Stream.shortMax else { continue }
+            let short = SHA256Stream.short(count) { $0.copyBytes(from: message) }
+            #expect(short.bytes == expected, "\(count) bytes")
+        }
+    }
+
     @Test func hmacMatchesTheStandards() {
         let message = [UInt8]("what do ya want for nothing?".utf8)
         // RFC 4231 test case 2 and RFC 2202 test case 2.

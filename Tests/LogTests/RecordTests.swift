@@ -28,7 +28,9 @@ import Testing
 
     /// The digest as `docs` define it, computed here a second time.
     @Test func theEntryDigestIsWhatTheFormatSays() {
-        for (payload, sealed) in [(0, 0), (20, 0), (20, 40), (20, 56), (20, 200)] {
+        let more = (0..<70).map { ($0, 56 + $0) }
+        let longest = [(951, 0), (952, 0), (863, 56), (864, 56), (865, 300), (3000, 3000)]
+        for (payload, sealed) in [(0, 0), (20, 0), (20, 40), (20, 56), (20, 200)] + more + longest {
             let draft = Self.draft(payload: payload, sealed: sealed)
             let (bytes, digest) = Self.encode(draft)
             #expect(digest == ExpectedRecord.digest(header: Array(bytes.prefix(64)), draft))

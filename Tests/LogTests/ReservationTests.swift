@@ -1,3 +1,4 @@
+import Glibc
 import Log
 import TestSupport
 import Testing
@@ -54,6 +55,49 @@ import Testing
         try await log.waitUntilDurable(second.last)
         log.close()
         try expectWhole(2)
+    }
+
+    @Test func closingWaitsForTheBytes() async throws {
+        let log = try directory.open()
+        let slow = try log.reserve([.plain(1)], expecting: nil)
+        let closing = Task.detached { log.close() }
+        try await Task.sleep(for: .milliseconds(50))
+        #expect(log.durable == .zero)
+        slow.fill()
+        await closing.value
+        #expect(log.durable == LogPosition(1))
+        try expectWhole(1)
+    }
+
+    @Test func whatIsFilledAfterAFailureGoesNowhere() async throws {
+        let storage = SimulatedStorage(directory: "/log")
+        let log = try EventLog.open(directory: "/log", configuration: .small(), storage: storage)
+        storage.setHook { call, _ in call.kind == .sync ? EIO : nil }
+        let first = try log.append([.plain(1)], expecting: nil)
+        await #expect(throws: LogError(.indeterminate, "")) { try await log.waitUntilDurable(first) }
+        storage.setHook(nil)
+        #expect(throws: LogError(.indeterminate, "")) { try log.reserve([.plain(2)], expecting: nil) }
+        log.close()
+        #expect(log.durable == .zero)
+    }
+
+    /// The place is given before the failure, the bytes come after it.
+    @Test func aPlaceInAGroupBehindAFailureIsNeverWritten() async throws {
+        let storage = SimulatedStorage(directory: "/log")
+        let gate = WriterGate()
+        let log = try EventLog.open(directory: "/log", configuration: .small(), storage: storage)
+        storage.setHook(gate.hook)
+        gate.hold()
+        let first = try log.append([.plain(1)], expecting: nil)
+        gate.waitUntilHeld()
+        let late = try log.reserve([.plain(2)], expecting: nil)
+        storage.setHook { call, _ in call.kind == .sync ? EIO : nil }
+        gate.release()
+        await #expect(throws: LogError(.indeterminate, "")) { try await log.waitUntilDurable(first) }
+        late.fill()
+        await #expect(throws: LogError(.indeterminate, "")) { try await log.waitUntilDurable(late.last) }
+        log.close()
+        #expect(log.durable == .zero)
     }
 
     @Test func anEmptyReservationHasNoPlace() async throws {
@@ -137,9 +181,10 @@ import Testing
         for _ in 0..<5000 {
             do {
                 return try await log.waitUntilDurable(try log.append(drafts, expecting: nil))
-            } catch let error as LogError where error.code == .overloaded {
-                try await Task.sleep(for: .milliseconds(1))
+            } catch {
+                guard error.code == .overloaded else { throw error }
             }
+            try await Task.sleep(for: .milliseconds(1))
         }
         throw LogError(.overloaded, "the next segment did not come")
     }

@@ -132,7 +132,12 @@ package final class SimulatedStorage: Storage {
             return content
         }
         guard let content else { throw SimulatedStorage.error(creates ? EEXIST : ENOENT, "open", path) }
-        return SimulatedFile(content: content, storage: self, isWritable: mode == .readWrite || creates)
+        return SimulatedFile(
+            content: content,
+            storage: self,
+            isWritable: mode == .readWrite || creates,
+            isUncached: mode == .createUncached
+        )
     }
 
     package func renameNew(_ source: String, to target: String) throws(LogError) {
@@ -304,11 +309,13 @@ private final class SimulatedFile: StorageFile {
     private let content: SimulatedContent
     private let storage: SimulatedStorage
     private let isWritable: Bool
+    private let isUncached: Bool
 
-    init(content: SimulatedContent, storage: SimulatedStorage, isWritable: Bool) {
+    init(content: SimulatedContent, storage: SimulatedStorage, isWritable: Bool, isUncached: Bool) {
         self.content = content
         self.storage = storage
         self.isWritable = isWritable
+        self.isUncached = isUncached
     }
 
     private var path: String { storage.access { content.path } }
@@ -327,6 +334,10 @@ private final class SimulatedFile: StorageFile {
 
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(LogError) {
         try checkWritable()
+        // What O_DIRECT insists on.
+        if isUncached, [offset, bytes.count, Int(bitPattern: bytes.baseAddress)].contains(where: { $0 % 4096 != 0 }) {
+            throw SimulatedStorage.error(EINVAL, "write unaligned", path)
+        }
         let failure = storage.announce(.write, path, at: offset, count: bytes.count)
         let room = storage.grow(content, offset: offset, count: bytes.count)
         let done = failure == nil ? room : min(room, bytes.count / 2)

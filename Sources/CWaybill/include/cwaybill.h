@@ -14,6 +14,9 @@ uint32_t waybill_crc32c_portable(uint32_t crc, const void *bytes, size_t length)
 /// O_DIRECT, which glibc shows only to GNU sources.
 extern const int waybill_direct;
 
+/// Takes O_DIRECT from an open file (fcntl(2), F_SETFL). Returns 1 when it was set and is not any more, else 0.
+int waybill_use_cache(int descriptor);
+
 /// open(2) is variadic, which Swift imports only partly.
 int waybill_open(const char *path, int flags, unsigned int mode);
 

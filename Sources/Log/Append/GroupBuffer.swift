@@ -22,9 +22,9 @@ final class GroupBuffer: @unchecked Sendable {
     private let bell = Doorbell()
     private let capacity: Int
 
-    /// - Parameter bodyBytes: how large a body it takes. One record over it, it gets more memory for once.
+    /// - Parameter bodyBytes: how large a body it takes. For one batch over it, it gets more memory for once.
     init(bodyBytes: Int) {
-        // One block of slack, so that closing can always pad to the boundary. What no record comes to is never touched.
+        // One block of slack, so that closing can always pad to the boundary. While it fills, only what has records is touched.
         capacity = GroupBuffer.bodyStart + bodyBytes + Block.size
         memory = GroupBuffer.allocate(capacity)
     }

@@ -18,16 +18,27 @@ struct RecordPlace: @unchecked Sendable {
     }
 
     /// Seals, hashes and writes the records into their place. Needs no lock.
-    func fill(_ drafts: [RecordDraft]) {
+    ///
+    /// The writer goes on once this has said so, and then anybody may learn of the records, also who purges them: so the drafts
+    /// are let go and the stack is overwritten before.
+    func fill(_ drafts: consuming [RecordDraft]) {
         guard let group else { return }
-        // Keys and plaintexts pass through the stack, not deep: all calls below are leaves.
         let seals = drafts.contains { if case .unsealed = $0.section { true } else { false } }
-        defer { if seals { Crypto.eraseStack(8 << 10) } }
+        write(drafts)
+        drafts = []
+        // Not deep: all that was called are leaves.
+        if seals { Crypto.eraseStack(8 << 10) }
+        group.filled()
+    }
+
+    /// Never inlined: what it leaves on the stack lies where `fill` overwrites it.
+    @inline(never)
+    private func write(_ drafts: borrowing [RecordDraft]) {
         let sealer = BoxSealer()
         var offset = 0
-        for (index, draft) in drafts.enumerated() {
-            let end = offset + draft.encodedSize
-            draft.encode(
+        for index in drafts.indices {
+            let end = offset + drafts[index].encodedSize
+            drafts[index].encode(
                 position: first.advanced(by: index),
                 time: firstTime + UInt64(index),
                 sealer: sealer,
@@ -35,24 +46,24 @@ struct RecordPlace: @unchecked Sendable {
             )
             offset = end
         }
-        group.filled()
     }
 }
 
 /// Records that have their positions in the log and no bytes yet.
 ///
-/// The writer waits for `fill`, which is therefore called at once; whoever forgets it lets go of this, and then it happens.
+/// The writer waits for `fill`, which is therefore called at once, and before anybody waits for one of the records. Whoever
+/// forgets it lets go of this, and then it happens.
 package final class Reservation: Sendable {
     /// The position of the last record; of the record before when there are none.
     package let last: LogPosition
-    private let drafts: [RecordDraft]
+    /// Nil once they have their bytes.
+    private let drafts: Mutex<[RecordDraft]?>
     private let place: RecordPlace
-    private let isFilled = Atomic<Bool>(false)
     /// Told once the bytes are there.
     private let done: @Sendable () -> Void
 
     init(_ drafts: [RecordDraft], _ place: RecordPlace, done: @escaping @Sendable () -> Void) {
-        self.drafts = drafts
+        self.drafts = Mutex(drafts)
         self.place = place
         self.done = done
         last = place.last(of: drafts)
@@ -62,7 +73,7 @@ package final class Reservation: Sendable {
 
     /// Seals, hashes and writes the records into the group that fills. Holds no lock, so that many can do it at once.
     package func fill() {
-        guard !isFilled.exchange(true, ordering: .relaxed) else { return }
+        guard let drafts = drafts.withLock({ $0.take() }) else { return }
         place.fill(drafts)
         done()
     }

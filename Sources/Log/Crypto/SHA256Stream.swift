@@ -27,29 +27,29 @@ package struct SHA256Stream: ~Copyable {
     }
 
     /// The longest message that `short` takes, which with its padding fills 1 KiB.
-    static let shortMax = 1024 - 9
+    package static let shortMax = 1024 - 9
 
     /// SHA-256 of a message of at most `shortMax` bytes, which `write` puts in place: padded here and compressed in one go,
     /// because the buffering of a stream costs as much as half of such a message.
     ///
-    /// - Parameter isSecret: whether no copy of the message may stay on the stack, which keeps what nobody overwrites.
-    static func short(
+    /// - Parameter isPublic: whether a copy of the message may stay on the stack, which keeps what nobody overwrites.
+    package static func short(
         _ count: Int,
-        isSecret: Bool = false,
+        isPublic: Bool = false,
         _ write: (UnsafeMutableRawBufferPointer) -> Void
     ) -> Digest {
         var context = SHA256_CTX()
         SHA256_Init(&context)
-        return finish(&context, rest: count, whole: count, isSecret: isSecret, write)
+        return finish(&context, rest: count, whole: count, isPublic: isPublic, write)
     }
 
     /// SHA-256 of bytes that lie together.
-    static func hash(_ bytes: UnsafeRawBufferPointer) -> Digest {
+    package static func hash(_ bytes: UnsafeRawBufferPointer) -> Digest {
         var context = SHA256_CTX()
         SHA256_Init(&context)
         let blocks = bytes.count & ~63
         SHA256_Update(&context, bytes.baseAddress, blocks)
-        return finish(&context, rest: bytes.count - blocks, whole: bytes.count, isSecret: false) { rest in
+        return finish(&context, rest: bytes.count - blocks, whole: bytes.count, isPublic: true) { rest in
             rest.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[blocks...]))
         }
     }
@@ -59,7 +59,7 @@ package struct SHA256Stream: ~Copyable {
         _ context: inout SHA256_CTX,
         rest: Int,
         whole: Int,
-        isSecret: Bool,
+        isPublic: Bool,
         _ write: (UnsafeMutableRawBufferPointer) -> Void
     ) -> Digest {
         precondition(rest <= shortMax)
@@ -70,7 +70,7 @@ package struct SHA256Stream: ~Copyable {
             message[rest] = 0x80
             message.storeBytes(of: UInt64(whole * 8).bigEndian, toByteOffset: size - 8, as: UInt64.self)
             SHA256_Update(&context, message.baseAddress, size)
-            if isSecret { OPENSSL_cleanse(message.baseAddress, message.count) }
+            if !isPublic { OPENSSL_cleanse(message.baseAddress, message.count) }
             return Digest(bigEndian: context.h)
         }
     }

@@ -98,7 +98,12 @@ extension KeyStore.State {
     }
 
     private mutating func forgetCursors() {
-        for index in subtrees.indices { subtrees.values[index].cursor = nil }
+        // Step by step, because a list of the indices would keep a second copy of everything.
+        var index = subtrees.startIndex
+        while index != subtrees.endIndex {
+            subtrees.values[index].cursor = nil
+            subtrees.formIndex(after: &index)
+        }
         cursorCount = 0
     }
 

@@ -7,7 +7,7 @@ package enum KeyTree {
     static func child(of node: Digest, bit: UInt8) -> Digest {
         let label: StaticString = "waybill ggm v1"
         let count = label.utf8CodeUnitCount
-        return SHA256Stream.short(count + 1 + Digest.size, isSecret: true) { message in
+        return SHA256Stream.short(count + 1 + Digest.size) { message in
             message.copyLabel(label)
             message[count] = bit
             message.storeBytes(of: node, toByteOffset: count + 1, as: Digest.self)

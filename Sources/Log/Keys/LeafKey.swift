@@ -23,7 +23,7 @@ package struct LeafKey: Sendable {
         _ write: (UnsafeMutableRawBufferPointer) -> Void
     ) -> Digest {
         let count = label.utf8CodeUnitCount + Digest.size
-        return SHA256Stream.short(count + suffix, isSecret: true) { message in
+        return SHA256Stream.short(count + suffix) { message in
             message.copyLabel(label)
             message.storeBytes(of: node, toByteOffset: label.utf8CodeUnitCount, as: Digest.self)
             write(UnsafeMutableRawBufferPointer(rebasing: message[count...]))

@@ -97,7 +97,7 @@ struct SealedFileHeader {
     }
 
     /// SHA-256 of the header's bytes, to which every chunk is bound.
-    var digest: Digest { SHA256Stream.short(SealedFileHeader.size) { encode(into: $0) } }
+    var digest: Digest { SHA256Stream.short(SealedFileHeader.size, isPublic: true) { encode(into: $0) } }
 
     /// The one key of this file, in memory that is overwritten when it goes:
     /// `SHA-256("waybill media file key v1" ‖ subkey ‖ salt ‖ index)`, of the leaf's subkey at the message's position.

@@ -41,14 +41,14 @@ package struct MerkleFrontier: Sendable, Equatable {
     }
 
     package static func leaf(_ entry: Digest) -> Digest {
-        SHA256Stream.short(1 + Digest.size) { message in
+        SHA256Stream.short(1 + Digest.size, isPublic: true) { message in
             message[0] = 0
             message.storeBytes(of: entry, toByteOffset: 1, as: Digest.self)
         }
     }
 
     static func node(_ left: Digest, _ right: Digest) -> Digest {
-        SHA256Stream.short(1 + 2 * Digest.size) { message in
+        SHA256Stream.short(1 + 2 * Digest.size, isPublic: true) { message in
             message[0] = 1
             message.storeBytes(of: left, toByteOffset: 1, as: Digest.self)
             message.storeBytes(of: right, toByteOffset: 1 + Digest.size, as: Digest.self)

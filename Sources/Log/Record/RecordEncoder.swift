@@ -59,7 +59,7 @@ enum EntryDigest {
         let boxes = sealed.isEmpty ? nil : SHA256Stream.hash(UnsafeRawBufferPointer(rebasing: sealed[head.count...]))
         let count = fixed.count + payload.count + head.count + (boxes == nil ? 0 : Digest.size)
         guard count <= SHA256Stream.shortMax else { return stream(fixed, payload, head, boxes) }
-        return SHA256Stream.short(count) { message in
+        return SHA256Stream.short(count, isPublic: true) { message in
             message.copyMemory(from: fixed)
             UnsafeMutableRawBufferPointer(rebasing: message[fixed.count...]).copyMemory(from: payload)
             let headAt = fixed.count + payload.count

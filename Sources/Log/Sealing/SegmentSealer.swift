@@ -74,7 +74,7 @@ struct SegmentSealer {
     private func write(_ bytes: ArraySlice<UInt8>, to file: any StorageFile, at offset: Int) throws(LogError) {
         let result = bytes.withUnsafeBytes { bytes in
             Result { () throws(LogError) in
-                try BackgroundIO.write(bytes, to: file, at: offset, by: buffers.piece)
+                try BackgroundIO.write(bytes, to: file, at: offset, through: buffers.piece)
             }
         }
         try result.get()

@@ -1,5 +1,5 @@
-/// How background work moves large files: past the cache of pages and in small pieces, one at a time. Whatever it has in the
-/// disk's queue, the writer's next sync waits behind.
+/// How background work moves large files to and from the medium: past the cache of pages and in small pieces, one at a time.
+/// Whatever it has in the disk's queue, the writer's next sync waits behind.
 enum BackgroundIO {
     /// A transfer of this many bytes takes about as long as a sync of one group.
     static let piece = 256 << 10
@@ -22,12 +22,12 @@ enum BackgroundIO {
         _ bytes: UnsafeRawBufferPointer,
         to file: any StorageFile,
         at offset: Int,
-        by way: ReusedBuffer
+        through memory: ReusedBuffer
     ) throws(LogError) {
         var done = 0
         while done < bytes.count {
             let part = UnsafeRawBufferPointer(rebasing: bytes[done...].prefix(piece))
-            let aligned = way.reserve(part.count)
+            let aligned = memory.reserve(part.count)
             aligned.copyMemory(from: part)
             try file.write(UnsafeRawBufferPointer(aligned), at: offset + done)
             done += part.count

@@ -116,7 +116,7 @@ private final class PosixFile: StorageFile {
                 off_t(offset + done)
             )
             if count == 0 { break }
-            guard count > 0 || errno == EINTR else { throw failure("read", path) }
+            guard count > 0 || errno == EINTR || usesCacheFromNow() else { throw failure("read", path) }
             done += max(count, 0)
             // The end of a file whose size is odd; asking further from there would be an error without the cache.
             if done % Block.size != 0, count > 0, done < buffer.count, try offset + done >= size { break }
@@ -133,9 +133,19 @@ private final class PosixFile: StorageFile {
                 bytes.count - done,
                 off_t(offset + done)
             )
-            guard count > 0 || (count < 0 && errno == EINTR) else { throw failure("write", path) }
+            guard count > 0 || (count < 0 && (errno == EINTR || usesCacheFromNow())) else {
+                throw failure("write", path)
+            }
             done += max(count, 0)
         }
+    }
+
+    /// Gives up going past the cache where the file system knows how but not with pages of 4096 bytes, which it says by
+    /// EINVAL. False when that is not what the call failed for; errno is then as it was.
+    private func usesCacheFromNow() -> Bool {
+        guard errno == EINVAL else { return false }
+        defer { errno = EINVAL }
+        return waybill_use_cache(descriptor) == 1
     }
 
     func sync() throws(LogError) {
