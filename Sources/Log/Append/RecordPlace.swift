@@ -74,7 +74,7 @@ package final class Reservation: Sendable {
     /// Seals, hashes and writes the records into the group that fills. Holds no lock, so that many can do it at once.
     package func fill() {
         guard let drafts = drafts.withLock({ $0.take() }) else { return }
-        place.fill(drafts)
+        place.fill(consume drafts)
         done()
     }
 }
