@@ -32,8 +32,8 @@ uint32_t waybill_crc32c_portable(uint32_t crc, const void *bytes, size_t length)
 // The CRC instruction takes one step per cycle but answers only after three, so long runs go through three lanes at once.
 // Their results are put together by the linear map that `lane` zero bytes apply to a checksum (as in Mark Adler's
 // crc32c.c, 2013, after V. Gopal et al., "Fast CRC computation using the CRC32 instruction", Intel 2011).
-enum { long_lane = 2048, short_lane = 256 };
-static uint32_t long_zeros[4][256], short_zeros[4][256];
+enum { long_lane = 2048, middle_lane = 256, short_lane = 64 };
+static uint32_t long_zeros[4][256], middle_zeros[4][256], short_zeros[4][256];
 
 static uint32_t feed_zeros(uint32_t c, size_t count) {
     while (count--) c = (c >> 8) ^ table[0][c & 0xFF];
@@ -62,6 +62,7 @@ __attribute__((constructor)) static void fill_tables(void) {
     for (uint32_t i = 0; i < 256; i++)
         for (int k = 1; k < 8; k++) table[k][i] = (table[k - 1][i] >> 8) ^ table[0][table[k - 1][i] & 0xFF];
     fill_zeros(long_zeros, long_lane);
+    fill_zeros(middle_zeros, middle_lane);
     fill_zeros(short_zeros, short_lane);
 }
 
@@ -106,6 +107,8 @@ CRC_TARGET static uint32_t crc32c_hardware(uint32_t crc, const void *bytes, size
     uint32_t c = ~crc;
     for (; length >= 3 * long_lane; p += 3 * long_lane, length -= 3 * long_lane)
         c = three_lanes(long_zeros, long_lane, c, p);
+    for (; length >= 3 * middle_lane; p += 3 * middle_lane, length -= 3 * middle_lane)
+        c = three_lanes(middle_zeros, middle_lane, c, p);
     for (; length >= 3 * short_lane; p += 3 * short_lane, length -= 3 * short_lane)
         c = three_lanes(short_zeros, short_lane, c, p);
     for (; length >= 8; p += 8, length -= 8) c = CRC_WORD(c, word_at(p));
