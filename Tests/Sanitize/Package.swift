@@ -1,5 +1,5 @@
 // swift-tools-version: 6.2
-// The log and its tests alone, for `scripts/race`.
+// The log and its tests alone, for `scripts/sanitize`.
 import PackageDescription
 
 let settings: [SwiftSetting] = [
