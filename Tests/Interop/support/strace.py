@@ -21,6 +21,8 @@ from support.wait import wait_until
 CHANGES = ("write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,syncfs,sync_file_range,rename,renameat,renameat2,link,linkat,"
            "symlink,symlinkat,unlink,unlinkat,truncate,ftruncate,fallocate,mkdir,mkdirat,rmdir,copy_file_range,sendfile,splice")
 KILLED = -signal.SIGKILL
+# How much the threads that nobody waits for write at once.
+PIECE_BYTES = 256 << 10
 # What the threads of a running gateway do. All but three serve requests and plan work.
 REQUESTS, WRITER, PREPARER, SEALER = "requests", "writer", "preparer", "sealer"
 
@@ -120,9 +122,13 @@ class FollowedThreads:
     def __init__(self, gateway, options, role):
         gateway.start()
         self.gateway, self.process = gateway, gateway.process
-        chosen = wait_until(lambda: threads_at_rest(self.process.pid), 10, "the threads of the log at rest")[role]
-        self.strace = Strace(gateway, *options, *(word for thread in chosen for word in ("-p", str(thread))))
-        wait_until(lambda: all(self._is_traced(thread) for thread in chosen), 10, "strace to attach")
+        try:
+            chosen = wait_until(lambda: threads_at_rest(self.process.pid), 10, "the threads of the log at rest")[role]
+            self.strace = Strace(gateway, *options, *(word for thread in chosen for word in ("-p", str(thread))))
+            wait_until(lambda: all(self._is_traced(thread) for thread in chosen), 10, "strace to attach")
+        except BaseException:
+            gateway.kill()
+            raise
 
     def _is_traced(self, thread):
         return "TracerPid:\t0\n" not in open(f"/proc/{self.process.pid}/task/{thread}/status").read()
@@ -140,13 +146,15 @@ class FollowedThreads:
 def threads_at_rest(pid, segment_bytes=1 << 20):
     """Thread ids by role; None before the start's work is done: a segment prepared, another one sealed, a durable mark written.
 
-    The log starts writer, preparer and sealer in one go, and a segment of zeros is all that the preparer ever wrote by then.
+    The log starts writer, preparer and sealer in one go, and a segment of zeros, in pieces, is all that the preparer ever wrote
+    by then.
     """
+    zeros = segment_bytes // PIECE_BYTES, segment_bytes
     every = [int(name) for name in os.listdir(f"/proc/{pid}/task")]
     written = [_written(pid, thread) for thread in every]
-    if written.count((1, segment_bytes)) != 1:
+    if written.count(zeros) != 1:
         return None
-    number = written.index((1, segment_bytes))
+    number = written.index(zeros)
     writer, preparer, sealer = every[number - 1:number + 2]
     if written[number - 1][0] < 1 or written[number + 1][0] < 2:
         return None
