@@ -1,7 +1,7 @@
 import Log
 import Projections
 
-/// Webhook bodies as Meta writes them: what is not ASCII as `\uXXXX`, and `/` as `\/`.
+/// Webhook bodies as Meta writes them: what is not ASCII as `\u` with four hex digits, and `/` as `\/`.
 enum MetaWire {
     /// Where Meta has a file: WhatsApp tells the id, the others the URL.
     struct Place: Sendable {

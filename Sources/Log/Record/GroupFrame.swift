@@ -86,9 +86,7 @@ package struct GroupHeader: Equatable, Sendable {
 
     /// What the next group's `link` must be.
     package static func linkValue(of frame: UnsafeRawBufferPointer) -> Digest {
-        var hash = SHA256Stream()
-        hash.update(UnsafeRawBufferPointer(rebasing: frame[0..<size]))
-        return hash.finish()
+        SHA256Stream.hash(UnsafeRawBufferPointer(rebasing: frame[0..<size]))
     }
 }
 

@@ -13,12 +13,8 @@ package struct RecordEvidence: Sendable {
         let head = min(SealedSection.headSize, record.sealed.count)
         bytes += record.sealed[..<head]
         digested = bytes
-        boxes = record.sealed.isEmpty ? nil : RecordEvidence.hash(record.sealed[head...])
-    }
-
-    private static func hash(_ boxes: Slice<UnsafeRawBufferPointer>) -> Digest {
-        var hash = SHA256Stream()
-        hash.update(UnsafeRawBufferPointer(rebasing: boxes))
-        return hash.finish()
+        boxes =
+            record.sealed.isEmpty
+            ? nil : SHA256Stream.hash(UnsafeRawBufferPointer(rebasing: record.sealed[head...]))
     }
 }
