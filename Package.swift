@@ -10,6 +10,20 @@ let settings: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
 ]
 
+/// Of the C shims: what the compiler adds against stack overruns, copies beyond a buffer and jumps to where no function begins.
+#if arch(x86_64)
+let guardedBranches = "-fcf-protection=full"
+#else
+let guardedBranches = "-mbranch-protection=standard"
+#endif
+let hardening: [CSetting] = [
+    .unsafeFlags(["-fstack-protector-strong", guardedBranches]),
+    .define("_FORTIFY_SOURCE", to: "2", .when(configuration: .release)),
+]
+
+/// Of the executable: its functions are bound at the start, and what they are called through is read-only from then on.
+let binding: [LinkerSetting] = [.unsafeFlags(["relro", "now"].flatMap { ["-Xlinker", "-z", "-Xlinker", $0] })]
+
 /// libFuzzer's run-time is linked in only for who asks (`scripts/fuzz`).
 let fuzzing: [Target] =
     Context.environment["WAYBILL_FUZZ"] == nil
@@ -46,9 +60,9 @@ let package = Package(
         .systemLibrary(name: "CLZ4"),
         .systemLibrary(name: "COpenSSL"),
         .systemLibrary(name: "CCurl"),
-        .target(name: "CPKCS11"),
-        .target(name: "CWaybill"),
-        .target(name: "CZeroing"),
+        .target(name: "CPKCS11", cSettings: hardening),
+        .target(name: "CWaybill", cSettings: hardening),
+        .target(name: "CZeroing", cSettings: hardening),
         .target(name: "Log", dependencies: ["CLZ4", "COpenSSL", "CPKCS11", "CWaybill"], swiftSettings: settings),
         .target(
             name: "Projections",
@@ -86,7 +100,8 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
-            swiftSettings: settings
+            swiftSettings: settings,
+            linkerSettings: binding
         ),
         .executableTarget(
             name: "BenchmarkAppend",

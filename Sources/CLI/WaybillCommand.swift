@@ -17,6 +17,7 @@ struct WaybillCommand: AsyncParsableCommand {
 
     /// ArgumentParser's own code for bad usage is 64; the contract says 2.
     static func main() async {
+        EagerBinding.ensure()
         // Any command may come to hold keys and bodies.
         Crypto.forbidDumps()
         BusErrors.report()

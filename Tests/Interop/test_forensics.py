@@ -51,10 +51,10 @@ class Answering(LoopbackServer):
 class Scene:
     """One gateway, one message, and what must be gone at the end."""
 
-    def __init__(self, make_gateway, twilio):
+    def __init__(self, make_gateway, twilio, **environment):
         self.files, self.twilio = Graph(), twilio
         self.gateway = make_gateway(
-            f"forensics-{next(_numbers)}", **meta.SETTINGS | {
+            f"forensics-{next(_numbers)}", **meta.SETTINGS | environment | {
                 "WAYBILL_LOG_SEGMENT_BYTES": str(1 << 20), "WAYBILL_MEDIA_ALLOW_CIDRS": "127.0.0.0/8",
                 "WAYBILL_PROVIDERS_GRAPH_BASE_URL": self.files.base_url})
         for name in ("media", "temporary"):
@@ -620,12 +620,23 @@ WAYS = [
     whatsapp_document_on_its_way, whatsapp_document_over_a_kill, whatsapp_purge_mode_with_a_file,
 ]
 
+# How glibc may copy, which on other processors it does by itself (glibc manual, "Hardware Capability Tunables").
+COPIES = {
+    "16 bytes": "-AVX512VL,-AVX512F,-AVX2,-AVX_Fast_Unaligned_Load,-ERMS,-FSRM",
+    "32 bytes": "-AVX512VL,-AVX512F,-ERMS,-FSRM",
+    "rep movsb": "Prefer_ERMS,Prefer_FSRM",
+}
+# All of them in all ways take minutes.
+COPIED = WAYS if os.environ.get("WAYBILL_LONG") else [inbound_delivered, send_accepted]
+RUNS = [(way, None) for way in WAYS] + [(way, copy) for copy in COPIES for way in COPIED]
 
-@pytest.fixture(scope="module", params=WAYS, ids=lambda way: way.__name__)
+
+@pytest.fixture(scope="module", params=RUNS, ids=lambda run: run[0].__name__ + (f", {run[1]}" if run[1] else ""))
 def findings(request, make_gateway, twilio):
-    scene = Scene(make_gateway, twilio)
+    way, copy = request.param
+    scene = Scene(make_gateway, twilio, **{"GLIBC_TUNABLES": f"glibc.cpu.hwcaps={COPIES[copy]}"} if copy else {})
     try:
-        request.param(scene)
+        way(scene)
         return scene.examine()
     finally:
         scene.close()
