@@ -374,3 +374,14 @@ def test_openapi_describes_the_contract(gateway):
         for method in operations
     }
     assert [one for one in CONTRACT_PATHS if one not in described] == []
+
+
+def test_openapi_describes_every_event_that_is_published(gateway):
+    """Those that can be subscribed to, but for the two that nothing publishes yet."""
+    document = yaml.safe_load(call("GET", gateway.base_url + "/openapi.yaml").text)
+    types = set(document["components"]["schemas"]["EventType"]["enum"]) - {"lead_captured", "escalation"}
+    assert set(document["webhooks"]) == types
+    for name, item in document["webhooks"].items():
+        schema = item["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        told = document["components"]["schemas"][schema]["properties"]["type"]
+        assert name == told.get("const") or name in told["enum"], name
