@@ -188,7 +188,7 @@ import Testing
 
     @Test(arguments: [
         ["comments", #"{"id":"1","text":"a","from":{"id":"2"}}"#],
-        ["messages", #"{"sender":{"id":"12334"},"recipient":{"id":"23245"},"message":{"mid":"random_mid","text":"a"}}"#],
+        ["messages", #"{"sender":{"id":"12334"},"recipient":{"id":"23245"},"message":{"mid":"mid","text":"a"}}"#],
         ["messages", #"{"message":{"mid":"m_1","text":"a"}}"#], ["messages", "[]"], ["messages", "null"],
         ["feed", DirectProbe.item(#""message":{"mid":"m_1","text":"a"}"#)],
         ["messages", DirectProbe.item(#""something_new":{}"#)],

@@ -81,7 +81,9 @@ import Testing
 
     // MARK: Groups
 
-    static let groups = [#""group_id":"Y2FwaV9ncm91cA""#, #""group_id":7"#, #""group_id":{}"#, #""recipient_type":"Group""#]
+    static let groups = [
+        #""group_id":"Y2FwaV9ncm91cA""#, #""group_id":7"#, #""group_id":{}"#, #""recipient_type":"Group""#,
+    ]
     private static let types = [
         #""type":"text","text":{"body":"x"}"#, #""type":"reaction","reaction":{"message_id":"a","emoji":"x"}"#,
         #""type":"revoke","revoke":{"original_message_id":"a"}"#,
