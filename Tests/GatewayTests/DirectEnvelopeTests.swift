@@ -35,7 +35,18 @@ import Testing
         Moment("1e400", 0),
         Moment("-1790000000", 0),
         Moment("-9223372036854775808", 0),
-        Moment(#""2026-09-24T05:18:41Z""#, 0),
+        Moment(#""2026-09-24T05:18:41Z""#, 1_790_227_121_000),
+        Moment(#""2026-09-24T05:18:41.250Z""#, 1_790_227_121_250),
+        Moment(#""2026-09-24T05:18:41+0000""#, 1_790_227_121_000),
+        Moment(#""2026-09-23T22:18:41-07:00""#, 1_790_227_121_000),
+        Moment(#""2026-09-23T22:18:41-0700""#, 1_790_227_121_000),
+        Moment(#""2026-09-24T05:18:41""#, 0),
+        Moment(#""2026-09-24 05:18:41Z""#, 0),
+        Moment(#""2026-09-24T05:18:41+00""#, 0),
+        Moment(#""2026-02-30T05:18:41Z""#, 0),
+        Moment(#""1969-12-31T23:59:59Z""#, 0),
+        Moment(#""9999-01-01T00:00:00Z""#, 0),
+        Moment(#""+0000""#, 0),
         Moment("\"\"", 0),
         Moment("null", 0),
         Moment("{}", 0),
@@ -139,8 +150,84 @@ import Testing
         let waiting = try DirectProbe.events(platform, item, list: "standby")
         #expect(waiting.count == 1)
         #expect(waiting.first?.duplicateKey == "message/m_1")
-        let direct = try DirectProbe.events(platform, item)
+        #expect(waiting.first?.isStandby == true)
+        var direct = try DirectProbe.events(platform, item)
+        #expect(direct.first?.isStandby == false)
+        for index in direct.indices { direct[index].isStandby = true }
         #expect(waiting == direct)
+    }
+
+    /// What waits for its message is still what came while another app held the conversation.
+    @Test func standbyIsReadAgainAsStandby() throws {
+        let item = DirectProbe.item(#""reaction":{"mid":"m_1","action":"react","emoji":"x"}"#)
+        let event = try #require(try DirectProbe.events(.facebook, item, list: "standby").first)
+        let again = try #require(ProviderJSON(MetaWebhook.envelope(of: event)).map { MetaWebhook.events($0) })
+        #expect(again == [event])
+    }
+
+    // MARK: Changes
+
+    private func changes(_ platform: Platform, _ field: String, _ value: String) throws -> [ChannelEvent] {
+        try DirectProbe.events(platform, #"{"field":"\#(field)","value":\#(value)}"#, list: "changes")
+    }
+
+    @Test(arguments: [Platform.facebook, .instagram])
+    func messageAsAChangeIsTheSameMessage(_ platform: Platform) throws {
+        let item = DirectProbe.item(#""message":{"mid":"m_1","text":"a"}"#)
+        let changed = try changes(platform, "messages", item)
+        #expect(changed.map(\.duplicateKey) == ["message/m_1"])
+        let direct = try DirectProbe.events(platform, item)
+        #expect(changed == direct)
+        let echo = DirectProbe.echo(#""message":{"mid":"m_2","is_echo":true,"text":"b"}"#)
+        let echoed = try changes(platform, "message_echoes", echo)
+        let directEcho = try DirectProbe.events(platform, echo)
+        #expect(echoed == directEcho)
+        let standby = try changes(platform, "standby", item)
+        #expect(standby.first?.isStandby == true)
+    }
+
+    @Test(arguments: [
+        ["comments", #"{"id":"1","text":"a","from":{"id":"2"}}"#],
+        ["messages", #"{"sender":{"id":"12334"},"recipient":{"id":"23245"},"message":{"mid":"mid","text":"a"}}"#],
+        ["messages", #"{"message":{"mid":"m_1","text":"a"}}"#], ["messages", "[]"], ["messages", "null"],
+        ["feed", DirectProbe.item(#""message":{"mid":"m_1","text":"a"}"#)],
+        ["messages", DirectProbe.item(#""something_new":{}"#)],
+    ])
+    func anotherChangeIsKept(_ row: [String]) throws {
+        let events = try changes(.instagram, row[0], row[1])
+        try #require(events.count == 1)
+        #expect(events[0].action == .unrecognized)
+        #expect(events[0].bytes == [UInt8](#"{"field":"\#(row[0])","value":\#(row[1])}"#.utf8))
+    }
+
+    // MARK: Depth
+
+    @Test(arguments: [63, 64, 65, 5000, 20_000])
+    func aDeepItemTakesNothingFromTheOthers(_ depth: Int) throws {
+        let deep = String(repeating: #"[{"a":"#, count: depth) + "1" + String(repeating: "}]", count: depth)
+        let items = [
+            DirectProbe.item(#""message":{"mid":"m_1","text":"a"}"#), deep,
+            DirectProbe.item(#""message":{"new":\#(deep),"mid":"m_2","text":"b"}"#),
+            DirectProbe.item(#""message":{"mid":"m_3","text":"c"}"#),
+        ]
+        let events = try DirectProbe.events(.facebook, items.joined(separator: ","))
+        try #require(events.count == 4)
+        #expect(events[0].duplicateKey == "message/m_1")
+        #expect(events[1].action == .unrecognized)
+        #expect(events[1].bytes == [UInt8](deep.utf8))
+        #expect(DirectProbe.content(events[2])?.text == "b")
+        #expect(DirectProbe.content(events[3])?.text == "c")
+    }
+
+    @Test(arguments: [
+        "[", "]", "{", "}", "[}", "{]", "[[}]", #"[{"a":[}]]"#, "[1,]", "[,1]", "[1 2]", "[]]", "{}}", "[] []",
+        #"{"a"}"#, #"{"a":}"#, #"{"a":1,}"#, #"{,"a":1}"#, #"{"a":1 "b":2}"#, #"{"a":1,2}"#, "{1:2}", "{a:1}", "",
+        String(repeating: "[", count: 64) + String(repeating: "]", count: 65),
+        String(repeating: "[", count: 65) + "}" + String(repeating: "]", count: 64),
+        String(repeating: "[", count: 100_000), String(repeating: #"{"a":"#, count: 130) + "1" + "]",
+    ])
+    func whatIsNoJSONIsNone(_ text: String) {
+        #expect(ProviderJSON([UInt8](text.utf8)) == nil)
     }
 
     @Test func postbackInStandbyHasNoPayload() throws {

@@ -176,7 +176,17 @@ import Testing
         let content = try Wire.content(#""context":\#(context),"type":"text","text":{"body":"x"}"#)
         var expected = WhatsAppContentTests.content("text", text: "x")
         expected.replyTo = "wamid.Q="
+        expected.product = MessageContent.Product(catalogID: "c", productID: "")
         #expect(content == expected)
+    }
+
+    @Test func questionAboutAProduct() throws {
+        let context = #"{"referred_product":{"catalog_id":194836987003835,"product_retailer_id":"di9"}}"#
+        let content = try Wire.content(#""context":\#(context),"type":"text","text":{"body":"x"}"#)
+        #expect(content.product == MessageContent.Product(catalogID: "194836987003835", productID: "di9"))
+        let empty = #"{"referred_product":{"catalog_id":"","product_retailer_id":null}}"#
+        let other = try Wire.content(#""context":\#(empty),"type":"text","text":{"body":"x"}"#)
+        #expect(other.product == nil)
     }
 
     @Test(arguments: [#"{"forwarded":true}"#, #"{"from":"15550783881"}"#, "null", "[]"])

@@ -57,6 +57,8 @@ import Testing
     static let times: [Time] = [
         Time(#""1790000000""#, 1_790_000_000_000), Time("1790000000", 1_790_000_000_000),
         Time("1790000000123", 1_790_000_000_123), Time(#""1790000000123""#, 1_790_000_000_123),
+        Time(#""2026-09-21T14:13:20Z""#, 1_790_000_000_000), Time(#""2026-09-21T16:13:20.5+0200""#, 1_790_000_000_500),
+        Time(#""2026-09-21T14:13:20""#, 0), Time(#""2026-13-21T14:13:20Z""#, 0),
         Time("null", 0), Time("\"\"", 0), Time(#""soon""#, 0), Time("-5", 0), Time("{}", 0),
         Time("100000000000", 0), Time("100000000001", 100_000_000_001), Time("18446744073", 18_446_744_073_000),
         Time("18446744073709", 18_446_744_073_709), Time("18446744073710", 0), Time("9223372036854775807", 0),
@@ -75,6 +77,44 @@ import Testing
         let item = #"{"from":"16505551234","id":"a","type":"text","text":{"body":"x"}}"#
         let event = try Wire.onlyEvent(Wire.request(Wire.change(messages: item)))
         #expect(event.milliseconds == 0)
+    }
+
+    // MARK: Groups
+
+    static let groups = [
+        #""group_id":"Y2FwaV9ncm91cA""#, #""group_id":7"#, #""group_id":{}"#, #""recipient_type":"Group""#,
+    ]
+    private static let types = [
+        #""type":"text","text":{"body":"x"}"#, #""type":"reaction","reaction":{"message_id":"a","emoji":"x"}"#,
+        #""type":"revoke","revoke":{"original_message_id":"a"}"#,
+        #""type":"edit","edit":{"original_message_id":"a","message":{"type":"text","text":{"body":"y"}}}"#,
+    ]
+
+    /// Told as a private message it would be answered to one person.
+    @Test(arguments: groups)
+    func whatIsSaidInAGroupIsKeptOnly(_ group: String) throws {
+        for type in WhatsAppInboundTests.types {
+            let item = Wire.message(type + "," + group)
+            let event = try Wire.onlyEvent(Wire.request(Wire.change(messages: item)))
+            #expect(event.action == .unrecognized)
+            #expect(event.customer?.id == "16505551234", "an erasure of the writer reaches it")
+            #expect(event.bytes == [UInt8](item.utf8))
+        }
+        let status = #"{"id":"a","status":"read","recipient_id":"g",\#(group)}"#
+        let report = try Wire.onlyEvent(Wire.request(Wire.change(#""statuses":[\#(status)]"#)))
+        #expect(Wire.isUnrecognized(report))
+        #expect(report.customer == nil)
+        let echo = #"{"from":"15550783881","to":"g","id":"a","type":"text","text":{"body":"x"},\#(group)}"#
+        let change = Wire.change(#""message_echoes":[\#(echo)]"#, field: "smb_message_echoes")
+        let echoed = try Wire.onlyEvent(Wire.request(change))
+        #expect(Wire.isUnrecognized(echoed))
+        #expect(echoed.customer == nil)
+    }
+
+    @Test(arguments: [#""group_id":null"#, #""group_id":"""#, #""recipient_type":"individual""#])
+    func whatNamesNoGroupIsPrivate(_ group: String) throws {
+        let content = try Wire.content(#""type":"text","text":{"body":"x"},"# + group)
+        #expect(content.text == "x")
     }
 
     // MARK: Account

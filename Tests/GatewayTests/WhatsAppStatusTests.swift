@@ -138,16 +138,45 @@ import Testing
         #expect(event.duplicateKey == "message/wamid.E=")
     }
 
-    /// A deletion or an edit by the business is neither a message nor something that the customer did.
     @Test(arguments: [
-        #""type":"revoke","revoke":{"original_message_id":"a"}"#,
-        #""type":"edit","edit":{"original_message_id":"a","message":{"type":"text","text":{"body":"b"}}}"#,
         #""type":"reaction","reaction":{"message_id":"a","emoji":"x"}"#,
+        #""type":"revoke","revoke":{}"#,
+        #""type":"edit","edit":{"original_message_id":"a"}"#,
     ])
     func echoThatIsNoMessage(_ members: String) throws {
         let event = try echo(#""to":"16505551234",\#(members)"#)
         #expect(event.action == .unrecognized)
         #expect(event.customer?.id == "16505551234")
+    }
+
+    /// Also where it does not say to whom: the message does.
+    @Test(arguments: [#""to":"16505551234","#, ""])
+    func whatTheBusinessDeletesAndEditsInItsApp(_ to: String) throws {
+        let deleted = try echo(to + #""type":"revoke","revoke":{"original_message_id":"a"}"#)
+        #expect(deleted.action == .unsend(of: "a"))
+        #expect(deleted.duplicateKey == "unsend/wamid.E=")
+        let part = #"{"original_message_id":"a","message":{"type":"text","text":{"body":"b"}}}"#
+        let edited = try echo(to + #""type":"edit","edit":\#(part)"#)
+        var content = MessageContent()
+        content.platformMessageID = "a"
+        content.text = "b"
+        #expect(edited.action == .edit(of: "a", number: 0, content))
+        #expect(edited.duplicateKey == "edit/wamid.E=")
+        for event in [deleted, edited] {
+            #expect(event.isByBusiness)
+            #expect(event.customer?.id == (to.isEmpty ? nil : "16505551234"))
+        }
+    }
+
+    /// What waits for its message must not come back as something that the customer did.
+    @Test func whatTheBusinessDidIsReadAgainAsItsOwn() throws {
+        let event = try echo(#""to":"16505551234","type":"revoke","revoke":{"original_message_id":"a"}"#)
+        let body = try #require(ProviderJSON(MetaWebhook.envelope(of: event)))
+        let again = try #require(MetaWebhook.events(body).first)
+        #expect(again.isByBusiness)
+        #expect(again.action == event.action)
+        #expect(again.customer == event.customer)
+        #expect(again.duplicateKey == event.duplicateKey)
     }
 
     @Test func echoOfAnUnknownTypeIsAMessage() throws {

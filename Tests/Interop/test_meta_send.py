@@ -717,6 +717,39 @@ def test_reaction_opens_the_window_of_messenger(connected):
     assert answer.status_code == 202, answer.text
 
 
+# What the business does in its own app
+
+
+@on("whatsapp")
+def test_message_edited_and_taken_back_in_the_business_app(line):
+    """The client is told of both, and what was taken back is gone."""
+    message_id, made = line.sent(text="until six")
+    edit = {"original_message_id": made.id, "message": {"type": "text", "text": {"body": "until seven"}}}
+    line.hook(line.account.in_the_app(line.customer, type="edit", edit=edit))
+    message = line.tenant.message(message_id)
+    assert (message["text"], message["edited"], message["direction"]) == ("until seven", True, "outbound")
+    line.hook(line.account.in_the_app(line.customer, type="revoke", revoke={"original_message_id": made.id}))
+    message = line.tenant.message(message_id)
+    assert (message["text"], message["purged"], message["status"]) == (None, True, "sent")
+    types = [event["type"] for event in line.tenant.events()]
+    assert [name for name in types if name in ("message.edited", "message.deleted")] == [
+        "message.edited", "message.deleted"]
+
+
+@on("whatsapp")
+def test_what_the_provider_said_beside_the_text_is_read_later(line):
+    product = {"catalog_id": "194836987003835", "product_retailer_id": "di9"}
+    mid = line.account.new_message_id()
+    line.hook(line.account.message(line.customer, "How much?", mid, context={"referred_product": product}))
+    told = line.tenant.inbound_of(mid)["message"]
+    assert told["product"] == {"catalog_id": "194836987003835", "product_id": "di9"}
+    assert told["sent_at"] <= told["received_at"]
+    message = line.tenant.message(told["id"])
+    assert (message["product"], message["sent_at"]) == (told["product"], told["sent_at"])
+    message_id, _ = line.sent(text="Ten")
+    assert "sent_at" not in line.tenant.message(message_id), "it is the provider's, and none was said"
+
+
 # How the status moves
 
 

@@ -270,6 +270,16 @@ def test_message_in_a_large_item(account, kilobytes):
     assert account.wait_for_texts(2) == ["small", "after"]
 
 
+@pytest.mark.parametrize("depth", [64, 20_000])
+def test_deep_item_keeps_its_neighbours_from_nothing(account, depth):
+    name = unique("deep")
+    items = [account.text(f"{name}.1", "before"), "deep", account.text(f"{name}.2", "deeper", more="deep"),
+             account.text(f"{name}.3", "after")]
+    body = compact(account.body(*items)).replace(b'"deep"', b"[" * depth + b"7" + b"]" * depth)
+    assert meta.post(account.gateway, body).status_code == 200
+    assert account.wait_for_texts(3) == ["before", "deeper", "after"]
+
+
 def test_body_of_5_mb_is_refused(gateway, page):
     body = compact(page.body(page.text("m_1", "large", x_later="x" * 5_000_000)))
     head = (f"POST {meta.PATH} HTTP/1.1\r\nHost: waybill\r\nContent-Type: application/json\r\n"

@@ -95,7 +95,29 @@ import Testing
         event.segments = 3
         event.purgeBy = Timestamp(4)
         event.files = 5
+        event.standby = true
         try check(event, Event.messageReceived)
+    }
+
+    @Test func messageEchoed() throws {
+        var event = MessageEchoed()
+        event.platform = .facebook
+        event.kind = "text"
+        event.duplicateKey = LookupHash(high: 1, low: .max)
+        event.providerTime = Timestamp(3)
+        event.standby = true
+        try check(event, Event.messageEchoed)
+    }
+
+    @Test func messageEditedAndUnsent() throws {
+        var edited = MessageEdited()
+        edited.number = 2
+        edited.providerTime = Timestamp(4)
+        try check(edited, Event.messageEdited)
+        var unsent = MessageUnsent()
+        unsent.duplicateKey = LookupHash(high: 1, low: 2)
+        unsent.providerTime = Timestamp(.max)
+        try check(unsent, Event.messageUnsent)
     }
 
     @Test func mediaFetched() throws {

@@ -12,6 +12,9 @@ struct MessageView {
     private let id: LogPosition
     private let row: Inbox.MessageRow
     private let createdAt: Timestamp
+    /// When the provider says that it was sent; zero where it said nothing.
+    private let sentAt: Timestamp
+    private let isStandby: Bool
     /// What outlives the body.
     private let kind: String
     private let isEchoed: Bool
@@ -32,6 +35,7 @@ struct MessageView {
         createdAt = record.time
         isEchoed = record.event.type == .messageEchoed
         (kind, sms) = MessageView.surviving(record.event)
+        (sentAt, isStandby) = MessageView.said(record.event)
         let bytes = try ledger.unpurged { try ledger.body(at: id, .content) }
         content = bytes.flatMap { ProviderJSON($0) }
         asked = row.direction == .outbound ? try bytes.map { try SendContent(try JSONFields($0)) } : nil
@@ -50,6 +54,14 @@ struct MessageView {
         case .messageEchoed(let event): (event.kind, nil)
         case .sendAccepted(let event): (event.kind, nil)
         default: ("text", nil)
+        }
+    }
+
+    private static func said(_ event: Event) -> (at: Timestamp, isStandby: Bool) {
+        switch event {
+        case .messageReceived(let event): (event.providerTime, event.standby)
+        case .messageEchoed(let event): (event.providerTime, event.standby)
+        default: (Timestamp(0), false)
         }
     }
 
@@ -98,6 +110,8 @@ struct MessageView {
         json.bool("purged", content == nil)
         json.string("status", row.status.name)
         json.string("provider_message_id", providerMessageID)
+        if sentAt.nanoseconds > 0 { json.time("sent_at", sentAt) }
+        if isStandby { json.bool("standby", true) }
         json.time("created_at", createdAt)
         json.number("position", id.rawValue)
         if row.direction == .inbound { return }
@@ -106,7 +120,7 @@ struct MessageView {
     }
 
     private static let parts: [StaticString] = [
-        "location", "contacts", "interactive", "share", "order", "story", "reply_to",
+        "location", "contacts", "interactive", "share", "order", "product", "story", "reply_to",
     ]
 
     private func writeContent(_ json: inout JSONWriter) {

@@ -53,7 +53,7 @@ package struct ChannelEvent: Sendable, Equatable {
         case echo(MessageContent, metadata: String)
         /// - number: 0 where the provider does not count.
         case edit(of: String, number: UInt64, MessageContent)
-        /// The customer took it back.
+        /// Whoever wrote it took it back.
         case unsend(of: String)
         /// - emoji: empty when `removed`.
         case reaction(to: String, emoji: String, removed: Bool)
@@ -74,6 +74,10 @@ package struct ChannelEvent: Sendable, Equatable {
     /// The provider's time, in milliseconds since 1970; zero when it said none.
     package var milliseconds: UInt64
     package var action: Action
+    /// It came while another app held the conversation; nobody here is asked to answer.
+    package var isStandby = false
+    /// Done by the business in the provider's own app, in the list that tells of nothing else.
+    package var isByBusiness = false
     /// The provider's own bytes of this one item.
     package var bytes: [UInt8]
 

@@ -21,10 +21,11 @@ enum DirectField {
         return Int64(exactly: value.rounded(.down))
     }
 
-    /// A moment in milliseconds since 1970, whose unit its size tells: seconds, milliseconds or microseconds. Zero for
-    /// what is no such number, and for what no `Timestamp` can hold.
+    /// A moment in milliseconds since 1970: a number whose unit its size tells (seconds, milliseconds or microseconds), or a
+    /// time in words. Zero for anything else, and for what no `Timestamp` can hold.
     static func milliseconds(_ json: ProviderJSON?) -> UInt64 {
-        guard let json, let number = wholeNumber(json), let value = UInt64(exactly: number) else { return 0 }
+        guard let json, let number = wholeNumber(json) else { return MetaTime.milliseconds(json) }
+        guard let value = UInt64(exactly: number) else { return 0 }
         var milliseconds = value
         if value < 100_000_000_000 {
             milliseconds = value * 1000

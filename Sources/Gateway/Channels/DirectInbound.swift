@@ -4,9 +4,20 @@ package import Projections
 package enum DirectInbound {
     /// What one element of `messaging` or `standby` says; at least one event, whatever it is.
     ///
-    /// - Parameter account: `entry.id`. The sender and recipient of an item swap for echoes, this does not.
-    package static func events(_ platform: Platform, account: String, _ item: ProviderJSON) -> [ChannelEvent] {
-        DirectItem(platform, account: account, item).events
+    /// - Parameters:
+    ///   - account: `entry.id`. The sender and recipient of an item swap for echoes, this does not.
+    ///   - isStandby: whether it stands in `standby`.
+    package static func events(
+        _ platform: Platform,
+        account: String,
+        _ item: ProviderJSON,
+        isStandby: Bool = false
+    ) -> [ChannelEvent] {
+        DirectItem(platform, account: account, item).events.map { event in
+            var event = event
+            event.isStandby = isStandby
+            return event
+        }
     }
 }
 

@@ -25,7 +25,11 @@ package enum MetaWebhook {
                 json.element { json in
                     json.object { json in
                         json.string("id", event.account.id)
-                        event.platform == .whatsapp ? change(event, &json) : item("messaging", event, &json)
+                        if event.platform == .whatsapp {
+                            change(event, &json)
+                        } else {
+                            item(event.isStandby ? "standby" : "messaging", event, &json)
+                        }
                     }
                 }
             }
@@ -42,14 +46,15 @@ package enum MetaWebhook {
 
     private static func change(_ event: ChannelEvent, _ json: inout JSONWriter) {
         let isReport = if case .report = event.action { true } else { false }
+        let list: StaticString = event.isByBusiness ? "message_echoes" : isReport ? "statuses" : "messages"
         json.array("changes") { json in
             json.element { json in
                 json.object { json in
-                    json.string("field", "messages")
+                    json.string("field", event.isByBusiness ? "smb_message_echoes" : "messages")
                     json.object("value") { json in
                         json.object("metadata") { $0.string("phone_number_id", event.account.id) }
                         if let customer = event.customer { contact(customer, &json) }
-                        item(isReport ? "statuses" : "messages", event, &json)
+                        item(list, event, &json)
                     }
                 }
             }
@@ -79,12 +84,12 @@ package enum MetaWebhook {
         guard let account = entry["id"]?.text, !account.isEmpty else {
             return [.unrecognized(platform, account: "", customer: nil, entry)]
         }
-        let items = (entry["messaging"]?.elements ?? []) + (entry["standby"]?.elements ?? [])
-        let messages = items.flatMap { item in DirectInbound.events(platform, account: account, item) }
-        let changes = (entry["changes"]?.elements ?? []).map { change in
-            ChannelEvent.unrecognized(platform, account: account, customer: nil, change)
+        func events(_ items: [ProviderJSON], isStandby: Bool) -> [ChannelEvent] {
+            items.flatMap { DirectInbound.events(platform, account: account, $0, isStandby: isStandby) }
         }
-        return messages + changes
+        return events(entry["messaging"]?.elements ?? [], isStandby: false)
+            + events(entry["standby"]?.elements ?? [], isStandby: true)
+            + (entry["changes"]?.elements ?? []).flatMap { DirectChange.events(platform, account: account, $0) }
     }
 }
 

@@ -2,16 +2,16 @@
 ///
 /// Lenient where `JSONParser` is strict, because a verified message must never be lost for its form: a name may come twice
 /// (the first counts), half a surrogate pair becomes U+FFFD, and a number keeps its digits, since ids of Meta do not fit a
-/// double. Grammar and depth are checked once, for the whole; so every look-up can rely on them. A look-up takes time in
-/// proportion to the value it looks in.
+/// double. The grammar is checked once, for the whole, so every look-up can rely on it. A look-up takes time in proportion to
+/// the value it looks in. Depth has no limit, since nothing here calls itself: one item that is nested without end must not
+/// make the request unreadable in which it came with others.
 package struct ProviderJSON: Sendable {
-    static let depthMax = 64
     private let bytes: ArraySlice<UInt8>
 
-    /// Nil unless the bytes are exactly one JSON value (RFC 8259) of bounded depth.
+    /// Nil unless the bytes are exactly one JSON value (RFC 8259).
     package init?(_ bytes: [UInt8]) {
         var scanner = JSONScanner(bytes[...])
-        guard scanner.skipValue(depth: 0) else { return nil }
+        guard scanner.skipValue() else { return nil }
         scanner.skipSpace()
         guard scanner.isAtEnd else { return nil }
         self.bytes = bytes[...]
@@ -124,6 +124,35 @@ package struct ProviderJSON: Sendable {
     }
 }
 
+/// Which containers are open, the innermost last: a bit for each, so that depth costs no stack and next to no memory.
+private struct OpenContainers {
+    private var full: [UInt64] = []
+    /// The newest bit is the lowest; those above the newest `count` mean nothing.
+    private var bits: UInt64 = 0
+    private var count = 0
+
+    /// Nil when none is open.
+    var innermostIsObject: Bool? { count == 0 ? nil : bits & 1 == 1 }
+
+    mutating func push(isObject: Bool) {
+        if count == UInt64.bitWidth {
+            full.append(bits)
+            count = 0
+        }
+        bits = bits << 1 | (isObject ? 1 : 0)
+        count += 1
+    }
+
+    mutating func pop() {
+        bits >>= 1
+        count -= 1
+        if count == 0, let last = full.popLast() {
+            bits = last
+            count = UInt64.bitWidth
+        }
+    }
+}
+
 /// Walks over JSON. What it skips it checks against the grammar; bytes that are not UTF-8 become U+FFFD where they are read.
 private struct JSONScanner {
     private let bytes: ArraySlice<UInt8>
@@ -150,22 +179,65 @@ private struct JSONScanner {
     /// The bytes of the next value; nil where there is none.
     mutating func slice() -> ArraySlice<UInt8>? {
         let start = offset
-        return skipValue(depth: 0) ? bytes[start..<offset] : nil
+        return skipValue() ? bytes[start..<offset] : nil
     }
 
     // MARK: Skipping
 
-    mutating func skipValue(depth: Int) -> Bool {
-        guard depth < ProviderJSON.depthMax else { return false }
+    mutating func skipValue() -> Bool {
+        var open = OpenContainers()
+        repeat {
+            guard enterValue(&open), leaveValue(&open) else { return false }
+        } while open.innermostIsObject != nil
+        return true
+    }
+
+    /// Goes on to the end of the first value here that holds no other.
+    private mutating func enterValue(_ open: inout OpenContainers) -> Bool {
+        while true {
+            skipSpace()
+            guard let opening = next, opening == UInt8(ascii: "{") || opening == UInt8(ascii: "[") else {
+                return skipScalar()
+            }
+            let isObject = opening == UInt8(ascii: "{")
+            offset += 1
+            skipSpace()
+            if take(JSONScanner.closing(isObject)) { return true }
+            open.push(isObject: isObject)
+            if isObject, !skipName() { return false }
+        }
+    }
+
+    /// Leaves every container that ends here, and goes on to the next value of the one that does not.
+    private mutating func leaveValue(_ open: inout OpenContainers) -> Bool {
+        while let isObject = open.innermostIsObject {
+            skipSpace()
+            if take(JSONScanner.closing(isObject)) {
+                open.pop()
+            } else {
+                return take(UInt8(ascii: ",")) && (!isObject || skipName())
+            }
+        }
+        return true
+    }
+
+    private static func closing(_ isObject: Bool) -> UInt8 { UInt8(ascii: isObject ? "}" : "]") }
+
+    /// The name of a member, and its colon.
+    private mutating func skipName() -> Bool {
         skipSpace()
+        guard next == UInt8(ascii: "\""), skipString() else { return false }
+        skipSpace()
+        return take(UInt8(ascii: ":"))
+    }
+
+    private mutating func skipScalar() -> Bool {
         switch next {
-        case UInt8(ascii: "{"): return skipMembers(depth)
-        case UInt8(ascii: "["): return skipElements(depth)
-        case UInt8(ascii: "\""): return skipString()
-        case UInt8(ascii: "t"): return skipWord("true")
-        case UInt8(ascii: "f"): return skipWord("false")
-        case UInt8(ascii: "n"): return skipWord("null")
-        default: return skipNumber()
+        case UInt8(ascii: "\""): skipString()
+        case UInt8(ascii: "t"): skipWord("true")
+        case UInt8(ascii: "f"): skipWord("false")
+        case UInt8(ascii: "n"): skipWord("null")
+        default: skipNumber()
         }
     }
 
@@ -174,33 +246,6 @@ private struct JSONScanner {
             guard bytes[offset...].starts(with: word) else { return false }
             offset += word.count
             return true
-        }
-    }
-
-    private mutating func skipMembers(_ depth: Int) -> Bool {
-        offset += 1
-        skipSpace()
-        if take(UInt8(ascii: "}")) { return true }
-        while true {
-            skipSpace()
-            guard next == UInt8(ascii: "\""), skipString() else { return false }
-            skipSpace()
-            guard take(UInt8(ascii: ":")), skipValue(depth: depth + 1) else { return false }
-            skipSpace()
-            if take(UInt8(ascii: "}")) { return true }
-            guard take(UInt8(ascii: ",")) else { return false }
-        }
-    }
-
-    private mutating func skipElements(_ depth: Int) -> Bool {
-        offset += 1
-        skipSpace()
-        if take(UInt8(ascii: "]")) { return true }
-        while true {
-            guard skipValue(depth: depth + 1) else { return false }
-            skipSpace()
-            if take(UInt8(ascii: "]")) { return true }
-            guard take(UInt8(ascii: ",")) else { return false }
         }
     }
 

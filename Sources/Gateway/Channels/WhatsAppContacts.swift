@@ -6,18 +6,23 @@ struct WhatsAppContacts {
         let name: String
     }
 
-    /// Read once, since each of up to a thousand items looks for its contact.
-    private let contacts: [Contact]
+    /// Read once, since each of up to a thousand items looks for its contact. Of two with one id the first counts.
+    private let byUserID: [String: Contact]
+    private let byPhoneID: [String: Contact]
+    private let only: Contact?
 
     init(_ value: ProviderJSON) {
         let elements = value["contacts"]?.elements ?? []
-        contacts = elements.map { contact in
+        let contacts = elements.map { contact in
             Contact(
                 userID: contact["user_id"]?.text ?? "",
                 phoneID: WhatsAppContacts.plain(contact["wa_id"]?.text ?? ""),
                 name: contact["profile"]?["name"]?.text ?? ""
             )
         }
+        byUserID = Dictionary(contacts.map { ($0.userID, $0) }) { first, _ in first }
+        byPhoneID = Dictionary(contacts.map { ($0.phoneID, $0) }) { first, _ in first }
+        only = contacts.count == 1 ? contacts.first : nil
     }
 
     /// Keyed by the business-scoped id where the item or its contact says one, else by the `wa_id`, which may be
@@ -26,8 +31,7 @@ struct WhatsAppContacts {
     /// - Parameter isOnlyItem: no other item could be meant by a contact that is alone, so its ids need not match.
     func customer(userID: String, phoneID: String, isOnlyItem: Bool) -> ChannelEvent.Customer? {
         let statedPhoneID = WhatsAppContacts.plain(phoneID)
-        let only = isOnlyItem && contacts.count == 1 ? contacts.first : nil
-        let contact = match(userID: userID, phoneID: statedPhoneID) ?? only
+        let contact = match(userID: userID, phoneID: statedPhoneID) ?? (isOnlyItem ? only : nil)
         let knownUserID = userID.isEmpty ? contact?.userID ?? "" : userID
         let knownPhoneID = statedPhoneID.isEmpty ? contact?.phoneID ?? "" : statedPhoneID
         guard !knownUserID.isEmpty || !knownPhoneID.isEmpty else { return nil }
@@ -39,8 +43,8 @@ struct WhatsAppContacts {
     }
 
     private func match(userID: String, phoneID: String) -> Contact? {
-        if !userID.isEmpty, let contact = contacts.first(where: { $0.userID == userID }) { return contact }
-        return phoneID.isEmpty ? nil : contacts.first(where: { $0.phoneID == phoneID })
+        if !userID.isEmpty, let contact = byUserID[userID] { return contact }
+        return phoneID.isEmpty ? nil : byPhoneID[phoneID]
     }
 
     /// An echo's `to` may be written with a plus sign, which a `wa_id` never has.

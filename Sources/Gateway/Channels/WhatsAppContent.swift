@@ -8,6 +8,7 @@ enum WhatsAppContent {
         content.platformMessageID = id
         content.replyTo = message["context"]?["id"]?.text ?? ""
         content.referral = referral(message["referral"])
+        content.product = product(message["context"]?["referred_product"])
         let type = message["type"]?.text ?? ""
         let isKnown = fill(&content, type, message)
         content.kind = isKnown ? type : "unsupported"
@@ -137,6 +138,14 @@ enum WhatsAppContent {
             price: product["item_price"]?.number ?? "0",
             currency: product["currency"]?.text ?? ""
         )
+    }
+
+    /// Of the catalogue, which the message was written from.
+    private static func product(_ part: ProviderJSON?) -> MessageContent.Product? {
+        let catalogID = part?["catalog_id"]?.text ?? ""
+        let productID = part?["product_retailer_id"]?.text ?? ""
+        if catalogID.isEmpty, productID.isEmpty { return nil }
+        return MessageContent.Product(catalogID: catalogID, productID: productID)
     }
 
     // MARK: Referral

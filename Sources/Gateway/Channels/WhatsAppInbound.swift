@@ -88,7 +88,8 @@ private struct WhatsAppValue {
 
     /// WhatsApp says seconds. A time beyond what our own clock can say is taken for none.
     private static func milliseconds(_ timestamp: ProviderJSON?) -> UInt64 {
-        guard let time = timestamp?.integer, time > 0 else { return 0 }
+        guard let time = timestamp?.integer else { return MetaTime.milliseconds(timestamp) }
+        guard time > 0 else { return 0 }
         let stated = UInt64(time)
         let milliseconds = stated > 100_000_000_000 ? stated : stated * 1000
         return milliseconds <= UInt64.max / 1_000_000 ? milliseconds : 0
@@ -105,7 +106,16 @@ private struct WhatsAppValue {
         )
         guard let sender else { return nil }
         let type = item["type"]?.text ?? ""
-        return event(WhatsAppValue.keyKind(ofType: type) + "/" + id, sender, action(type, id: id, item), item)
+        // An answer to what was said in a group would go to this one person, who did not ask for it alone.
+        let action = WhatsAppValue.isInGroup(item) ? .unrecognized : action(type, id: id, item)
+        return event(WhatsAppValue.keyKind(ofType: type) + "/" + id, sender, action, item)
+    }
+
+    /// What is said and done in a group belongs to no conversation with one customer.
+    private static func isInGroup(_ item: ProviderJSON) -> Bool {
+        if item["recipient_type"]?.text?.lowercased() == "group" { return true }
+        guard let group = item["group_id"] else { return false }
+        return group.text != ""
     }
 
     private static func keyKind(ofType type: String) -> String {
@@ -151,9 +161,9 @@ private struct WhatsAppValue {
     // MARK: Statuses
 
     private func status(_ item: ProviderJSON) -> ChannelEvent? {
-        guard let id = item["id"]?.text, !id.isEmpty, let name = item["status"]?.text, !name.isEmpty else {
-            return nil
-        }
+        guard let id = item["id"]?.text, !id.isEmpty, let name = item["status"]?.text, !name.isEmpty,
+            !WhatsAppValue.isInGroup(item)
+        else { return nil }
         let userID = item["recipient_user_id"]?.text ?? ""
         let phoneID = item["recipient_id"]?.text ?? ""
         let recipient = phoneID.isEmpty ? userID : phoneID
@@ -178,22 +188,29 @@ private struct WhatsAppValue {
 
     // MARK: Echoes
 
-    /// What the business typed in its own app.
+    /// What the business did in its own app. Nothing in a group is kept with somebody: `to` is the group then.
     private func echo(_ item: ProviderJSON) -> ChannelEvent? {
-        guard let id = item["id"]?.text, !id.isEmpty else { return nil }
+        guard let id = item["id"]?.text, !id.isEmpty, !WhatsAppValue.isInGroup(item) else { return nil }
         let customer = contacts.customer(
             userID: item["to_user_id"]?.text ?? "",
             phoneID: item["to"]?.text ?? "",
             isOnlyItem: false
         )
-        guard let customer else { return nil }
-        return event("message/" + id, customer, echoAction(id: id, item), item)
+        let type = item["type"]?.text ?? ""
+        let action = echoAction(type, id: id, item)
+        // An edit and a deletion name their message, and by that everything else.
+        if customer == nil, case .echo = action { return nil }
+        var event = event(WhatsAppValue.keyKind(ofType: type) + "/" + id, customer, action, item)
+        event.isByBusiness = true
+        return event
     }
 
-    /// The business also edits and deletes in its app. That is no message, nor anything that the customer did.
-    private func echoAction(id: String, _ item: ProviderJSON) -> ChannelEvent.Action {
-        switch item["type"]?.text {
-        case "edit", "revoke", "reaction", "system": .unrecognized
+    /// The business also edits and deletes in its app, what it sent from there and what it sent over us.
+    private func echoAction(_ type: String, id: String, _ item: ProviderJSON) -> ChannelEvent.Action {
+        switch type {
+        case "edit": edit(item["edit"])
+        case "revoke": revoke(item["revoke"])
+        case "reaction", "system", "request_welcome": .unrecognized
         default: .echo(WhatsAppContent.content(item, id: id), metadata: "")
         }
     }

@@ -39,6 +39,7 @@ struct ChannelIntake: Sendable {
     ) async throws -> LogPosition {
         guard var inbound = names.inbound(content) else { return try await unrecognized(names) }
         inbound.edits = edits
+        inbound.known = try await KnownCustomer.find(for: names, ledger)
         let committed = try ledger.append(flush: .byWaiter) { [ids = ledger.ids, inbound] state, context in
             (state.decide(inbound, ids: ids, context), ())
         }
@@ -53,7 +54,7 @@ struct ChannelIntake: Sendable {
         ledger.plan { state in
             guard state.clients[client]?.settings.purgePlatforms.contains(event.platform) == true,
                 let message = state.message(client, key), let row = state.inbox.messages[message],
-                state.isPurged(message), !state.inbox.unsent.contains(message),
+                row.direction == .inbound, state.isPurged(message), !state.inbox.unsent.contains(message),
                 state.inbox.conversations[row.conversation]?.status != .erased
             else { return nil }
             return message
@@ -100,12 +101,14 @@ struct ChannelIntake: Sendable {
     }
 
     private func follow(_ followUp: FollowUp, _ names: EventNames) async throws -> LogPosition {
+        var followUp = followUp
+        followUp.known = try await KnownCustomer.find(for: names, ledger)
         while true {
             let target = ledger.plan { $0.message(followUp.client, followUp.target) }
             // Its key is read from the log.
             if let target { try await ledger.log.waitUntilDurable(target) }
             let seal = target.flatMap { ledger.readableKeyReference(at: $0) }
-            let committed = try ledger.append(flush: .byWaiter) { [ids = ledger.ids] state, context in
+            let committed = try ledger.append(flush: .byWaiter) { [ids = ledger.ids, followUp] state, context in
                 // The message may have come in between.
                 guard state.message(followUp.client, followUp.target) == target else { return ([], Taken.again) }
                 let events = state.decide(followUp, about: target, seal: seal, ids: ids, context)

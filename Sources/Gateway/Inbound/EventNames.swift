@@ -61,6 +61,7 @@ struct EventNames {
         inbound.content = content
         inbound.replyTo = content.replyTo.isEmpty ? nil : message(content.replyTo)
         inbound.providerTime = providerTime
+        inbound.isStandby = event.isStandby
         inbound.providerBytes = event.bytes
         return inbound
     }
@@ -78,6 +79,7 @@ struct EventNames {
         )
         followUp.identifiers = identifiers
         followUp.providerTime = providerTime
+        followUp.isStandby = event.isStandby
         followUp.parked = parked
         return followUp
     }

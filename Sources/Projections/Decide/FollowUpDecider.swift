@@ -25,6 +25,10 @@ package struct FollowUp: Sendable {
     /// Who it is from, and which account of ours it came to; for the client.
     package var identifiers = ConversationIdentifiers()
     package var providerTime = Timestamp(0)
+    /// It came while another app held the conversation.
+    package var isStandby = false
+    /// What is known of the customer beside `identifiers`.
+    package var known: KnownCustomer?
     /// The record in which this waited for its message; zero when it did not.
     package var parked = LogPosition.zero
 
@@ -149,6 +153,7 @@ extension LogState {
             var event = MessageEdited()
             event.duplicateKey = followUp.duplicateKey
             event.number = number(followUp, message)
+            event.providerTime = followUp.providerTime
             recorded = .messageEdited(event)
             bodies = [
                 SealedPart(.content, content.stored(replyTo: nil)), SealedPart(.providerBytes, followUp.providerBytes),
@@ -156,6 +161,7 @@ extension LogState {
         case .unsend:
             var event = MessageUnsent()
             event.duplicateKey = followUp.duplicateKey
+            event.providerTime = followUp.providerTime
             recorded = .messageUnsent(event)
         case .reaction(let emoji):
             var event = MessageReacted()
@@ -183,7 +189,7 @@ extension LogState {
         return number > 0 ? number : (inbox.edits[message]?.number ?? 0) + 1
     }
 
-    /// The event for the client. Of a message that is purged, or that the customer took back, it holds no content, and shares
+    /// The event for the client. Of a message that is purged, or that its writer took back, it holds no content, and shares
     /// neither its key nor its fate.
     ///
     /// - Parameter seal: the message's key; nil when the event shares it not.
@@ -198,6 +204,7 @@ extension LogState {
         after earlier: [NewEvent]
     ) -> NewEvent {
         let isDetached = seal == nil
+        let identifiers = followUp.identifiers.completed(by: followUp.known, in: row.conversation)
         return Publisher(state: self, ids: ids, context: context).publish(
             followUp.webhookType,
             client: client,
@@ -208,13 +215,14 @@ extension LogState {
             seal: seal ?? .newKey(.message)
         ) { writer, json in
             json.string("platform", followUp.platform.name)
-            if !isDetached { writer.account(&json, followUp.identifiers) }
+            if !isDetached { writer.account(&json, identifiers) }
             describe(row.conversation, followUp.platform, client, writer, &json)
-            if !isDetached { writer.customer(&json, followUp.identifiers) }
+            if !isDetached { writer.customer(&json, identifiers) }
             json.object("message") { json in
                 json.string("id", ids.encode(.message, message))
                 json.string("direction", row.direction.name)
                 followUp.describe(&json, number: number(followUp, message), withContent: !isDetached)
+                writer.said(&json, at: followUp.providerTime, isStandby: followUp.isStandby)
             }
         }
     }
@@ -233,6 +241,8 @@ extension LogState {
         event.platform = inbound.platform
         event.kind = inbound.content.kind
         event.duplicateKey = inbound.duplicateKey
+        event.providerTime = inbound.providerTime
+        event.standby = inbound.isStandby
         let purges = client.settings.purgePlatforms.contains(inbound.platform)
         events.append(
             NewEvent(

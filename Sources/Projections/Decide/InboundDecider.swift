@@ -25,6 +25,10 @@ package struct InboundMessage: Sendable {
     package var edits: LogPosition?
     /// What the provider said; zero when it said nothing.
     package var providerTime: Timestamp
+    /// It came while another app held the conversation.
+    package var isStandby = false
+    /// What is known of the customer beside `identifiers`.
+    package var known: KnownCustomer?
     /// The provider's own bytes of this one item.
     package var providerBytes: [UInt8]
 
@@ -54,6 +58,8 @@ extension LogState {
             deduplication.first(inbound.client, inbound.duplicateKey) == nil
         else { return [] }
         let existing = place(inbound)
+        var inbound = inbound
+        inbound.identifiers = inbound.identifiers.completed(by: inbound.known, in: existing?.id)
         var (events, conversation) = opening(inbound, existing, context)
         let message = context.next.advanced(by: events.count)
         let received = events.count
@@ -145,6 +151,7 @@ extension LogState {
         event.providerTime = inbound.providerTime
         event.encoding = inbound.content.encoding
         event.segments = inbound.content.segments
+        event.standby = inbound.isStandby
         event.files = UInt64(min(inbound.content.media.count, MediaBook.filesMax))
         if purges { event.purgeBy = now.advanced(bySeconds: LogState.purgeDeadline) }
         return NewEvent(
@@ -304,6 +311,7 @@ extension WebhookBody {
             let places = MediaPlaces(ids: ids, message: message, isInline: purges)
             inbound.content.writeParts(&json, replyTo: replyTo, share: share, places: places)
             if let edited = inbound.edits { json.string("edited_message_id", ids.encode(.message, edited)) }
+            said(&json, at: inbound.providerTime, isStandby: inbound.isStandby)
             json.time("received_at", now)
         }
         if let referral = inbound.content.referral {

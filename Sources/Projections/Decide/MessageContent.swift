@@ -89,6 +89,17 @@ package struct MessageContent: Sendable, Equatable {
         }
     }
 
+    /// The product that the customer asks about.
+    package struct Product: Sendable, Equatable {
+        package var catalogID: String
+        package var productID: String
+
+        package init(catalogID: String, productID: String) {
+            self.catalogID = catalogID
+            self.productID = productID
+        }
+    }
+
     /// The story of ours that the customer answered or mentions us in.
     package struct Story: Sendable, Equatable {
         package var id: String
@@ -127,6 +138,7 @@ package struct MessageContent: Sendable, Equatable {
     package var interactive: Interactive?
     package var shares: [Share] = []
     package var order: Order?
+    package var product: Product?
     package var story: Story?
     /// The provider's id of the message that this one answers.
     package var replyTo = ""

@@ -47,11 +47,11 @@ package enum EventCatalogue {
         case .customerOptedIn: "The customer asked for messages again."
         case .leadCaptured: "Drawn from a message. Sealed content: e-mail, phone, name."
         case .messageReceived:
-            "Sealed content: text and structure; sealed provider bytes. `duplicate_key` is the keyed hash of the provider's id. `purge_by`: the body is purged after its one delivery, at the latest then. `files`: how many are to be fetched."
+            "Sealed content: text and structure; sealed provider bytes. `duplicate_key` is the keyed hash of the provider's id. `purge_by`: the body is purged after its one delivery, at the latest then. `files`: how many are to be fetched. `provider_time`: what the provider said. `standby`: it came while another app held the conversation."
         case .messageEdited:
             "message: the edited one. Sealed content: the message as it is now. subject: where the edit was parked, if it was."
         case .messageUnsent:
-            "The customer withdrew it; it is purged. message: the withdrawn one. subject: where this was parked, if it was."
+            "Whoever wrote it withdrew it; it is purged. message: the withdrawn one. subject: where this was parked, if it was."
         case .messageReacted:
             "message: the one reacted to. Sealed content: the emoji. subject: where the reaction was parked, if it was."
         case .messageEchoed: "Sent by the business outside Waybill. Sealed content."

@@ -3,7 +3,8 @@ package import Log
 // What comes in from providers.
 
 /// Sealed content: text and structure; sealed provider bytes. `duplicate_key` is the keyed hash of the provider's id.
-/// `purge_by`: the body is purged after its one delivery, at the latest then. `files`: how many are to be fetched.
+/// `purge_by`: the body is purged after its one delivery, at the latest then. `files`: how many are to be fetched. `provider_time`: what
+/// the provider said. `standby`: it came while another app held the conversation.
 package struct MessageReceived: EventPayload {
     package var platform = Platform.sms
     package var kind = ""
@@ -13,6 +14,7 @@ package struct MessageReceived: EventPayload {
     package var segments = UInt64(0)
     package var purgeBy = Timestamp(0)
     package var files = UInt64(0)
+    package var standby = false
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "platform", &platform)
@@ -23,6 +25,7 @@ package struct MessageReceived: EventPayload {
         visitor.field(6, "segments", &segments)
         visitor.field(7, "purge_by", &purgeBy)
         visitor.field(8, "files", &files)
+        visitor.field(10, "standby", &standby)
     }
 }
 
@@ -30,19 +33,23 @@ package struct MessageReceived: EventPayload {
 package struct MessageEdited: EventPayload {
     package var duplicateKey = LookupHash.absent
     package var number = UInt64(0)
+    package var providerTime = Timestamp(0)
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "duplicate_key", &duplicateKey)
         visitor.field(2, "number", &number)
+        visitor.field(3, "provider_time", &providerTime)
     }
 }
 
-/// The customer withdrew it; it is purged. message: the withdrawn one. subject: where this was parked, if it was.
+/// Whoever wrote it withdrew it; it is purged. message: the withdrawn one. subject: where this was parked, if it was.
 package struct MessageUnsent: EventPayload {
     package var duplicateKey = LookupHash.absent
+    package var providerTime = Timestamp(0)
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "duplicate_key", &duplicateKey)
+        visitor.field(2, "provider_time", &providerTime)
     }
 }
 
@@ -64,11 +71,15 @@ package struct MessageEchoed: EventPayload {
     package var platform = Platform.sms
     package var kind = ""
     package var duplicateKey = LookupHash.absent
+    package var providerTime = Timestamp(0)
+    package var standby = false
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "platform", &platform)
         visitor.field(2, "kind", &kind)
         visitor.field(3, "duplicate_key", &duplicateKey)
+        visitor.field(4, "provider_time", &providerTime)
+        visitor.field(5, "standby", &standby)
     }
 }
 

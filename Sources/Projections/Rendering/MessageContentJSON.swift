@@ -54,6 +54,7 @@ extension MessageContent {
             MessageContent.write(share, &json)
         }
         if let order { json.object("order") { MessageContent.write(order, &$0) } }
+        if let product { json.object("product") { MessageContent.write(product, &$0) } }
         if let story { json.object("story") { MessageContent.write(story, &$0) } }
         json.string("reply_to", replyTo)
     }
@@ -120,6 +121,11 @@ extension MessageContent {
                 }
             }
         }
+    }
+
+    private static func write(_ product: Product, _ json: inout JSONWriter) {
+        json.string("catalog_id", product.catalogID.isEmpty ? nil : product.catalogID)
+        json.string("product_id", product.productID.isEmpty ? nil : product.productID)
     }
 
     private static func write(_ story: Story, _ json: inout JSONWriter) {

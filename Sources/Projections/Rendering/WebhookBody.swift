@@ -67,6 +67,12 @@ package struct WebhookBody: Sendable {
         }
     }
 
+    /// Members of `message`: when the provider says that it was sent, and whether another app held the conversation.
+    func said(_ json: inout JSONWriter, at time: Timestamp, isStandby: Bool) {
+        if time.nanoseconds > 0 { json.time("sent_at", time) }
+        if isStandby { json.bool("standby", true) }
+    }
+
     package func account(_ json: inout JSONWriter, _ identifiers: ConversationIdentifiers) {
         json.object("account") { json in
             if !identifiers.accountID.isEmpty { json.string("id", identifiers.accountID) }

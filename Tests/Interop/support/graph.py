@@ -304,6 +304,12 @@ class Account:
         item = self._item(customer, message=message)
         return item | {"sender": item["recipient"], "recipient": item["sender"]}
 
+    def in_the_app(self, customer, **event):
+        """What the business does in the WhatsApp Business app with a message of its own."""
+        message = {"from": "15550783881", "to": customer.wa_id, "id": self.new_message_id(),
+                   "timestamp": str(int(time.time()))}
+        return self._value("smb_message_echoes", message_echoes=[message | event])
+
     def delivery(self, customer, watermark=None, mids=None):
         delivery = {"watermark": watermark or milliseconds()}
         return self._item(customer, delivery=delivery if mids is None else {"mids": mids} | delivery)

@@ -1,0 +1,24 @@
+package import Log
+
+/// What a conversation says of its customer beyond what a provider said this time, looked up before anything is decided. By then
+/// the conversation may be erased and the customer somebody new, so it counts for that conversation only.
+package struct KnownCustomer: Sendable, Equatable {
+    package let conversation: LogPosition
+    /// E.164.
+    package let phone: String
+
+    package init(conversation: LogPosition, phone: String) {
+        self.conversation = conversation
+        self.phone = phone
+    }
+}
+
+extension ConversationIdentifiers {
+    /// With what is known and was not said.
+    func completed(by known: KnownCustomer?, in conversation: LogPosition?) -> ConversationIdentifiers {
+        guard let known, known.conversation == conversation, phone.isEmpty else { return self }
+        var completed = self
+        completed.phone = known.phone
+        return completed
+    }
+}
