@@ -75,7 +75,7 @@ final class Sandbox: Sendable {
         await driver?.shutdown()
     }
 
-    func adjust(_ configuration: GatewayConfiguration) async -> GatewayConfiguration {
+    func adjust(_ configuration: GatewayConfiguration) -> GatewayConfiguration {
         var adjusted = configuration
         adjusted.twilioBaseURL = baseURL
         adjusted.graphBaseURL = baseURL
