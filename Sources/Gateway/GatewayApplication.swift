@@ -129,7 +129,8 @@ package struct GatewayApplication: Service {
                 headerPrefix: settings.webhooksHeaderPrefix,
                 allowHTTP: settings.webhooksAllowHTTP,
                 metrics: metrics,
-                logger: logger
+                logger: logger,
+                refused: RefusedAddresses("webhooks.allow_cidrs", logger)
             ),
             SendService(
                 ledger: ledger,

@@ -14,7 +14,7 @@ package final class LiveSettings: Sendable {
     /// Takes over from `fresh` what may change.
     ///
     /// - Returns: the names of the settings that were changed, and of those that a restart would change.
-    func reload(_ fresh: GatewayConfiguration) -> (changed: [String], waiting: [String]) {
+    package func reload(_ fresh: GatewayConfiguration) -> (changed: [String], waiting: [String]) {
         configuration.withLock { current in
             let differing = SettingsTable.all.filter { $0.value.show(fresh) != $0.value.show(current) }
             for setting in differing where setting.reloads {

@@ -10,7 +10,7 @@ package struct Setting: Sendable {
     package let isSecret: Bool
     /// Whether SIGHUP puts a new value into force.
     package let reloads: Bool
-    let value: SettingValue
+    package let value: SettingValue
 
     init(
         _ key: String,
@@ -49,10 +49,10 @@ package struct Setting: Sendable {
 }
 
 /// What the value of a setting does to the configuration, and how it is read back from there.
-struct SettingValue: Sendable {
+package struct SettingValue: Sendable {
     /// - Throws: `SettingFault` for text that is not of the setting's form.
-    let read: @Sendable (inout GatewayConfiguration, String) throws(SettingFault) -> Void
-    let show: @Sendable (GatewayConfiguration) -> String
+    package let read: @Sendable (inout GatewayConfiguration, String) throws(SettingFault) -> Void
+    package let show: @Sendable (GatewayConfiguration) -> String
 }
 
 extension SettingValue {
@@ -64,7 +64,7 @@ extension SettingValue {
 }
 
 /// A value is not of its setting's form.
-struct SettingFault: Error {
+package struct SettingFault: Error {
     /// The number of the item at fault, from 1, in a list.
     var item: Int?
 }

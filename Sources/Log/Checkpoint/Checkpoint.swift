@@ -71,7 +71,7 @@ package struct InclusionProof: Sendable {
         guard position >= LogPosition(1), position.rawValue <= checkpoint.size else {
             // One that is in the log will be covered; one that is not is a slip.
             let isComing = position >= LogPosition(1) && position <= reader.end
-            let advice = isComing ? "; wait for the next checkpoint, which a running gateway stores every ten seconds" : ""
+            let advice = isComing ? "; wait for the next checkpoint, stored every ten seconds by waybill serve" : ""
             throw LogError(
                 .notFound,
                 "the checkpoint covers positions 1 to \(checkpoint.size), not \(position)\(advice)"
