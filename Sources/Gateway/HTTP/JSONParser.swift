@@ -61,7 +61,7 @@ package struct JSONParser {
         case UInt8(ascii: "t"): return word("true") ? .bool(true) : fail("a value is expected")
         case UInt8(ascii: "f"): return word("false") ? .bool(false) : fail("a value is expected")
         case UInt8(ascii: "n"): return word("null") ? .null : fail("a value is expected")
-        case UInt8(ascii: "-"), 48...57: return number()
+        case let byte? where byte == UInt8(ascii: "-") || (48...57).contains(byte): return number()
         case nil: return fail(offset == 0 ? "it is empty" : "it ends before a value")
         default: return fail("a value is expected")
         }

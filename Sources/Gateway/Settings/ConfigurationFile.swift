@@ -37,7 +37,7 @@ struct ConfigurationFile {
             case .reader(let problem, let offset, _, _):
                 place = ": \(problem)" + (offset.map { ", at byte \($0)" } ?? "")
             case .duplicatedKeysInMapping(_, let context):
-                place = ": a key comes twice in the mapping that begins in line \(context.mark.line)"
+                place = ": a key comes twice, the first time in line \(context.mark.line)"
             default: break
             }
             throw GatewayError(.configuration, "\(path) is neither YAML nor JSON\(place)")
