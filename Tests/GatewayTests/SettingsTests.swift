@@ -38,6 +38,7 @@ import Testing
         text: String = ""
     ) throws -> [String: EffectiveSetting] {
         let directory = TemporaryDirectory()
+        defer { withExtendedLifetime(directory) {} }
         let path = directory.path + "/settings"
         try Data(text.utf8).write(to: URL(filePath: path))
         let loaded = try ConfigurationLoader(flags: flags, environment: environment, file: path).load()
