@@ -44,7 +44,8 @@ package struct PurgeReceipt: Sendable {
         guard let row = state.inbox.messages[message] else {
             throw GatewayError(.notFound, "there is no such message")
         }
-        guard let entry = state.purges.entry(client: row.client, conversation: row.conversation, message: message) else {
+        guard let entry = state.purges.entry(client: row.client, conversation: row.conversation, message: message)
+        else {
             throw GatewayError(.notFound, "the message is not purged; a receipt exists once its key is destroyed")
         }
         guard entry.completed != .zero else {
