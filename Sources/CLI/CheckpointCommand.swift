@@ -45,7 +45,7 @@ struct CheckpointCommand: ParsableCommand {
         guard let note = try Checkpoint.load(data) else {
             // A wrong directory has a message of its own.
             _ = try ReadOnlyLog(directory: data)
-            throw LogError(.notFound, "no checkpoint was made yet; waybill serve makes one when it runs")
+            throw LogError(.notFound, "no checkpoint was made yet; waybill serve stores one every ten seconds")
         }
         return note
     }

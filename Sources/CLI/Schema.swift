@@ -1,4 +1,5 @@
 import ArgumentParser
+import Gateway
 import Projections
 
 struct Schema: ParsableCommand {
@@ -6,5 +7,8 @@ struct Schema: ParsableCommand {
         abstract: "Print the schema of every event as a Markdown table (docs/events.md holds it)."
     )
 
-    func run() { Output.write(EventCatalogue.markdown, to: 1) }
+    @Flag(help: "Print the reference of the settings instead (docs/settings.md).")
+    var settings = false
+
+    func run() { Output.write(settings ? SettingsReference.markdown : EventCatalogue.markdown, to: 1) }
 }

@@ -2,6 +2,7 @@ import ArgumentParser
 import Gateway
 import Glibc
 import Logging
+import Projections
 import ServiceLifecycle
 import UnixSignals
 
@@ -9,26 +10,40 @@ struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Run the gateway until SIGTERM or SIGINT.")
 
     @OptionGroup var settings: SettingsOptions
-    @Option(help: "HOST:PORT to listen on; default 127.0.0.1:8080.")
+    @Option(help: "HOST:PORT, [IPv6]:PORT or :PORT to listen on; default 127.0.0.1:8080.")
     var listen: String?
     @Flag(help: "Add a simulated Twilio, a webhook receiver and a demo client.")
     var sandbox = false
-    @Flag(help: "Validate the settings, print them with secrets masked, and stop.")
+    @Flag(help: "Validate the settings, print each with where it comes from, secrets masked, and stop.")
     var checkConfig = false
+    @Flag(help: "With --check-config: print one JSON object.")
+    var json = false
+
+    func validate() throws {
+        if json, !checkConfig { throw ValidationError("--json goes with --check-config") }
+    }
 
     func run() async throws {
-        var (configuration, effective) = try settings.load(["listen": listen])
-        configuration.isSandbox = sandbox
+        let loader = settings.loader(["listen": listen])
+        let (loaded, effective) = try loader.load()
         if checkConfig {
-            for (key, value) in effective { Output.line("\(key) = \(value)") }
-            return
+            try loaded.checkFiles()
+            return Serve.show(effective, json: json)
         }
+        var configuration = loaded
+        configuration.isSandbox = sandbox
         // What the gateway creates is its owner's alone, the control socket included.
         umask(0o077)
         // A client that hangs up must not end the process.
         signal(SIGPIPE, SIG_IGN)
         let logger = Serve.makeLogger()
-        let application = GatewayApplication(configuration: configuration, logger: logger) { Output.line($0) }
+        let application = GatewayApplication(
+            configuration: configuration,
+            logger: logger,
+            hangups: await Serve.hangups(),
+            reload: { try loader.load().configuration },
+            announce: { Output.line($0) }
+        )
         let group = ServiceGroup(
             configuration: .init(
                 services: [application],
@@ -37,6 +52,42 @@ struct Serve: AsyncParsableCommand {
             )
         )
         try await group.run()
+    }
+
+    /// SIGHUP does not end the process from here on, also while the log is still being read.
+    private static func hangups() async -> AsyncStream<Void> {
+        let (stream, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        let signals = await UnixSignalsSequence(trapping: .sighup)
+        Task { for await _ in signals { continuation.yield() } }
+        return stream
+    }
+
+    private static func show(_ settings: [EffectiveSetting], json: Bool) {
+        guard json else {
+            for one in settings {
+                let value = one.value.isEmpty ? "none" : one.value
+                Output.line("\(one.key) = \(value)  (\(one.source.place ?? one.source.name))")
+            }
+            return
+        }
+        Output.line(
+            Output.object { json in
+                json.array("settings") { json in
+                    for one in settings {
+                        json.element { json in
+                            json.object { json in
+                                json.string("key", one.key)
+                                json.string("value", one.value.isEmpty ? nil : one.value)
+                                json.string("source", one.source.name)
+                                json.string("place", one.source.place)
+                                json.bool("secret", one.setting.isSecret)
+                                json.bool("reloads", one.setting.reloads)
+                            }
+                        }
+                    }
+                }
+            }
+        )
     }
 
     private static func makeLogger() -> Logger {

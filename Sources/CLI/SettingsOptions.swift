@@ -14,15 +14,14 @@ struct SettingsOptions: ParsableArguments {
     var keyRoot: String?
 
     /// - Parameter flags: what the command has beyond these, by the name of the setting.
-    func load(
-        _ flags: [String: String?] = [:]
-    ) throws -> (configuration: GatewayConfiguration, effective: [(key: String, value: String)]) {
+    func loader(_ flags: [String: String?] = [:]) -> ConfigurationLoader {
         let environment = Environment.all()
-        let loader = ConfigurationLoader(
+        return ConfigurationLoader(
             flags: flags.merging(["data": data, "key_root": keyRoot]) { first, _ in first }.compactMapValues { $0 },
             environment: environment,
             file: config ?? environment["WAYBILL_CONFIG"]
         )
-        return try loader.load()
     }
+
+    func load() throws -> (configuration: GatewayConfiguration, effective: [EffectiveSetting]) { try loader().load() }
 }

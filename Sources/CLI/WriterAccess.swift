@@ -18,6 +18,9 @@ struct WriterAccess {
         offline: (Ledger) async throws -> [UInt8]
     ) async throws -> [UInt8] {
         do {
+            // A gateway that runs does the work itself, as its own user; whoever may open its socket may ask.
+            let isFree = (try? DirectoryLock.refuseHeld(directory: data)) != nil
+            if isFree { try DataOwner.check(data) }
             let ledger = try await Ledger.open(
                 directory: data,
                 root: try RootKeys.holder(keyRoot),

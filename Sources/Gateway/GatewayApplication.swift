@@ -2,11 +2,9 @@ import Glibc
 import Hummingbird
 import HummingbirdCore
 import HummingbirdHTTP2
-import HummingbirdTLS
 import Log
 package import Logging
 import NIOCore
-import NIOSSL
 import Projections
 import ServiceLifecycle
 import Synchronization
@@ -15,21 +13,37 @@ import Synchronization
 package struct GatewayApplication: Service {
     private let configuration: GatewayConfiguration
     private let logger: Logger
+    /// Reads the settings again, for SIGHUP.
+    private let reload: @Sendable () throws -> GatewayConfiguration
+    /// One element for each SIGHUP.
+    private let hangups: AsyncStream<Void>
     /// Gets one line of text for each thing a person starting the gateway wants to know.
     private let announce: @Sendable (String) -> Void
 
     package init(
         configuration: GatewayConfiguration,
         logger: Logger,
+        hangups: AsyncStream<Void>,
+        reload: @escaping @Sendable () throws -> GatewayConfiguration,
         announce: @escaping @Sendable (String) -> Void
     ) {
         self.configuration = configuration
         self.logger = logger
+        self.hangups = hangups
+        self.reload = reload
         self.announce = announce
     }
 
     /// Runs until graceful shutdown: stops accepting, lets attempts finish, records the stop, closes the log.
+    ///
+    /// What would refuse the start is looked for before the log is opened, so that a start that is refused leaves no trace.
     package func run() async throws {
+        try RestoreMarker.refuse(in: configuration.data, storage: PosixStorage())
+        try DirectoryLock.refuseHeld(directory: configuration.data)
+        try DataOwner.check(configuration.data)
+        let certificate =
+            configuration.tlsCertificate.isEmpty ? nil : try ServerCertificate(configuration, GatewayApplication.http2)
+        let host = try configuration.listen.probe()
         let metrics = GatewayMetrics()
         let alarm = LogAlarm(metrics: metrics, logger: logger)
         let ledger = try await Ledger.open(
@@ -42,7 +56,7 @@ package struct GatewayApplication: Service {
         )
         do {
             let checkpointer = try await Checkpointer.open(ledger, configuration)
-            try await serve(ledger, checkpointer, metrics)
+            try await serve(ledger, checkpointer, metrics, Edge(host: host, certificate: certificate))
             await ledger.recordStop(reason: "shutdown")
             // The last checkpoint covers the whole history, the stop included.
             try await checkpointer.store()
@@ -53,8 +67,18 @@ package struct GatewayApplication: Service {
         ledger.close()
     }
 
-    private func serve(_ ledger: Ledger, _ checkpointer: Checkpointer, _ metrics: GatewayMetrics) async throws {
-        try await printFirstToken(ledger)
+    /// What the public server is made with.
+    private struct Edge {
+        let host: String
+        let certificate: ServerCertificate?
+    }
+
+    private func serve(
+        _ ledger: Ledger,
+        _ checkpointer: Checkpointer,
+        _ metrics: GatewayMetrics,
+        _ edge: Edge
+    ) async throws {
         await ChannelIntake(ledger: ledger, logger: logger).settleAll()
         let address = ServedAddress(configuration)
         let sandbox = configuration.isSandbox ? Sandbox(ledger: ledger, logger: logger) : nil
@@ -77,7 +101,8 @@ package struct GatewayApplication: Service {
         )
         let files = try MediaDrivers(allowed: configuration.mediaAllowCIDRs)
         var settings = configuration
-        if let sandbox { settings = await sandbox.adjust(settings) }
+        if let sandbox { settings = sandbox.adjust(settings) }
+        let live = LiveSettings(settings)
         let shelf = MediaShelf(
             ledger: ledger,
             directory: configuration.data,
@@ -87,10 +112,11 @@ package struct GatewayApplication: Service {
             ledger: ledger,
             shelf: shelf,
             configuration: settings,
+            live: live,
             publicURL: { address.publicURL },
             metrics: metrics,
             checkpointer: checkpointer,
-            signups: SignupDesk(settings) { await providers.perform($0) },
+            signups: SignupDesk(live) { await providers.perform($0) },
             logger: logger
         )
         var services: [any Service] = [
@@ -103,7 +129,8 @@ package struct GatewayApplication: Service {
                 headerPrefix: settings.webhooksHeaderPrefix,
                 allowHTTP: settings.webhooksAllowHTTP,
                 metrics: metrics,
-                logger: logger
+                logger: logger,
+                refused: RefusedAddresses("webhooks.allow_cidrs", logger)
             ),
             SendService(
                 ledger: ledger,
@@ -121,12 +148,14 @@ package struct GatewayApplication: Service {
             ),
             PurgeService(ledger: ledger, shelf: shelf, metrics: metrics, logger: logger),
             controlServer(ledger, checkpointer),
+            hangupService(live, sandbox, edge.certificate),
         ]
         let ready = announce
         services.append(
-            try publicServer(router) { port in
+            publicServer(router, edge, address) { port in
                 address.bound(port)
-                ready("Waybill listens on \(address.local)")
+                await FirstToken(ledger: ledger).print(ready)
+                ready("Waybill listens on \(address.local)\(address.scope)")
                 await sandbox?.ready(address: address, announce: ready)
             }
         )
@@ -153,50 +182,51 @@ package struct GatewayApplication: Service {
         configuration.webhooksAllowCIDRs + (configuration.isSandbox ? [IPNetwork("127.0.0.0/8")].compactMap { $0 } : [])
     }
 
-    private func printFirstToken(_ ledger: Ledger) async throws {
-        let control = TokenControl(ledger)
-        if try await control.hasOperator() { return }
-        let created = try JSONFields(try await control.create(role: .operator, label: "first start"))
-        announce("Operator token (shown once): \(try created.string("token") ?? "")")
+    private func hangupService(
+        _ live: LiveSettings,
+        _ sandbox: Sandbox?,
+        _ certificate: ServerCertificate?
+    ) -> any Service {
+        let reloading = Reloading(
+            settings: live,
+            load: { [reload] in
+                let fresh = try reload()
+                return sandbox?.adjust(fresh) ?? fresh
+            },
+            certificate: certificate,
+            logger: logger
+        )
+        return HangupService(hangups: hangups, reloading: reloading)
     }
 
     // MARK: Servers
 
     private func publicServer(
         _ router: GatewayRouter,
+        _ edge: Edge,
+        _ address: ServedAddress,
         onReady: @escaping @Sendable (Int) async -> Void
-    ) throws -> any Service {
-        let built = router.build()
-        return Application(
-            router: built,
-            server: try server(),
+    ) -> any Service {
+        let server = Application(
+            router: router.build(),
+            server: edge.certificate?.builder ?? .http1(configuration: GatewayApplication.http1),
             configuration: ApplicationConfiguration(
-                address: .hostname(configuration.listenHost, port: configuration.listenPort),
+                address: .hostname(edge.host, port: configuration.listenPort),
                 serverName: nil
             ),
             onServerRunning: { channel in await onReady(channel.localAddress?.port ?? 0) },
             logger: logger
         )
+        return PublicServer(server: server, address: address, listen: configuration.listen)
     }
 
-    private func server() throws -> HTTPServerBuilder {
-        // Longer than any answer is held back; who says nothing for so long only holds a descriptor.
-        let stream = HTTP1Channel.Configuration(
-            additionalChannelHandlers: [StalledWrites()],
-            idleTimeout: .seconds(75)
-        )
-        if configuration.tlsCertificate.isEmpty { return .http1(configuration: stream) }
-        let chain = try NIOSSLCertificate.fromPEMFile(configuration.tlsCertificate).map {
-            NIOSSLCertificateSource.certificate($0)
-        }
-        let key = try NIOSSLPrivateKey(file: configuration.tlsKey, format: .pem)
-        return try .http2Upgrade(
-            tlsConfiguration: TLSConfiguration.makeServerConfiguration(
-                certificateChain: chain,
-                privateKey: .privateKey(key)
-            ),
-            configuration: .init(idleTimeout: .seconds(75), streamConfiguration: stream)
-        )
+    /// Longer than any answer is held back; who says nothing for so long only holds a descriptor.
+    private static var http1: HTTP1Channel.Configuration {
+        HTTP1Channel.Configuration(additionalChannelHandlers: [StalledWrites()], idleTimeout: .seconds(75))
+    }
+
+    private static var http2: HTTP2ChannelConfiguration {
+        HTTP2ChannelConfiguration(idleTimeout: .seconds(75), streamConfiguration: http1)
     }
 
     private var socketPath: String { configuration.data + "/" + ControlRoutes.socketName }
@@ -230,13 +260,46 @@ final class ServedAddress: Sendable {
 
     func bound(_ port: Int) { self.port.withLock { $0 = port } }
 
-    var local: String {
-        let scheme = configuration.tlsCertificate.isEmpty ? "http" : "https"
-        return "\(scheme)://\(configuration.listenHost):\(port.withLock { $0 })"
-    }
+    var isBound: Bool { port.withLock { $0 } > 0 }
+
+    /// As programs on this machine reach it.
+    var local: String { configuration.localURL(port: port.withLock { $0 }) }
+
+    /// What `local` leaves out.
+    var scope: String { configuration.listen.isEveryAddress ? " (and at every address of this machine)" : "" }
 
     /// What providers call and sign.
     var publicURL: String { configuration.publicURL.isEmpty ? local : configuration.publicURL }
+}
+
+/// The server of the API, whose failure to start names its address.
+private struct PublicServer<Server: Service>: Service {
+    let server: Server
+    let address: ServedAddress
+    let listen: ListenAddress
+
+    func run() async throws {
+        do {
+            try await server.run()
+        } catch let error as IOError where !address.isBound {
+            // Somebody took it since it was looked at.
+            throw listen.refused(String(cString: strerror(error.errnoCode)))
+        }
+    }
+}
+
+/// Reads settings and certificate again at each SIGHUP.
+private struct HangupService: Service {
+    let hangups: AsyncStream<Void>
+    let reloading: Reloading
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            for await _ in hangups { reloading.run() }
+            // The stream ends with the task only; a service that ends would end the gateway.
+            while !Task.isCancelled { try? await Task.sleep(for: .seconds(3600)) }
+        }
+    }
 }
 
 /// Ends the process when the log has failed: only a restart, which reads what is really on disk, can go on.

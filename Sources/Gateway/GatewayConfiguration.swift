@@ -3,6 +3,7 @@ package import Log
 /// Every setting of the gateway, checked. The keys and defaults are those of the public contract.
 package struct GatewayConfiguration: Sendable {
     package var data = ""
+    /// Without brackets; empty for every address of the machine.
     package var listenHost = "127.0.0.1"
     package var listenPort = 8080
     /// The URL that providers call, without a slash at the end; it is part of what they sign.
@@ -32,6 +33,9 @@ package struct GatewayConfiguration: Sendable {
     package var metaAppSecrets: [String] = []
     /// What Meta says when it asks whether the webhook address is ours; empty for none.
     package var metaVerifyToken = ""
+    package var aiBaseURL = ""
+    package var aiModel = ""
+    package var aiKey = ""
     /// Seconds that an idempotency key is remembered.
     package var idempotencyRetention: UInt64 = 7 * 86_400
     /// Messages of one client that may wait to be sent.
@@ -41,6 +45,13 @@ package struct GatewayConfiguration: Sendable {
     package var version = WaybillVersion.current
 
     package init() {}
+
+    package var listen: ListenAddress { ListenAddress(host: listenHost, port: listenPort) }
+
+    /// What a program on this machine reaches the gateway at.
+    package func localURL(port: Int) -> String {
+        listen.url(scheme: tlsCertificate.isEmpty ? "http" : "https", port: port)
+    }
 }
 
 package enum WaybillVersion {

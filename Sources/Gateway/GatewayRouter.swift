@@ -6,6 +6,7 @@ import Projections
 package struct GatewayRouter: Sendable {
     let ledger: Ledger
     let configuration: GatewayConfiguration
+    let live: LiveSettings
     let publicURL: @Sendable () -> String
     let metrics: GatewayMetrics
     let checkpointer: Checkpointer
@@ -13,10 +14,12 @@ package struct GatewayRouter: Sendable {
     let logger: Logger
     private let shelf: MediaShelf
 
+    /// - Parameter live: the settings that SIGHUP changes; without them all stay as they are in `configuration`.
     package init(
         ledger: Ledger,
         shelf: MediaShelf,
         configuration: GatewayConfiguration,
+        live: LiveSettings? = nil,
         publicURL: @escaping @Sendable () -> String,
         metrics: GatewayMetrics,
         checkpointer: Checkpointer,
@@ -25,6 +28,7 @@ package struct GatewayRouter: Sendable {
     ) {
         self.ledger = ledger
         self.configuration = configuration
+        self.live = live ?? LiveSettings(configuration)
         self.publicURL = publicURL
         self.metrics = metrics
         self.checkpointer = checkpointer
@@ -38,9 +42,9 @@ package struct GatewayRouter: Sendable {
         router.add(middleware: ProblemMiddleware(metrics: metrics))
         OperationsRoutes(ledger: ledger, metrics: metrics).add(to: router)
         TwilioRoutes(ledger: ledger, publicURL: publicURL, metrics: metrics).add(to: router)
-        MetaRoutes(ledger: ledger, configuration: configuration, metrics: metrics, logger: logger).add(to: router)
+        MetaRoutes(ledger: ledger, live: live, metrics: metrics, logger: logger).add(to: router)
         let client = router.group("v1").add(middleware: ClientAuthentication(ledger: ledger))
-        SendRoutes(ledger: ledger, configuration: configuration).add(to: client)
+        SendRoutes(ledger: ledger, live: live).add(to: client)
         MessageRoutes(ledger: ledger).add(to: client)
         PurgeRoutes(ledger: ledger).add(to: client)
         SettingsRoutes(ledger: ledger).add(to: client)

@@ -158,7 +158,7 @@ import Testing
 
     static let bad: [[Bad]] = [
         rows("data", [""]),
-        rows("listen", ["8080", "host", "host:", ":80", "host:x", "host:65536", "host:-1", ""]),
+        rows("listen", ["8080", "host", "host:", "host:x", "host:65536", "host:-1", "host:+1", "", "[::1]", "::1:80"]),
         rows("public_url", ["waybill.example", "ftp://x", ""]),
         rows("providers.twilio.base_url", ["api.twilio.com"]),
         rows("webhooks.allow_http", ["maybe", "", "2"]),
@@ -203,6 +203,7 @@ import Testing
             "webhooks.header_prefix": "My-Prefix2", "log.sealing": "false", "log.scrub_interval": "never",
         ])
         #expect(settings.publicURL == "https://w.example/base")
+        #expect(settings.listenHost == "::1")
         #expect(settings.listenPort == 0)
         #expect(settings.log.durability == .strict)
         #expect(settings.log.segmentBytes == 1 << 20)

@@ -69,7 +69,7 @@ struct GatewayProbe: Sendable {
             metrics: GatewayMetrics(),
             checkpointer: try await Checkpointer.open(ledger, configuration),
             signups: signups
-                ?? SignupDesk(configuration) { _ in
+                ?? SignupDesk(LiveSettings(configuration)) { _ in
                     .failure(TransferError(.connectFailed, requestBytesSent: false, detail: "there is no network here"))
                 },
             logger: Logger(label: "test")

@@ -32,7 +32,7 @@ final class ScriptedGraph: Sendable {
         settings.graphBaseURL = "https://graph.example"
         settings.metaAppID = appID
         settings.metaAppSecrets = secrets
-        return SignupDesk(settings) { request in self.answer(request) }
+        return SignupDesk(LiveSettings(settings)) { request in self.answer(request) }
     }
 
     static func answer(_ status: Int, _ body: String) -> Answer {

@@ -116,6 +116,8 @@ def test_allowing_one_network_allows_no_other(tenant, receiver, host):
     """The module's gateway allows 127.0.0.0/8."""
     attempts = attempts_at(tenant, f"http://{host}:{receiver.port}/hook")
     assert [(one["status"], one["error"]) for one in attempts] == [(None, "address_refused")]
+    tested = tenant.call("POST", "/v1/webhook/test").json()
+    assert tested["error"] == "address_refused" and "webhooks.allow_cidrs" in tested["detail"]
 
 
 # How many secrets and keys overlap

@@ -451,7 +451,7 @@ def test_command_beside_a_gateway_waits_for_a_checkpoint(gateway, tenant, custom
         result = printed(gateway, message_id)
         if result.returncode == 0:
             return result.stdout
-        assert (result.returncode, result.stdout) == (1, "") and "checkpoint" in result.stderr, result.stderr
+        assert (result.returncode, result.stdout) == (1, "") and "wait for the next checkpoint" in result.stderr, result.stderr
 
     text = wait_until(covered, STORED_SECONDS, "a stored checkpoint behind the purge")
     assert verify_receipt.verify(text, log_key(gateway)).message_id == message_id

@@ -1,6 +1,8 @@
 """The built-in sandbox as a developer uses it: customers who write in batches, again and out of order, and providers that refuse.
 """
 
+import re
+
 import pytest
 
 from support.http import call
@@ -130,3 +132,54 @@ def test_failures_end_when_asked_to(sandbox):
 ])
 def test_bad_field_is_refused_by_name(sandbox, path, form, field):
     assert_problem(post(sandbox[1], path, form), 400, field=field)
+
+
+# Restarts
+
+
+PRINTED = re.compile(r"Sandbox: +(http://\S+).*?Demo key: +(wb_\S+).*?demo client: +(whsec_\S+)", re.DOTALL)
+
+
+def test_demo_client_stays_over_restarts(make_gateway):
+    names = ("PUBLIC_URL", "WEBHOOKS_ALLOW_HTTP", "WEBHOOKS_ALLOW_CIDRS", "PROVIDERS_TWILIO_BASE_URL")
+    running = make_gateway("restarted", **{f"WAYBILL_{name}": None for name in names})
+
+    def started():
+        already = len(running.log_tail(10**9))
+        running.start("--sandbox")
+        return wait_until(lambda: PRINTED.search(running.log_tail(10**9)[already:]), 10, "the sandbox").groups()
+
+    def asked(method, path, key, **kwargs):
+        return call(method, running.base_url + path, key, **kwargs)
+
+    first = started()
+    base, key, secret = first
+    own = asked("GET", "/v1/webhook", key).json()["url"]
+    assert own == base + "/receiver"
+    sent_before = asked("POST", "/v1/send", key, json={"to_phone": "+15551234567", "text": unique("hello")})
+    assert sent_before.status_code == 202, sent_before.text
+    assert running.stop() == 0
+    second = started()
+    assert second[1:] == (key, secret)
+    assert asked("GET", "/v1/webhook", key).json()["url"] == second[0] + "/receiver"
+    assert asked("GET", f"/v1/messages/{sent_before.json()['message_id']}", key).status_code == 200, "the same client"
+    text = unique("after")
+    post(second[0], "messages", {"platform": "whatsapp", "from": CUSTOMERS["whatsapp"], "text": text})
+    received = wait_until(
+        lambda: [one for one in call("GET", second[0] + "/sandbox/received").json()["data"]
+                 if one["signature_verified"] and one["event"]["data"].get("message", {}).get("text") == text],
+        10, "the webhook at the receiver")
+    assert received
+    # What a developer has set stays, a rotated key too: the start makes one of its own beside it.
+    theirs = asked("PUT", "/v1/webhook", key, json={"url": "http://127.0.0.1:9/mine", "events": ["message.status"]})
+    assert theirs.status_code == 200, theirs.text
+    rotated = asked("POST", "/v1/api-key/rotate", key, json={"overlap_seconds": 0}).json()["api_key"]
+    assert running.stop() == 0
+    third = started()
+    assert third[1] not in (key, rotated) and third[2] == secret
+    for one in (rotated, third[1]):
+        shown = asked("GET", "/v1/webhook", one).json()
+        assert (shown["url"], shown["events"]) == ("http://127.0.0.1:9/mine", ["message.status"])
+    assert running.stop() == 0
+    assert started()[1] == third[1]
+    assert running.stop() == 0

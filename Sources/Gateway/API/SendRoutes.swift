@@ -10,7 +10,7 @@ struct SendRoutes: Sendable {
     private static let prefer = HTTPField.Name("Prefer")
 
     let ledger: Ledger
-    let configuration: GatewayConfiguration
+    let live: LiveSettings
 
     func add(to group: RouterGroup<GatewayContext>) {
         group.post("send") { try await send($0, $1) }
@@ -66,11 +66,11 @@ struct SendRoutes: Sendable {
             content: content.json,
             key: try ledger.hash(client.id, .idempotencyKey, form.idempotencyKey),
             fingerprint: try ledger.hash(client.id, .requestFingerprint, form.canonical),
-            keyExpiresAt: now.advanced(bySeconds: configuration.idempotencyRetention),
+            keyExpiresAt: now.advanced(bySeconds: live[\.idempotencyRetention]),
             expiresAt: form.expiresAt ?? Timestamp(0),
             segments: UInt64(SMSEncoding(of: content.text).segments),
             usageMonth: UsageMonth.of(now, timeZone: client.timeZone),
-            queueMax: configuration.queueMax
+            queueMax: live[\.queueMax]
         )
         for platform in Platform.allCases { request.unsupported[platform] = content.refusal(on: platform) }
         // An id that is not ours is that of no message in the conversation.

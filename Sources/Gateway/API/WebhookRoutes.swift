@@ -95,6 +95,7 @@ struct WebhookRoutes: Sendable {
             json.bool("success", row?.state == .delivered)
             json.number("status", attempt?.httpStatus)
             json.string("error", attempt?.error)
+            json.string("detail", TransferFailure.advice(attempt?.error))
             json.number("duration_ms", attempt?.durationMilliseconds)
             json.string("response_excerpt", attempt?.excerpt)
         }

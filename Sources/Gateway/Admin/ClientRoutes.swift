@@ -171,8 +171,11 @@ struct ClientForm: Sendable {
 
 extension Ledger {
     /// Creates an account with its first API key and webhook secret. The value is the client.
+    ///
+    /// - Parameter sealsKey: keeps the key itself, sealed, besides its hash.
     func createClient(
-        _ form: ClientForm
+        _ form: ClientForm,
+        sealsKey: Bool = false
     ) async throws -> (key: String, secret: [UInt8], committed: Committed<LogPosition>) {
         let (key, hash) = Credential.make(isSandbox ? Credential.test : Credential.live)
         let secret = Crypto.randomBytes(32)
@@ -198,7 +201,12 @@ extension Ledger {
                     bodies: [SealedPart(.content, content)],
                     seal: .newKey(.secret)
                 ),
-                NewEvent(.apiKeyCreated(apiKey), client: client),
+                NewEvent(
+                    .apiKeyCreated(apiKey),
+                    client: client,
+                    bodies: sealsKey ? [SealedPart(.content, [UInt8](key.utf8))] : [],
+                    seal: .newKey(.secret)
+                ),
                 NewEvent(
                     .webhookSecretCreated(WebhookSecretCreated()),
                     client: client,

@@ -38,15 +38,15 @@ package final class SignupDesk: Sendable {
     }
 
     private let appID: String
-    private let appSecret: String
+    private let live: LiveSettings
     private let baseURL: String
     private let perform: Perform
     private let state = Mutex(State())
 
-    package init(_ settings: GatewayConfiguration, perform: @escaping Perform) {
-        appID = settings.metaAppID
-        appSecret = settings.metaAppSecrets.first ?? ""
-        baseURL = settings.graphBaseURL
+    package init(_ live: LiveSettings, perform: @escaping Perform) {
+        self.live = live
+        appID = live[\.metaAppID]
+        baseURL = live[\.graphBaseURL]
         self.perform = perform
     }
 
@@ -54,6 +54,7 @@ package final class SignupDesk: Sendable {
 
     /// - Throws: `configuration_invalid` when the settings name no app.
     func requireApp() throws(GatewayError) -> MetaApp {
+        let appSecret = live[\.metaAppSecrets].first ?? ""
         var missing: [String] = []
         if appID.isEmpty { missing.append("meta.app_id") }
         if appSecret.isEmpty { missing.append("meta.app_secrets") }

@@ -16,10 +16,12 @@ package struct JSONFields: Sendable {
 
     /// - Throws: `invalidJSON` unless the bytes are one JSON object.
     package init(_ bytes: [UInt8]) throws {
-        guard case .object(let members) = JSONParser.parse(bytes) else {
-            throw GatewayError(.invalidJSON, "the body must be one JSON object in UTF-8, with no name twice")
+        switch JSONParser.read(bytes) {
+        case .success(.object(let members)): self.members = members
+        case .success: throw GatewayError(.invalidJSON, "the body is JSON, and not an object in braces")
+        case .failure(let fault):
+            throw GatewayError(.invalidJSON, "the body must be one JSON object in UTF-8: \(fault)")
         }
-        self.members = members
         path = ""
     }
 

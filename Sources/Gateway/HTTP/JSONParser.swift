@@ -6,15 +6,35 @@ package struct JSONParser {
     static let depthMax = 32
     private let bytes: UnsafeRawBufferPointer
     private var offset = 0
+    /// The first fault, where it was found.
+    private var fault: (problem: StaticString, offset: Int)?
 
     /// Nil unless the bytes are exactly one JSON value.
-    package static func parse(_ bytes: [UInt8]) -> JSONValue? {
+    package static func parse(_ bytes: [UInt8]) -> JSONValue? { try? read(bytes).get() }
+
+    /// The same, saying what is wrong and where.
+    package static func read(_ bytes: [UInt8]) -> Result<JSONValue, JSONFault> {
         bytes.withUnsafeBytes { buffer in
             var parser = JSONParser(bytes: buffer)
-            guard let value = parser.value(depth: 0) else { return nil }
-            parser.skipSpace()
-            return parser.offset == buffer.count ? value : nil
+            if let value = parser.value(depth: 0) {
+                parser.skipSpace()
+                if parser.offset == buffer.count { return .success(value) }
+                parser.note("something follows the value")
+            }
+            let fault = parser.fault ?? ("this is no JSON value", parser.offset)
+            return .failure(JSONFault(fault.problem, at: fault.offset, in: buffer))
         }
+    }
+
+    /// Keeps a fault, unless there is one that lies deeper already.
+    private mutating func note(_ problem: StaticString, at place: Int? = nil) {
+        if fault == nil { fault = (problem, place ?? offset) }
+    }
+
+    /// The same, in place of a value.
+    private mutating func fail<Value>(_ problem: StaticString, at place: Int? = nil) -> Value? {
+        note(problem, at: place)
+        return nil
     }
 
     private init(bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
@@ -32,16 +52,18 @@ package struct JSONParser {
     }
 
     private mutating func value(depth: Int) -> JSONValue? {
-        guard depth < JSONParser.depthMax else { return nil }
+        guard depth < JSONParser.depthMax else { return fail("it is nested more than 32 deep") }
         skipSpace()
         switch next {
         case UInt8(ascii: "{"): return object(depth: depth)
         case UInt8(ascii: "["): return array(depth: depth)
         case UInt8(ascii: "\""): return string().map { .string($0) }
-        case UInt8(ascii: "t"): return word("true") ? .bool(true) : nil
-        case UInt8(ascii: "f"): return word("false") ? .bool(false) : nil
-        case UInt8(ascii: "n"): return word("null") ? .null : nil
-        default: return number()
+        case UInt8(ascii: "t"): return word("true") ? .bool(true) : fail("a value is expected")
+        case UInt8(ascii: "f"): return word("false") ? .bool(false) : fail("a value is expected")
+        case UInt8(ascii: "n"): return word("null") ? .null : fail("a value is expected")
+        case let byte? where byte == UInt8(ascii: "-") || (48...57).contains(byte): return number()
+        case nil: return fail(offset == 0 ? "it is empty" : "it ends before a value")
+        default: return fail("a value is expected")
         }
     }
 
@@ -59,14 +81,17 @@ package struct JSONParser {
         if take(UInt8(ascii: "}")) { return .object(members) }
         while true {
             skipSpace()
+            let start = offset
             guard let name = string() else { return nil }
             skipSpace()
-            guard take(UInt8(ascii: ":")), let value = value(depth: depth + 1),
-                members.updateValue(value, forKey: name) == nil
-            else { return nil }
+            guard take(UInt8(ascii: ":")) else { return fail("a colon is expected") }
+            guard let value = value(depth: depth + 1) else { return nil }
+            guard members.updateValue(value, forKey: name) == nil else {
+                return fail("a name comes twice in one object", at: start)
+            }
             skipSpace()
             if take(UInt8(ascii: "}")) { return .object(members) }
-            guard take(UInt8(ascii: ",")) else { return nil }
+            guard goesOn(before: UInt8(ascii: "}")) else { return nil }
         }
     }
 
@@ -80,37 +105,56 @@ package struct JSONParser {
             elements.append(element)
             skipSpace()
             if take(UInt8(ascii: "]")) { return .array(elements) }
-            guard take(UInt8(ascii: ",")) else { return nil }
+            guard goesOn(before: UInt8(ascii: "]")) else { return nil }
         }
+    }
+
+    /// Takes the comma between two members or elements.
+    private mutating func goesOn(before end: UInt8) -> Bool {
+        let comma = offset
+        guard take(UInt8(ascii: ",")) else {
+            note(next == nil ? "an object or array does not end" : "a comma, or the closing bracket, is expected")
+            return false
+        }
+        skipSpace()
+        if next == end {
+            note("there is a trailing comma", at: comma)
+            return false
+        }
+        return true
     }
 
     // MARK: Strings
 
     private mutating func string() -> String? {
-        guard take(UInt8(ascii: "\"")) else { return nil }
+        guard take(UInt8(ascii: "\"")) else { return fail("a name in double quotes is expected") }
         let start = offset
         while let byte = next, byte != UInt8(ascii: "\""), byte != UInt8(ascii: "\\"), byte >= 0x20 { offset += 1 }
         // Most strings hold no escape: one check and one copy.
         if next == UInt8(ascii: "\"") {
             let slice = UnsafeRawBufferPointer(rebasing: bytes[start..<offset])
             offset += 1
-            return String(validating: slice, as: UTF8.self)
+            return String(validating: slice, as: UTF8.self) ?? fail("a string is not UTF-8", at: start - 1)
         }
         var unescaped = [UInt8](bytes[start..<offset])
-        return finishString(&unescaped)
+        return finishString(&unescaped, from: start - 1)
     }
 
-    private mutating func finishString(_ text: inout [UInt8]) -> String? {
+    private mutating func finishString(_ text: inout [UInt8], from start: Int) -> String? {
         while let byte = next, byte >= 0x20 {
+            let place = offset
             offset += 1
-            if byte == UInt8(ascii: "\"") { return String(validating: text, as: UTF8.self) }
+            if byte == UInt8(ascii: "\"") {
+                return String(validating: text, as: UTF8.self) ?? fail("a string is not UTF-8", at: start)
+            }
             if byte != UInt8(ascii: "\\") {
                 text.append(byte)
             } else if !escape(into: &text) {
-                return nil
+                return fail("a string has an escape that is none", at: place)
             }
         }
-        return nil
+        return next == nil
+            ? fail("a string does not end", at: start) : fail("a string has a control character that is not escaped")
     }
 
     private mutating func escape(into text: inout [UInt8]) -> Bool {
@@ -167,19 +211,22 @@ package struct JSONParser {
         _ = take(UInt8(ascii: "-"))
         let first = next
         let whole = digits()
-        guard whole > 0, first != UInt8(ascii: "0") || whole == 1 else { return nil }
+        guard whole > 0, first != UInt8(ascii: "0") || whole == 1 else {
+            return fail("a number is malformed", at: start)
+        }
         var isWhole = true
         if take(UInt8(ascii: ".")) {
             isWhole = false
-            guard digits() > 0 else { return nil }
+            guard digits() > 0 else { return fail("a number is malformed", at: start) }
         }
         if take(UInt8(ascii: "e")) || take(UInt8(ascii: "E")) {
             isWhole = false
             if !take(UInt8(ascii: "+")) { _ = take(UInt8(ascii: "-")) }
-            guard digits() > 0 else { return nil }
+            guard digits() > 0 else { return fail("a number is malformed", at: start) }
         }
         let text = String(decoding: bytes[start..<offset], as: UTF8.self)
         if isWhole, let integer = Int64(text) { return .integer(integer) }
-        return Double(text).flatMap { $0.isFinite ? .number($0) : nil }
+        guard let number = Double(text), number.isFinite else { return fail("a number is too large", at: start) }
+        return .number(number)
     }
 }

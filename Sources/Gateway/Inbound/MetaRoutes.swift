@@ -16,7 +16,7 @@ struct MetaRoutes: Sendable {
     private static let signature = HTTPField.Name("X-Hub-Signature-256")
 
     let ledger: Ledger
-    let configuration: GatewayConfiguration
+    let live: LiveSettings
     let metrics: GatewayMetrics
     let logger: Logger
 
@@ -29,7 +29,7 @@ struct MetaRoutes: Sendable {
     private func confirm(_ request: Request) throws -> Response {
         let query = FormBody([UInt8]((request.uri.query ?? "").utf8))
         let token = [UInt8]((query?["hub.verify_token"] ?? "").utf8)
-        let expected = [UInt8](configuration.metaVerifyToken.utf8)
+        let expected = [UInt8](live[\.metaVerifyToken].utf8)
         guard query?["hub.mode"] == "subscribe", let challenge = query?["hub.challenge"], !expected.isEmpty,
             Crypto.equalConstantTime(token, expected)
         else { throw refused("the verify token is not the one that is set as meta.verify_token") }
@@ -45,7 +45,7 @@ struct MetaRoutes: Sendable {
         let raw = try await request.bytes(limit: MetaRoutes.bodyMax)
         let isSigned = MetaSignature.verify(
             header: MetaRoutes.signature.flatMap { request.headers[$0] },
-            secrets: configuration.metaAppSecrets.map { [UInt8]($0.utf8) },
+            secrets: live[\.metaAppSecrets].map { [UInt8]($0.utf8) },
             body: raw
         )
         guard isSigned else { throw refused("the signature does not match the body under any of meta.app_secrets") }

@@ -17,6 +17,7 @@ package struct MediaService: Service {
     let fetcher: MediaFetcher
     let metrics: GatewayMetrics
     let logger: Logger
+    private let refused: RefusedAddresses
     private let running = Running()
 
     package init(shelf: MediaShelf, fetcher: MediaFetcher, metrics: GatewayMetrics, logger: Logger) {
@@ -24,6 +25,7 @@ package struct MediaService: Service {
         self.fetcher = fetcher
         self.metrics = metrics
         self.logger = logger
+        refused = RefusedAddresses("media.allow_cidrs", logger)
     }
 
     private final class Running: Sendable {
@@ -109,6 +111,9 @@ package struct MediaService: Service {
         running.end(client)
         defer { shelf.ledger.wake(.media) }
         guard let result else { return }
+        if case .failed(let code, _) = result {
+            refused.note(code, of: client, shelf.ledger.ids.encode(.client, client))
+        }
         do {
             try await record(result, message, index)
         } catch {

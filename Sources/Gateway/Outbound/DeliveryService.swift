@@ -17,6 +17,7 @@ package struct DeliveryService: Service {
     let allowHTTP: Bool
     let metrics: GatewayMetrics
     let logger: Logger
+    let refused: RefusedAddresses
     let health = EndpointHealth()
     let memory = InlineMemory()
 
@@ -141,6 +142,7 @@ package struct DeliveryService: Service {
         let answer = await driver.perform(request.outgoing)
         var result = DeliveryService.result(answer, startedAt: startedAt)
         health.note(row.client, answered: result.httpStatus > 0)
+        refused.note(result.error, of: row.client, ledger.ids.encode(.client, row.client))
         result.secret = request.secret
         result.endpoint = request.endpoint
         let spent = ledger.now.nanoseconds - min(startedAt.nanoseconds, ledger.now.nanoseconds)

@@ -77,7 +77,7 @@ package struct IPAddress: Sendable, Equatable, CustomStringConvertible {
 }
 
 /// A block of addresses of one family, such as `10.0.0.0/8` or `::1/128`.
-package struct IPNetwork: Sendable, Equatable {
+package struct IPNetwork: Sendable, Equatable, CustomStringConvertible {
     private let base: IPAddress
     private let prefixLength: Int
 
@@ -100,6 +100,8 @@ package struct IPNetwork: Sendable, Equatable {
     package func contains(_ address: IPAddress) -> Bool {
         address.family == base.family && (address.bits ^ base.bits) >> hostBitCount == 0
     }
+
+    package var description: String { "\(base)/\(prefixLength)" }
 
     private var hostBitCount: Int { base.family.bitCount - prefixLength }
 

@@ -92,6 +92,14 @@ package enum TransferFailure: String, Error, Sendable, Equatable {
 
     /// Stable: it is recorded in the log and shown to clients.
     package var code: String { rawValue }
+
+    /// What a client can do about an attempt that ended so; nil where the code says all.
+    static func advice(_ code: String?) -> String? {
+        code == addressRefused.code
+            ? "every address of the host is one that is not public; on an instance of your own, the setting "
+                + "webhooks.allow_cidrs permits networks"
+            : nil
+    }
 }
 
 /// An exchange without a response, and what is certain about it.

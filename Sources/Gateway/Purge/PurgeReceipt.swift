@@ -44,10 +44,13 @@ package struct PurgeReceipt: Sendable {
         guard let row = state.inbox.messages[message] else {
             throw GatewayError(.notFound, "there is no such message")
         }
-        guard
-            let entry = state.purges.entry(client: row.client, conversation: row.conversation, message: message),
-            entry.completed != .zero
-        else { throw GatewayError(.notFound, "the message is not purged; a receipt exists once its key is destroyed") }
+        guard let entry = state.purges.entry(client: row.client, conversation: row.conversation, message: message)
+        else {
+            throw GatewayError(.notFound, "the message is not purged; a receipt exists once its key is destroyed")
+        }
+        guard entry.completed != .zero else {
+            throw GatewayError(.notFound, "the purge is requested and not carried out yet; ask again in a moment")
+        }
         self.message = message
         self.entry = entry
         backupsUntil = state.backups.horizon(before: entry.completed)

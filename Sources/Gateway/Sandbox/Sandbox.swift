@@ -9,7 +9,6 @@ import Synchronization
 /// `serve --sandbox`: a simulated Twilio, a simulated Graph and a client's backend on a loopback port of their own, and a demo client that is
 /// connected to both. Everything goes through the same public endpoints as the real provider, over HTTP.
 final class Sandbox: Sendable {
-    static let demoName = "Sandbox demo"
     private let ledger: Ledger
     private let logger: Logger
     private let driver: CurlDriver?
@@ -40,7 +39,7 @@ final class Sandbox: Sendable {
 
     private var baseURL: String { "http://127.0.0.1:\(state.withLock { $0.port })" }
 
-    /// Starts the sandbox's server and returns when its port is known.
+    /// Starts the sandbox's server, at the port of the last time if that is free, and returns when it listens.
     func start() async throws {
         guard let twilio, let graph else {
             throw GatewayError(.internalError, "the sandbox could not start its HTTP client")
@@ -53,19 +52,26 @@ final class Sandbox: Sendable {
         receiver.add(to: router)
         router.post("/sandbox/sms") { request, _ in try await self.write(request, over: .sms) }
         router.post("/sandbox/messages") { request, _ in try await self.write(request, over: nil) }
+        let last = try await DemoClient.lastPort(ledger) ?? 0
+        let isFree = (try? ListenAddress(host: "127.0.0.1", port: last).probe()) != nil
         let (bound, port) = AsyncStream.makeStream(of: Int.self)
         let application = Application(
             router: router,
-            configuration: ApplicationConfiguration(address: .hostname("127.0.0.1", port: 0)),
+            configuration: ApplicationConfiguration(address: .hostname("127.0.0.1", port: isFree ? last : 0)),
             onServerRunning: { channel in port.yield(channel.localAddress?.port ?? 0) },
             logger: logger
         )
-        let server = Task { try await application.run() }
+        let server = Task {
+            defer { port.finish() }
+            try await application.run()
+        }
         state.withLock { $0.server = server }
         for await value in bound {
             state.withLock { $0.port = value }
             break
         }
+        // It ended before it listened.
+        if state.withLock({ $0.port }) == 0 { return try await server.value }
         twilio.use(base: baseURL)
         graph.use(base: baseURL)
     }
@@ -75,7 +81,7 @@ final class Sandbox: Sendable {
         await driver?.shutdown()
     }
 
-    func adjust(_ configuration: GatewayConfiguration) async -> GatewayConfiguration {
+    func adjust(_ configuration: GatewayConfiguration) -> GatewayConfiguration {
         var adjusted = configuration
         adjusted.twilioBaseURL = baseURL
         adjusted.graphBaseURL = baseURL
@@ -90,40 +96,22 @@ final class Sandbox: Sendable {
     /// The gateway listens: connects the demo client and tells the person what to paste.
     func ready(address: ServedAddress, announce: @Sendable (String) -> Void) async {
         do {
-            let (client, key) = try await demoClient()
+            let demo = try await DemoClient.open(ledger)
+            receiver.use(secret: demo.secret)
             state.withLock { state in
                 state.gateway = address.publicURL
-                state.client = ledger.ids.encode(.client, client)
+                state.client = ledger.ids.encode(.client, demo.id)
             }
             graph?.use(webhook: address.publicURL + "/channels/meta")
-            try await connect(client)
-            Sandbox.instructions(address: address.local, sandbox: baseURL, key: key).forEach(announce)
+            try await connect(demo)
+            Sandbox.instructions(address: address.local, sandbox: baseURL, demo).forEach(announce)
         } catch {
             announce("The sandbox could not set up its demo client: \(error)")
         }
     }
 
-    /// Keys are stored as hashes only, so every start gives the demo client a new one; so too its webhook secret.
-    private func demoClient() async throws -> (LogPosition, String) {
-        let rows = try await ledger.read { $0.clients.clients.values.sorted { $0.id < $1.id } }
-        for row in rows {
-            let name = try JSONFields(try ledger.body(at: row.namePosition, .content) ?? []).string("name")
-            guard name == Sandbox.demoName else { continue }
-            let (secret, _) = try await ledger.rotateSecret(of: row.id, overlap: 0)
-            receiver.use(secret: secret)
-            return (row.id, try await ledger.rotateKey(of: row.id, overlap: 0).key)
-        }
-        let fields: [String: JSONValue] = [
-            "name": .string(Sandbox.demoName), "plan": .string("business"),
-            "addon": .object(["status": .string("active")]), "sms_monthly_quota": .integer(1_000_000),
-        ]
-        let form = try ClientForm(JSONFields(members: fields, path: ""), ledger.now)
-        let (key, secret, committed) = try await ledger.createClient(form)
-        receiver.use(secret: secret)
-        return (committed.value, key)
-    }
-
-    private func connect(_ client: LogPosition) async throws {
+    private func connect(_ demo: DemoClient) async throws {
+        let client = demo.id
         var credentials = TwilioCredentials()
         credentials.accountSID = SimulatedTwilio.accountSID
         credentials.authToken = twilio?.authToken ?? ""
@@ -131,31 +119,16 @@ final class Sandbox: Sendable {
         var channel = ChannelConnected()
         channel.platform = .sms
         channel.account = try ledger.hash(client, .smsAccount, credentials.fromPhone)
-        var settings = EndpointSettings()
-        settings.url = baseURL + "/receiver"
-        var endpoint = EndpointConfigured()
-        endpoint.enabled = true
-        endpoint.events = ListField(["*"])
-        endpoint.retrySchedule = ListField([1, 2, 5])
-        endpoint.maxInFlight = 64
+        let endpoint = try await demo.endpoint(baseURL, ledger)
         let meta = try [Platform.facebook, .instagram, .whatsapp].map { try self.connection(to: $0, client) }
-        _ = try await ledger.commit { [channel, endpoint, settings, credentials] _, _ in
-            let events =
-                meta + [
-                    NewEvent(
-                        .channelConnected(channel),
-                        client: client,
-                        bodies: [SealedPart(.content, credentials.json)],
-                        seal: .newKey(.secret)
-                    ),
-                    NewEvent(
-                        .endpointConfigured(endpoint),
-                        client: client,
-                        bodies: [SealedPart(.content, settings.json)],
-                        seal: .newKey(.secret)
-                    ),
-                ]
-            return (events, ())
+        _ = try await ledger.commit { [channel, credentials] _, _ in
+            let sms = NewEvent(
+                .channelConnected(channel),
+                client: client,
+                bodies: [SealedPart(.content, credentials.json)],
+                seal: .newKey(.secret)
+            )
+            return (meta + [sms] + [endpoint].compactMap { $0 }, ())
         }
     }
 
@@ -176,10 +149,12 @@ final class Sandbox: Sendable {
         )
     }
 
-    private static func instructions(address: String, sandbox: String, key: String) -> [String] {
-        [
+    private static func instructions(address: String, sandbox: String, _ demo: DemoClient) -> [String] {
+        let key = demo.key
+        return [
             "Sandbox:    \(sandbox) (simulated Twilio and Meta, and a webhook receiver)",
             "Demo key:   \(key)",
+            "Webhook secret of the demo client: \(WebhookSignature.show(demo.secret))",
             "Send an SMS:",
             "  curl -sS \(address)/v1/send -H 'Authorization: Bearer \(key)' -H 'Content-Type: application/json' "
                 + "-d '{\"to_phone\":\"+15551234567\",\"text\":\"Hello from Waybill\"}'",

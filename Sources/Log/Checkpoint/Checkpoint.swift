@@ -69,7 +69,13 @@ package struct InclusionProof: Sendable {
             throw LogError(.unknownFormat, "the checkpoint is not a signed checkpoint")
         }
         guard position >= LogPosition(1), position.rawValue <= checkpoint.size else {
-            throw LogError(.notFound, "the checkpoint covers positions 1 to \(checkpoint.size), not \(position)")
+            // One that is in the log will be covered; one that is not is a slip.
+            let isComing = position >= LogPosition(1) && position <= reader.end
+            let advice = isComing ? "; wait for the next checkpoint, stored every ten seconds by waybill serve" : ""
+            throw LogError(
+                .notFound,
+                "the checkpoint covers positions 1 to \(checkpoint.size), not \(position)\(advice)"
+            )
         }
         guard checkpoint.size <= reader.end.rawValue else {
             throw LogError(.corrupt, "the log ends at \(reader.end), before the checkpoint at \(checkpoint.size)")

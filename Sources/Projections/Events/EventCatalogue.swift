@@ -19,7 +19,7 @@ package enum EventCatalogue {
         case .clientCreated: "A new client. Sealed content: name and look-up key."
         case .clientUpdated: "The whole account as it is now. Sealed content, when present: the new name."
         case .clientDeleted: "The client is gone: its keys end and nothing of it can be asked for any more."
-        case .apiKeyCreated: "`hash` is SHA-256 of the key."
+        case .apiKeyCreated: "`hash` is SHA-256 of the key. Sealed content, of the sandbox's demo client only: the key."
         case .apiKeyExpires: "An older key ends at this time. subject: the record that created the key."
         case .webhookSecretCreated: "Sealed content: the 32 bytes of the secret."
         case .webhookSecretExpires: "An older secret ends at this time. subject: the record that created it."
