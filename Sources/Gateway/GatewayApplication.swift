@@ -156,7 +156,7 @@ package struct GatewayApplication: Service {
     private func printFirstToken(_ ledger: Ledger) async throws {
         let control = TokenControl(ledger)
         if try await control.hasOperator() { return }
-        let created = try JSONFields(try await control.create(role: .operator, label: "first start"))
+        let created = try JSONFields(try await control.create(role: .operator, label: "first start", by: .firstStart))
         announce("Operator token (shown once): \(try created.string("token") ?? "")")
     }
 
@@ -204,7 +204,7 @@ package struct GatewayApplication: Service {
     private func controlServer(_ ledger: Ledger, _ checkpointer: Checkpointer) -> any Service {
         removeSocket()
         return Application(
-            router: ControlRoutes(ledger: ledger, checkpointer: checkpointer).router(),
+            router: ControlRoutes(ledger: ledger, checkpointer: checkpointer).routes(),
             configuration: ApplicationConfiguration(address: .unixDomainSocket(path: socketPath)),
             onServerRunning: { [socketPath] _ in chmod(socketPath, 0o600) },
             logger: quiet

@@ -45,8 +45,8 @@ final class Sandbox: Sendable {
         guard let twilio, let graph else {
             throw GatewayError(.internalError, "the sandbox could not start its HTTP client")
         }
-        let router = Router(context: GatewayContext.self)
-        router.add(middleware: ProblemMiddleware(metrics: GatewayMetrics()))
+        let routes = GatewayRoutes(metrics: GatewayMetrics())
+        let router = routes.group()
         twilio.add(to: router)
         graph.add(to: router)
         failures.add(to: router)
@@ -55,7 +55,7 @@ final class Sandbox: Sendable {
         router.post("/sandbox/messages") { request, _ in try await self.write(request, over: nil) }
         let (bound, port) = AsyncStream.makeStream(of: Int.self)
         let application = Application(
-            router: router,
+            router: routes,
             configuration: ApplicationConfiguration(address: .hostname("127.0.0.1", port: 0)),
             onServerRunning: { channel in port.yield(channel.localAddress?.port ?? 0) },
             logger: logger
@@ -109,16 +109,16 @@ final class Sandbox: Sendable {
         for row in rows {
             let name = try JSONFields(try ledger.body(at: row.namePosition, .content) ?? []).string("name")
             guard name == Sandbox.demoName else { continue }
-            let (secret, _) = try await ledger.rotateSecret(of: row.id, overlap: 0)
+            let (secret, _) = try await ledger.rotateSecret(of: row.id, overlap: 0, by: .sandbox)
             receiver.use(secret: secret)
-            return (row.id, try await ledger.rotateKey(of: row.id, overlap: 0).key)
+            return (row.id, try await ledger.rotateKey(of: row.id, overlap: 0, by: .sandbox).key)
         }
         let fields: [String: JSONValue] = [
             "name": .string(Sandbox.demoName), "plan": .string("business"),
             "addon": .object(["status": .string("active")]), "sms_monthly_quota": .integer(1_000_000),
         ]
         let form = try ClientForm(JSONFields(members: fields, path: ""), ledger.now)
-        let (key, secret, committed) = try await ledger.createClient(form)
+        let (key, secret, committed) = try await ledger.createClient(form, by: .sandbox)
         receiver.use(secret: secret)
         return (committed.value, key)
     }
@@ -130,11 +130,13 @@ final class Sandbox: Sendable {
         credentials.fromPhone = SimulatedTwilio.ourNumber
         var channel = ChannelConnected()
         channel.platform = .sms
+        channel.actor = ledger.name(.sandbox)
         channel.account = try ledger.hash(client, .smsAccount, credentials.fromPhone)
         var settings = EndpointSettings()
         settings.url = baseURL + "/receiver"
         var endpoint = EndpointConfigured()
         endpoint.enabled = true
+        endpoint.actor = ledger.name(.sandbox)
         endpoint.events = ListField(["*"])
         endpoint.retrySchedule = ListField([1, 2, 5])
         endpoint.maxInFlight = 64
@@ -166,6 +168,7 @@ final class Sandbox: Sendable {
         credentials.accessToken = graph?.accessToken ?? ""
         var channel = ChannelConnected()
         channel.platform = platform
+        channel.actor = ledger.name(.sandbox)
         channel.account = try ledger.hash(client, .metaAccount, MetaName.account(platform, credentials.accountID))
         channel.route = ledger.route(platform, credentials.accountID)
         return NewEvent(
