@@ -414,11 +414,12 @@ private struct Stage: Sendable {
         graph.use(webhook: gateway.url)
         graph.use(base: "http://sandbox.test")
         twilio.use(base: "http://sandbox.test")
-        let router = Router(context: GatewayContext.self)
+        let routes = GatewayRoutes(metrics: GatewayMetrics())
+        let router = routes.group()
         graph.add(to: router)
         twilio.add(to: router)
         failures.add(to: router)
-        try await Application(router: router).test(.router) { client in
+        try await Application(router: routes).test(.router) { client in
             let stage = Stage(http: client, graph: graph, twilio: twilio, failures: failures, gateway: gateway)
             try await body(stage)
         }

@@ -7,6 +7,12 @@ package struct Route: Sendable {
     /// Like `/v1/messages/:id`.
     package let path: String
     package let query: QueryParameters
+
+    package init(method: HTTPRequest.Method, path: String, query: QueryParameters) {
+        self.method = method
+        self.path = path
+        self.query = query
+    }
 }
 
 /// A server's routes. Each is declared through `Routes`, so that HEAD goes wherever GET does, no route takes a query parameter

@@ -37,7 +37,9 @@ package final class SimulatedTwilio: Sendable {
 
     package func add(to router: Routes) {
         router.post("/2010-04-01/Accounts/:account/Messages.json", query: .any) { try await self.accept($0, $1) }
-        router.get("/2010-04-01/Accounts/:account/Messages/:message/Media/:media", query: .any) { try self.redirect($0, $1) }
+        router.get("/2010-04-01/Accounts/:account/Messages/:message/Media/:media", query: .any) {
+            try self.redirect($0, $1)
+        }
         router.get("/sandbox/twilio-cdn/:file", query: .any) { try self.serve($0, $1) }
         router.get("/sandbox/sent") { _, _ in self.listSent() }
     }
