@@ -45,7 +45,7 @@ struct Token: AsyncParsableCommand {
     }
 
     struct List: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "List tokens and their last use, without their values.")
+        static let configuration = CommandConfiguration(abstract: "List tokens, with expiry and last use.")
         @OptionGroup var target: Target
 
         func run() async throws {
