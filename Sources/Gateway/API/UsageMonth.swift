@@ -9,7 +9,8 @@ enum UsageMonth {
 
     /// What may be set: an IANA name, exactly. What older records hold besides, like `BST`, still counts as Foundation reads it.
     static func isZone(_ identifier: String) -> Bool {
-        TimeZoneNames.all.contains(identifier) && zone(identifier) != nil
+        // The names are ASCII; to Swift a Kelvin sign equals a K.
+        identifier.utf8.allSatisfy { $0 < 0x80 } && TimeZoneNames.all.contains(identifier) && zone(identifier) != nil
     }
 
     /// Year × 100 + month.
