@@ -147,6 +147,20 @@ struct SandboxTests {
         }
     }
 
+    /// A provider takes what it likes; what is the sandbox's own refuses what it does not know, as the gateway does.
+    @Test func onlyProvidersTakeUnknownParameters() async throws {
+        try await Stage.with { stage in
+            for path in ["/sandbox/sent", "/sandbox/sent-meta", "/sandbox/failures"] {
+                #expect(try await stage.get(path).status == 200, "\(path)")
+                let refused = try await stage.get(path + "?x=1")
+                #expect(refused.status == 400, "\(path)")
+                #expect(refused.field == "x", "\(path)")
+            }
+            let provider = try await stage.get("/v25.0/1?fields=url", authorization: "Bearer x")
+            #expect(provider.status == 401, "the provider answers, not the gateway's rules")
+        }
+    }
+
     @Test func aTextOverTwilioHasNoMedia() async throws {
         try await Stage.with { stage in
             let fields = try JSONFields([UInt8](#"{"from":"+15551234567"}"#.utf8))
