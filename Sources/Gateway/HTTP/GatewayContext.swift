@@ -7,7 +7,8 @@ package import Projections
 /// What travels with one request.
 package struct GatewayContext: RequestContext {
     package var coreContext: CoreRequestContextStorage
-    /// Shown as `X-Request-Id`, in errors, and in every line of the process log about the request; from a random source, so it says nothing about other requests.
+    /// Shown as `X-Request-Id`, in errors, and in every line of the process log about the request. From a random source, so it says
+    /// nothing about other requests.
     package let requestID: String
     /// Who is asking, once a route group has checked.
     package var client: ClientRow?
