@@ -16,23 +16,36 @@ struct Token: AsyncParsableCommand {
         var role = "operator"
         @Option(help: "A note to recognise the token by.")
         var label = ""
+        @Option(help: "When it ends: 90d, 12h or 30m from now, or a time in RFC 3339; default never.")
+        var expires: String?
 
         func run() async throws {
             guard let named = TokenRole(name: role) else { throw ValidationError("--role is operator or auditor") }
+            let expiry = try end()
             let body = JSONWriter.object { json in
                 json.string("role", role)
                 json.string("label", label)
+                json.time("expires_at", expiry)
             }
             let answer = try await target.ask("POST", "/tokens", body) { tokens in
-                try await tokens.create(role: named, label: label)
+                try await tokens.create(role: named, label: label, expiresAt: expiry)
             }
             if target.json { return Output.line(String(decoding: answer, as: UTF8.self)) }
             Output.line(try JSONFields(answer).string("token") ?? "")
         }
+
+        private func end() throws -> Timestamp? {
+            guard let expires else { return nil }
+            let now = Timestamp(EventLog.systemTime())
+            guard let time = TokenExpiry.parse(expires, now: now), time > now else {
+                throw ValidationError("--expires is a time to come: 90d, 12h, 30m, or 2030-01-31T00:00:00Z")
+            }
+            return time
+        }
     }
 
     struct List: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "List tokens, without their values.")
+        static let configuration = CommandConfiguration(abstract: "List tokens, with expiry and last use.")
         @OptionGroup var target: Target
 
         func run() async throws {

@@ -234,7 +234,7 @@ package struct GatewayApplication: Service {
     private func controlServer(_ ledger: Ledger, _ checkpointer: Checkpointer) -> any Service {
         removeSocket()
         return Application(
-            router: ControlRoutes(ledger: ledger, checkpointer: checkpointer).router(),
+            router: ControlRoutes(ledger: ledger, checkpointer: checkpointer).routes(),
             configuration: ApplicationConfiguration(address: .unixDomainSocket(path: socketPath)),
             onServerRunning: { [socketPath] _ in chmod(socketPath, 0o600) },
             logger: quiet

@@ -10,6 +10,7 @@ package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible
         case invalidJSON = "invalid_json"
         case invalidRequest = "invalid_request"
         case unknownField = "unknown_field"
+        case unknownParameter = "unknown_parameter"
         case payloadTooLarge = "payload_too_large"
         case unsupportedChannel = "unsupported_channel"
         case invalidSignature = "invalid_signature"
@@ -49,7 +50,7 @@ package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible
             // Over HTTP: the request is right, the settings lack what it needs.
             case .idempotencyInProgress, .signupInProgress, .configuration: 409
             case .bodyPurged: 410
-            case .invalidJSON, .invalidRequest, .unknownField, .unsupportedChannel: 400
+            case .invalidJSON, .invalidRequest, .unknownField, .unknownParameter, .unsupportedChannel: 400
             case .positionNotReached: 412
             case .rangeNotSatisfiable: 416
             case .signupFailed: 422

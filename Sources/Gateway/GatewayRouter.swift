@@ -1,4 +1,4 @@
-package import Hummingbird
+import Hummingbird
 package import Logging
 import Projections
 
@@ -37,9 +37,9 @@ package struct GatewayRouter: Sendable {
         self.shelf = shelf
     }
 
-    package func build() -> Router<GatewayContext> {
-        let router = Router(context: GatewayContext.self)
-        router.add(middleware: ProblemMiddleware(metrics: metrics))
+    package func build() -> GatewayRoutes {
+        let routes = GatewayRoutes(metrics: metrics)
+        let router = routes.group()
         OperationsRoutes(ledger: ledger, metrics: metrics).add(to: router)
         TwilioRoutes(ledger: ledger, publicURL: publicURL, metrics: metrics).add(to: router)
         MetaRoutes(ledger: ledger, live: live, metrics: metrics, logger: logger).add(to: router)
@@ -62,6 +62,6 @@ package struct GatewayRouter: Sendable {
         let tree = router.group("audit/v1")
         if !configuration.publicTiles { tree.add(middleware: auditors) }
         audit.addTree(to: tree)
-        return router
+        return routes
     }
 }

@@ -164,7 +164,7 @@ struct BackupTests {
         let ledger = try await scene.open()
         let client = try await scene.addClient(ledger)
         _ = try await scene.backUp(ledger)
-        for _ in 0..<3 { _ = try await ledger.rotateSecret(of: client, overlap: 0) }
+        for _ in 0..<3 { _ = try await ledger.rotateSecret(of: client, overlap: 0, by: .cli) }
         await ledger.close(reason: "test")
         #expect(unlink(scene.root) == 0)
         let refusal = await scene.refusal(try scene.restore(to: "data"))

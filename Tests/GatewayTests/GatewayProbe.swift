@@ -20,6 +20,8 @@ struct GatewayProbe: Sendable {
     let ledger: Ledger
     /// An operator's token.
     let operatorToken: String
+    /// All that the router knows.
+    let routes: [Route]
 
     /// A data directory's ledger, with small segments.
     static func openLedger(_ directory: TemporaryDirectory) async throws -> Ledger {
@@ -74,8 +76,10 @@ struct GatewayProbe: Sendable {
                 },
             logger: Logger(label: "test")
         )
-        try await Application(router: router.build()).test(.router) { client in
-            try await body(GatewayProbe(http: client, ledger: ledger, operatorToken: token))
+        let built = router.build()
+        let routes = built.declared
+        try await Application(router: built).test(.router) { client in
+            try await body(GatewayProbe(http: client, ledger: ledger, operatorToken: token, routes: routes))
         }
     }
 }
@@ -124,14 +128,25 @@ extension GatewayProbe {
         headers: [String: String] = [:],
         body: String? = nil
     ) async throws -> Reply {
+        try await ask(method.http, path, token: token, headers: headers.map { ($0.key, $0.value) }, body: body)
+    }
+
+    /// As it is: with any method, and with headers given twice.
+    func ask(
+        _ method: HTTPRequest.Method,
+        _ path: String,
+        token: String? = nil,
+        headers: [(String, String)],
+        body: String? = nil
+    ) async throws -> Reply {
         var fields = HTTPFields()
         if let token { fields[.authorization] = "Bearer \(token)" }
         for (name, value) in headers {
-            if let name = HTTPField.Name(name) { fields[name] = value }
+            if let name = HTTPField.Name(name) { fields.append(HTTPField(name: name, value: value)) }
         }
         let response = try await http.execute(
             uri: path,
-            method: method.http,
+            method: method,
             headers: fields,
             body: body.map { ByteBuffer(string: $0) }
         )

@@ -147,6 +147,20 @@ struct SandboxTests {
         }
     }
 
+    /// A provider takes what it likes; what is the sandbox's own refuses what it does not know, as the gateway does.
+    @Test func onlyProvidersTakeUnknownParameters() async throws {
+        try await Stage.with { stage in
+            for path in ["/sandbox/sent", "/sandbox/sent-meta", "/sandbox/failures"] {
+                #expect(try await stage.get(path).status == 200, "\(path)")
+                let refused = try await stage.get(path + "?x=1")
+                #expect(refused.status == 400, "\(path)")
+                #expect(refused.field == "x", "\(path)")
+            }
+            let provider = try await stage.get("/v25.0/1?fields=url", authorization: "Bearer x")
+            #expect(provider.status == 401, "the provider answers, not the gateway's rules")
+        }
+    }
+
     @Test func aTextOverTwilioHasNoMedia() async throws {
         try await Stage.with { stage in
             let fields = try JSONFields([UInt8](#"{"from":"+15551234567"}"#.utf8))
@@ -414,11 +428,12 @@ private struct Stage: Sendable {
         graph.use(webhook: gateway.url)
         graph.use(base: "http://sandbox.test")
         twilio.use(base: "http://sandbox.test")
-        let router = Router(context: GatewayContext.self)
+        let routes = GatewayRoutes(metrics: GatewayMetrics())
+        let router = routes.group()
         graph.add(to: router)
         twilio.add(to: router)
         failures.add(to: router)
-        try await Application(router: router).test(.router) { client in
+        try await Application(router: routes).test(.router) { client in
             let stage = Stage(http: client, graph: graph, twilio: twilio, failures: failures, gateway: gateway)
             try await body(stage)
         }

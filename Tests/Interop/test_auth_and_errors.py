@@ -1,10 +1,12 @@
 """Keys and who may do what, the shape of every error, lists, and the endpoints that need no key."""
 
+import json
 import re
 import socket
 import time
 
 import pytest
+import requests
 import yaml
 
 from support.http import call
@@ -99,6 +101,21 @@ def test_rotated_key_ends_after_its_overlap(tenant):
     assert tenant.get("/v1/webhook", token=new).status_code == 200
 
 
+def test_operator_replaces_a_key_that_was_taken(gateway, tenant):
+    taken = rotate_key(tenant, 0)
+    answer = gateway.admin("POST", f"/clients/{tenant.id}/api-key/rotate", {"overlap_seconds": 0})
+    assert answer.status_code == 200, answer.text
+    new = answer.json()["api_key"]
+    assert_problem(tenant.get("/v1/webhook", token=taken), 401)
+    assert tenant.get("/v1/webhook", token=new).status_code == 200
+    secret = gateway.admin("POST", f"/clients/{tenant.id}/webhook/secret/rotate")
+    assert secret.status_code == 200 and secret.json()["webhook_secret"] not in (None, tenant.secret)
+    actors = [one["data"]["actor"] for one in gateway.replay("--client", tenant.id, "--type", "api_key.created")]
+    assert [actor.split(":")[0] for actor in actors] == ["operator", "client", "operator"]
+    assert actors[0] == actors[2] and new not in str(actors)
+    assert_problem(gateway.admin("POST", "/clients/cl_x/api-key/rotate"), 404)
+
+
 # Operator API
 
 
@@ -126,6 +143,9 @@ def test_deleted_client_is_gone(gateway, make_tenant):
         ({"plan": "platinum"}, "plan"),
         ({"addon": {"status": "maybe"}}, "addon"),
         ({"time_zone": "Mars/Base"}, "time_zone"),
+        ({"time_zone": "BST"}, "time_zone"),
+        ({"time_zone": "UTC\0"}, "time_zone"),
+        ({"time_zone": "europe/berlin"}, "time_zone"),
         ({"sms_monthly_quota": -1}, "sms_monthly_quota"),
         ({"colour": "red"}, "colour"),
     ],
@@ -215,10 +235,57 @@ def test_unknown_route(gateway, tenant, path):
     assert_problem(call("GET", gateway.base_url + path, token), 404)
 
 
-@pytest.mark.parametrize("method, path", [("GET", "/v1/send"), ("PUT", "/v1/send"), ("POST", "/v1/usage")])
-def test_wrong_method(tenant, method, path):
-    # Routers differ in whether a known path with another method is 405 or unknown.
-    assert_problem(tenant.call(method, path), (404, 405))
+@pytest.mark.parametrize("method, path, allowed", [
+    ("GET", "/v1/send", "POST"), ("PUT", "/v1/send", "POST"), ("POST", "/v1/usage", "GET, HEAD"),
+    ("OPTIONS", "/v1/webhook", "GET, HEAD, PUT"), ("PROPFIND", "/healthz", "GET, HEAD"),
+])
+def test_wrong_method(tenant, method, path, allowed):
+    answer = tenant.call(method, path)
+    assert_problem(answer, 405, code="method_not_allowed")
+    assert answer.headers["Allow"] == allowed
+
+
+def test_head_is_get_without_the_body(gateway, tenant):
+    with requests.Session() as session:
+        session.trust_env = False
+        session.headers["Authorization"] = f"Bearer {tenant.key}"
+        for path in ("/v1/usage", "/v1/conversations?limit=1", "/v1/messages/msg_x", "/healthz"):
+            answers = [session.request(method, gateway.base_url + path, timeout=10) for method in ("HEAD", "GET", "HEAD")]
+            got = answers[1]
+            for head in (answers[0], answers[2]):
+                # A body would be read as the next answer of the connection.
+                assert (head.status_code, head.content) == (got.status_code, b""), path
+                assert int(head.headers["Content-Length"]) == len(got.content) > 0
+                assert head.headers["Content-Type"] == got.headers["Content-Type"]
+
+
+@pytest.mark.parametrize("path, field", [
+    ("/v1/conversations?statuss=open", "statuss"), ("/v1/usage?limit=1", "limit"), ("/healthz?verbose", "verbose"),
+    ("/metrics?a=1", "a"), ("/v1/deliveries?state=dead&stat=x", "stat"),
+])
+def test_unknown_query_parameter(tenant, path, field):
+    assert_problem(tenant.get(path), 400, code="unknown_parameter", field=field)
+
+
+def test_query_parameter_given_twice(tenant):
+    assert_problem(tenant.get("/v1/conversations?limit=1&limit=2"), 400, code="invalid_request", field="limit")
+
+
+@pytest.mark.parametrize("lines", [
+    ["Idempotency-Key: k", "Idempotency-Key: k"], ["idempotency-key: k", "Idempotency-Key: l"],
+    ["Content-Length: 2", "Content-Length: 2"], ["Content-Length: 2", "Content-Length: 3"],
+    ["Host: waybill.example.test"], ["Host: other.example.test"], ["Prefer: wait=1", "Prefer: wait=2"],
+    ["Authorization: Bearer x"], ["X-Twilio-Signature: x", "X-Twilio-Signature: y"],
+], ids=" + ".join)
+def test_header_that_must_be_single(gateway, tenant, lines):
+    body = json.dumps({"to_phone": customer_number(), "text": "twice"}).encode()
+    length = [] if lines[0].startswith("Content-Length") else [f"Content-Length: {len(body)}"]
+    head = ["POST /v1/send HTTP/1.1", "Host: waybill.example.test", f"Authorization: Bearer {tenant.key}",
+            "Content-Type: application/json", "Connection: close", *length, *lines, "", ""]
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as connection:
+        connection.sendall("\r\n".join(head).encode() + body)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
+    assert tenant.read("/v1/conversations")["data"] == [], "nothing was accepted"
 
 
 @pytest.mark.parametrize("kind", ["messages", "conversations", "deliveries", "dead-letters", "media"])
@@ -357,6 +424,8 @@ GET /admin/v1/clients/{}
 PATCH /admin/v1/clients/{}
 DELETE /admin/v1/clients/{}
 POST /admin/v1/clients/{}/trial
+POST /admin/v1/clients/{}/api-key/rotate
+POST /admin/v1/clients/{}/webhook/secret/rotate
 PUT /admin/v1/clients/{}/channels/{}
 DELETE /admin/v1/clients/{}/channels/{}
 """.split("\n")[1:-1]

@@ -195,6 +195,24 @@ def test_token_lifecycle(gateway):
     assert gateway.operator != created["token"] and status(gateway.operator) == 200
 
 
+def test_token_with_label_expiry_and_last_use(gateway):
+    def made(end, label):
+        return json.loads(gateway.run_ok(
+            "token", "create", "--data", gateway.data, "--role", "auditor", "--label", label, "--expires", end, "--json"))
+
+    used, unused = made("90d", "used"), made("2100-01-31T12:00:00Z", "unused")
+    assert unused["expires_at"] == "2100-01-31T12:00:00.000Z" > used["expires_at"]
+    assert call("GET", gateway.base_url + "/audit/v1/checkpoint", used["token"]).status_code == 200
+    listed = {one["id"]: one for one in json.loads(gateway.run_ok("token", "list", "--data", gateway.data))}
+    for one, label in ((used, "used"), (unused, "unused")):
+        entry = listed[one["id"]]
+        assert (entry["label"], entry["expires_at"], entry["role"]) == (label, one["expires_at"], "auditor")
+    assert listed[used["id"]]["last_used_at"] >= listed[used["id"]]["created_at"]
+    assert listed[unused["id"]]["last_used_at"] is None
+    created = gateway.replay("--type", "token.created")[-1]["data"]
+    assert (created["label"], created["actor"], created["expires_at"]) == ("unused", "cli", unused["expires_at"])
+
+
 def test_auditor_token(gateway):
     created = gateway.create_token("auditor")
     assert created["role"] == "auditor"
@@ -237,6 +255,8 @@ def test_help_names_every_command(gateway):
         ["verify"],
         ["replay", "--data", "{data}", "--from", "yesterday-ish"],
         ["token", "create", "--data", "{data}", "--role", "emperor"],
+        ["token", "create", "--data", "{data}", "--expires", "whenever"],
+        ["token", "create", "--data", "{data}", "--expires", "2020-01-01T00:00:00Z"],
         ["token", "no-such-command", "--data", "{data}"],
         ["prove", "--data", "{data}", "--position", "first"],
         ["serve", "--data", "{data}", "--listen", "no-port"],

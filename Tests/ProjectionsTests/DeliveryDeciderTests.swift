@@ -179,6 +179,8 @@ import Testing
         #expect(try row(world, replay).event == dead)
         #expect(try row(world, replay).attempts == 0)
         #expect(try row(world, dead).state == .discarded, "replaying by filter twice must not deliver twice")
+        #expect(try row(world, dead).replacedBy == replay)
+        #expect(try row(world, replay).replacedBy == nil)
         #expect(throws: Refusal(.notADeadLetter, "")) { try world.state.decideReplay(dead, client: client) }
         world.attempt(replay, .failed)
         #expect(try row(world, replay).state == .dead)

@@ -211,6 +211,9 @@ private struct RandomHistory {
     }
 
     private mutating func createToken() {
+        if let any = world.state.tokens.rows.keys.sorted().randomElement(using: &random), random.chance(0.3) {
+            world.apply(.tokenUsed(TokenUsed()), subject: any)
+        }
         if let old = world.state.tokens.rows.keys.min(), random.chance(0.5) {
             world.apply(.tokenRevoked(TokenRevoked()), subject: old)
             return

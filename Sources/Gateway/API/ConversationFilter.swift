@@ -4,6 +4,10 @@ import Projections
 
 /// The filters of the conversation list.
 struct ConversationFilter {
+    /// With those of the list itself.
+    static let parameters: QueryParameters = [
+        "limit", "cursor", "platform", "status", "updated_since", "phone", "platform_user_id",
+    ]
     private let platform: Platform?
     private let status: ConversationStatus?
     private let updatedSince: Timestamp?

@@ -8,10 +8,10 @@ struct DeliveryRoutes: Sendable {
     let ledger: Ledger
     let rendering: EventRendering
 
-    func add(to group: RouterGroup<GatewayContext>) {
-        group.get("deliveries") { try await list($0, $1, dead: false) }
+    func add(to group: Routes) {
+        group.get("deliveries", query: ["limit", "cursor", "state"]) { try await list($0, $1, dead: false) }
         group.get("deliveries/:id") { try await get($0, $1, dead: false) }
-        group.get("dead-letters") { try await list($0, $1, dead: true) }
+        group.get("dead-letters", query: Paging.parameters) { try await list($0, $1, dead: true) }
         group.get("dead-letters/:id") { try await get($0, $1, dead: true) }
         group.post("dead-letters/:id/replay") { try await replay($0, $1) }
         group.post("dead-letters/replay") { try await replayMany($0, $1) }
@@ -29,9 +29,13 @@ struct DeliveryRoutes: Sendable {
         try await ledger.reach(request)
         let client = try context.requireClient()
         let paging = try Paging(request, .delivery, ledger.ids)
+        let wanted = try DeliveryRoutes.state(request)
         let (page, rows) = try await ledger.read { state in
             let all = state.deliveries.byClient[client.id] ?? []
-            let page = paging.newestFirst(all) { id in !dead || state.deliveries.rows[id]?.isDeadLetter == true }
+            let page = paging.newestFirst(all) { id in
+                guard let row = state.deliveries.rows[id] else { return false }
+                return (!dead || row.isDeadLetter) && (wanted == nil || row.state == wanted)
+            }
             return (page, page.map { state.deliveries.rows[$0] })
         }
         var views: [LogPosition: DeliveryView] = [:]
@@ -39,12 +43,22 @@ struct DeliveryRoutes: Sendable {
         return paging.answer(page, .delivery, ledger.ids) { json, id in json.object { views[id]?.write(&$0, ledger) } }
     }
 
+    private static func state(_ request: Request) throws -> DeliveryState? {
+        guard let name = request.uri.queryParameters["state"] else { return nil }
+        guard let state = DeliveryState.allCases.first(where: { $0.name == name }) else {
+            let names = DeliveryState.allCases.map(\.name).joined(separator: ", ")
+            throw GatewayError(.invalidRequest, "state must be one of \(names)", field: "state")
+        }
+        return state
+    }
+
+    /// A dead letter that was replayed is none any more, but can still be looked at: it names what replaced it.
     private func get(_ request: Request, _ context: GatewayContext, dead: Bool) async throws -> Response {
         try await ledger.reach(request)
         let client = try context.requireClient()
         let id = try id(context)
         let row = try await ledger.read { $0.deliveries.rows[id] }
-        guard let row, row.client == client.id, !dead || row.isDeadLetter else {
+        guard let row, row.client == client.id, !dead || row.isDeadLetter || row.replacedBy != nil else {
             throw GatewayError(.notFound, "there is no such \(dead ? "dead letter" : "delivery")")
         }
         let view = try DeliveryView(id, row, ledger)

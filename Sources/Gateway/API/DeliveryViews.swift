@@ -31,6 +31,7 @@ struct DeliveryView {
         json.time("next_attempt_at", row.nextAttemptAt)
         json.time("created_at", createdAt)
         if !row.deadReason.isEmpty { json.string("reason", row.deadReason) }
+        if let other = row.replacedBy { json.string("replaced_by", ledger.ids.encode(.delivery, other)) }
     }
 }
 

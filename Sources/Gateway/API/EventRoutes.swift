@@ -7,8 +7,8 @@ struct EventRoutes: Sendable {
     let ledger: Ledger
     let rendering: EventRendering
 
-    func add(to group: RouterGroup<GatewayContext>) {
-        group.get("events") { try await events($0, $1) }
+    func add(to group: Routes) {
+        group.get("events", query: ["after", "limit", "wait"]) { try await events($0, $1) }
         group.get("usage") { try await usage($0, $1) }
     }
 

@@ -13,9 +13,8 @@ struct MediaRoutes: Sendable {
     let ledger: Ledger
     let shelf: MediaShelf
 
-    func add(to group: RouterGroup<GatewayContext>) {
+    func add(to group: Routes) {
         group.get("media/:media") { try await file($0, $1) }
-        group.head("media/:media") { try await file($0, $1) }
     }
 
     private enum Found: Sendable, Equatable {

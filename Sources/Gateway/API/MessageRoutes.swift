@@ -7,13 +7,13 @@ import Projections
 struct MessageRoutes: Sendable {
     let ledger: Ledger
 
-    func add(to group: RouterGroup<GatewayContext>) {
+    func add(to group: Routes) {
         group.get("messages/:id") { try await get($0, $1) }
         group.post("messages/:id/cancel") { try await cancel($0, $1) }
-        group.get("conversations") { try await conversations($0, $1) }
+        group.get("conversations", query: ConversationFilter.parameters) { try await conversations($0, $1) }
         group.get("conversations/:id") { try await conversation($0, $1) }
         group.patch("conversations/:id") { try await update($0, $1) }
-        group.get("conversations/:id/messages") { try await messages($0, $1) }
+        group.get("conversations/:id/messages", query: Paging.parameters) { try await messages($0, $1) }
     }
 
     private func position(_ kind: OpaqueID.Kind, _ context: GatewayContext) throws -> LogPosition {

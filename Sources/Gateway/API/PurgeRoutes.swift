@@ -8,7 +8,7 @@ struct PurgeRoutes: Sendable {
     static let waitMax = Duration.seconds(10)
     let ledger: Ledger
 
-    func add(to group: RouterGroup<GatewayContext>) {
+    func add(to group: Routes) {
         group.post("messages/:id/purge") { try await purge($0, $1) }
         group.post("conversations/:id/erase") { try await erase($0, $1) }
     }

@@ -12,7 +12,7 @@ struct SendRoutes: Sendable {
     let ledger: Ledger
     let live: LiveSettings
 
-    func add(to group: RouterGroup<GatewayContext>) {
+    func add(to group: Routes) {
         group.post("send") { try await send($0, $1) }
     }
 

@@ -7,7 +7,7 @@ import Projections
 struct SettingsRoutes: Sendable {
     let ledger: Ledger
 
-    func add(to group: RouterGroup<GatewayContext>) {
+    func add(to group: Routes) {
         group.get("settings") { try await get($0, $1) }
         group.patch("settings") { try await update($0, $1) }
     }
@@ -29,7 +29,7 @@ struct SettingsRoutes: Sendable {
         while true {
             // The texts of the present record are sealed anew with the rest. Should another change come first, once more.
             let seen = try await settings(of: client.id)
-            if let position = try await commit(change, seen, client.id) {
+            if let position = try await commit(change, seen, client.id, context.actor) {
                 return try await show(client.id, position: position)
             }
         }
@@ -46,8 +46,10 @@ struct SettingsRoutes: Sendable {
     private func commit(
         _ change: SettingsForm,
         _ seen: ClientSettings,
-        _ client: LogPosition
+        _ client: LogPosition,
+        _ actor: ChangeActor
     ) async throws -> LogPosition? {
+        let actor = ledger.name(actor)
         let committed = try await ledger.commit { state, _ in
             guard let row = state.clients[client] else { throw GatewayError(.notFound, "the client is gone") }
             guard row.settings.position == seen.replies.position else { return ([], false) }
@@ -60,8 +62,10 @@ struct SettingsRoutes: Sendable {
                     "a body that is purged at once must have somewhere to go; set and enable the webhook first"
                 )
             }
+            var event = settings.event
+            event.actor = actor
             let new = NewEvent(
-                .settingsChanged(settings.event),
+                .settingsChanged(event),
                 client: client,
                 bodies: [SealedPart(.content, settings.texts.json)],
                 seal: .newKey(.secret)
@@ -157,10 +161,7 @@ struct SettingsForm: Sendable {
         let purge = try fields.object("inbound_body_purge")
         try purge?.allow(Set(SettingsForm.purgeable.map(\.name)))
         purges = try SettingsForm.switches(purge, SettingsForm.purgeable)
-        timeZone = try fields.string("time_zone")
-        if let timeZone, !UsageMonth.isZone(timeZone) {
-            throw fields.wrong("time_zone", "a zone like Europe/Berlin")
-        }
+        timeZone = try fields.timeZone("time_zone")
         let ai = try fields.object("ai")
         try ai?.allow(["prompt"])
         prompt = try ai?.string("prompt")

@@ -7,7 +7,11 @@ enum UsageMonth {
     /// Making a zone reads the time zone database; that must not happen for every message.
     private static let zones = Mutex<[String: TimeZone]>([:])
 
-    static func isZone(_ identifier: String) -> Bool { zone(identifier) != nil }
+    /// What may be set: an IANA name, exactly. What older records hold besides, like `BST`, still counts as Foundation reads it.
+    static func isZone(_ identifier: String) -> Bool {
+        // The names are ASCII; to Swift a Kelvin sign equals a K.
+        identifier.utf8.allSatisfy { $0 < 0x80 } && TimeZoneNames.all.contains(identifier) && zone(identifier) != nil
+    }
 
     /// Year × 100 + month.
     static func of(_ time: Timestamp, timeZone: String) -> UInt64 {
@@ -25,6 +29,16 @@ enum UsageMonth {
         if let known = zones.withLock({ $0[identifier] }) { return known }
         guard let zone = TimeZone(identifier: identifier) else { return nil }
         zones.withLock { $0[identifier] = zone }
+        return zone
+    }
+}
+
+extension JSONFields {
+    func timeZone(_ name: String) throws -> String? {
+        guard let zone = try string(name) else { return nil }
+        guard UsageMonth.isZone(zone) else {
+            throw wrong(name, "a name of the IANA time zone database, like Europe/Berlin")
+        }
         return zone
     }
 }

@@ -8,12 +8,16 @@ struct WebhookRoutes: Sendable {
     let ledger: Ledger
     let configuration: GatewayConfiguration
 
-    func add(to group: RouterGroup<GatewayContext>) {
+    func add(to group: Routes) {
         group.get("webhook") { try await get($0, $1) }
         group.put("webhook") { try await put($0, $1) }
         group.post("webhook/test") { try await test($0, $1) }
-        group.post("webhook/secret/rotate") { try await rotateSecret($0, $1) }
-        group.post("api-key/rotate") { try await rotateKey($0, $1) }
+        group.post("webhook/secret/rotate") { try await rotation($1).replaceSecret($0) }
+        group.post("api-key/rotate") { try await rotation($1).replaceKey($0) }
+    }
+
+    private func rotation(_ context: GatewayContext) throws -> KeyRotation {
+        KeyRotation(ledger: ledger, client: try context.requireClient().id, actor: context.actor)
     }
 
     private func get(_ request: Request, _ context: GatewayContext) async throws -> Response {
@@ -34,12 +38,14 @@ struct WebhookRoutes: Sendable {
     private func put(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let client = try context.requireClient()
         let form = try EndpointForm(try await request.fields(), configuration, client)
-        let committed = try await ledger.commit { state, context in
+        var event = form.event
+        event.actor = ledger.name(context.actor)
+        let committed = try await ledger.commit { [event] state, context in
             guard state.clients[client.id]?.hasAddon(at: context.now) ?? false else {
                 throw Refusal(.planRequired, "webhooks need the add-on, active or in trial")
             }
             let new = NewEvent(
-                .endpointConfigured(form.event),
+                .endpointConfigured(event),
                 client: client.id,
                 bodies: [SealedPart(.content, form.settings.json)],
                 seal: .newKey(.secret)
@@ -98,35 +104,6 @@ struct WebhookRoutes: Sendable {
             json.string("detail", TransferFailure.advice(attempt?.error))
             json.number("duration_ms", attempt?.durationMilliseconds)
             json.string("response_excerpt", attempt?.excerpt)
-        }
-    }
-
-    // MARK: Rotation
-
-    private func overlap(_ request: Request) async throws -> UInt64 {
-        let fields = try await request.optionalFields()
-        try fields.allow(["overlap_seconds"])
-        return UInt64(try fields.integer("overlap_seconds", in: 0...2_592_000) ?? 86_400)
-    }
-
-    private func rotateSecret(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        let client = try context.requireClient()
-        let overlap = try await overlap(request)
-        let (secret, committed) = try await ledger.rotateSecret(of: client.id, overlap: overlap)
-        return Answer.json(position: committed.position) { json in
-            json.string("webhook_secret", WebhookSignature.show(secret))
-            json.string("secret_id", ledger.ids.encode(.secret, committed.value))
-            json.time("previous_expires_at", committed.time.advanced(bySeconds: overlap))
-        }
-    }
-
-    private func rotateKey(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        let client = try context.requireClient()
-        let overlap = try await overlap(request)
-        let (key, committed) = try await ledger.rotateKey(of: client.id, overlap: overlap)
-        return Answer.json(position: committed.position) { json in
-            json.string("api_key", key)
-            json.time("previous_expires_at", committed.time.advanced(bySeconds: overlap))
         }
     }
 }

@@ -7,7 +7,7 @@ struct ChannelRoutes: Sendable {
     let ledger: Ledger
     let signups: SignupDesk
 
-    func add(to group: RouterGroup<GatewayContext>) {
+    func add(to group: Routes) {
         group.put("clients/:id/channels/:platform") { try await connect($0, $1) }
         group.delete("clients/:id/channels/:platform") { try await disconnect($0, $1) }
     }
@@ -27,6 +27,7 @@ struct ChannelRoutes: Sendable {
         }
         var event = ChannelConnected()
         event.platform = platform
+        event.actor = ledger.name(context.actor)
         event.account = try ledger.hash(client, connection.domain, connection.account)
         event.segmentsPerSecond = connection.perSecond
         if platform != .sms { event.route = ledger.route(platform, connection.routed) }
@@ -129,12 +130,13 @@ struct ChannelRoutes: Sendable {
 
     private func disconnect(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let (client, platform) = try target(context)
-        let committed = try await ledger.commit { state, _ in
+        var event = ChannelDisconnected()
+        event.platform = platform
+        event.actor = ledger.name(context.actor)
+        let committed = try await ledger.commit { [event] state, _ in
             guard state.clients[client]?.channels[platform] != nil else {
                 throw Refusal(.notFound, "\(platform.name) is not connected")
             }
-            var event = ChannelDisconnected()
-            event.platform = platform
             return ([NewEvent(.channelDisconnected(event), client: client)], ())
         }
         return Answer.empty(position: committed.position)

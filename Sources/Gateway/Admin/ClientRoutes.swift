@@ -8,18 +8,24 @@ struct ClientRoutes: Sendable {
     static let trialSeconds: UInt64 = 7 * 86_400
     let ledger: Ledger
 
-    func add(to group: RouterGroup<GatewayContext>) {
+    func add(to group: Routes) {
         group.post("clients") { try await create($0, $1) }
-        group.get("clients") { try await list($0, $1) }
+        group.get("clients", query: Paging.parameters) { try await list($0, $1) }
         group.get("clients/:id") { try await get($0, $1) }
         group.patch("clients/:id") { try await update($0, $1) }
         group.delete("clients/:id") { try await delete($0, $1) }
         group.post("clients/:id/trial") { try await startTrial($0, $1) }
+        group.post("clients/:id/api-key/rotate") { try await rotation($1).replaceKey($0) }
+        group.post("clients/:id/webhook/secret/rotate") { try await rotation($1).replaceSecret($0) }
+    }
+
+    private func rotation(_ context: GatewayContext) throws -> KeyRotation {
+        KeyRotation(ledger: ledger, client: try id(context), actor: context.actor)
     }
 
     private func create(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let form = try ClientForm(try await request.fields(), ledger.now)
-        let (key, secret, committed) = try await ledger.createClient(form)
+        let (key, secret, committed) = try await ledger.createClient(form, by: context.actor)
         return Answer.json(.created, position: committed.position) { json in
             json.string("client_id", ledger.ids.encode(.client, committed.value))
             json.string("api_key", key)
@@ -63,26 +69,30 @@ struct ClientRoutes: Sendable {
     private func update(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let id = try id(context)
         let fields = try await request.fields()
+        let actor = ledger.name(context.actor)
         let committed = try await ledger.commit { state, context in
             // What is absent stays as it is at this moment, not as it was when the request came.
             guard let row = state.clients[id] else { throw missing }
             let form = try ClientForm(fields, context.now, changing: row)
-            return ([form.updated(id, trialUsed: row.trialUsed)], ())
+            return ([form.updated(id, trialUsed: row.trialUsed, by: actor)], ())
         }
         return try await show(id, position: committed.position)
     }
 
     private func delete(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let id = try id(context)
-        let committed = try await ledger.commit { state, _ in
+        var event = ClientDeleted()
+        event.actor = ledger.name(context.actor)
+        let committed = try await ledger.commit { [event] state, _ in
             guard state.clients[id] != nil else { throw Refusal(.notFound, "there is no such client") }
-            return ([NewEvent(.clientDeleted(ClientDeleted()), client: id)], ())
+            return ([NewEvent(.clientDeleted(event), client: id)], ())
         }
         return Answer.empty(position: committed.position)
     }
 
     private func startTrial(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let id = try id(context)
+        let actor = ledger.name(context.actor)
         let committed = try await ledger.commit { state, context in
             guard let row = state.clients[id] else { throw Refusal(.notFound, "there is no such client") }
             guard !row.trialUsed, row.addon == .none else {
@@ -95,6 +105,7 @@ struct ClientRoutes: Sendable {
             event.trialUsed = true
             event.smsMonthlyQuota = row.smsMonthlyQuota
             event.timeZone = row.timeZone
+            event.actor = actor
             return ([NewEvent(.clientUpdated(event), client: id)], ())
         }
         return try await show(id, position: committed.position)
@@ -130,8 +141,7 @@ struct ClientForm: Sendable {
         smsMonthlyQuota =
             try fields.integer("sms_monthly_quota", in: 0...1_000_000_000).map { UInt64($0) }
             ?? row?.smsMonthlyQuota ?? ClientForm.quotaStandard
-        timeZone = try fields.string("time_zone") ?? row?.timeZone ?? "UTC"
-        guard UsageMonth.isZone(timeZone) else { throw fields.wrong("time_zone", "a zone like Europe/Berlin") }
+        timeZone = try fields.timeZone("time_zone") ?? row?.timeZone ?? "UTC"
         try readAddon(fields, now)
     }
 
@@ -150,7 +160,7 @@ struct ClientForm: Sendable {
         }
     }
 
-    func updated(_ id: LogPosition, trialUsed: Bool) -> NewEvent {
+    func updated(_ id: LogPosition, trialUsed: Bool, by actor: String) -> NewEvent {
         var event = ClientUpdated()
         event.plan = plan
         event.addon = addon
@@ -159,6 +169,7 @@ struct ClientForm: Sendable {
         event.smsMonthlyQuota = smsMonthlyQuota
         event.timeZone = timeZone
         event.renamed = isRenamed
+        event.actor = actor
         let name = JSONWriter.object { $0.string("name", self.name) }
         return NewEvent(
             .clientUpdated(event),
@@ -175,7 +186,8 @@ extension Ledger {
     /// - Parameter sealsKey: keeps the key itself, sealed, besides its hash.
     func createClient(
         _ form: ClientForm,
-        sealsKey: Bool = false
+        sealsKey: Bool = false,
+        by actor: ChangeActor
     ) async throws -> (key: String, secret: [UInt8], committed: Committed<LogPosition>) {
         let (key, hash) = Credential.make(isSandbox ? Credential.test : Credential.live)
         let secret = Crypto.randomBytes(32)
@@ -183,6 +195,7 @@ extension Ledger {
             json.string("name", form.name)
             json.string("lookup_key", Base64.encode(Crypto.randomBytes(32)))
         }
+        let actor = name(actor)
         let committed = try await commit { [isSandbox] _, context in
             let client = context.next
             var created = ClientCreated()
@@ -191,9 +204,13 @@ extension Ledger {
             created.trialEndsAt = form.trialEndsAt
             created.smsMonthlyQuota = form.smsMonthlyQuota
             created.timeZone = form.timeZone
+            created.actor = actor
             var apiKey = APIKeyCreated()
             apiKey.hash = hash
             apiKey.sandbox = isSandbox
+            apiKey.actor = actor
+            var webhookSecret = WebhookSecretCreated()
+            webhookSecret.actor = actor
             let events = [
                 NewEvent(
                     .clientCreated(created),
@@ -208,7 +225,7 @@ extension Ledger {
                     seal: .newKey(.secret)
                 ),
                 NewEvent(
-                    .webhookSecretCreated(WebhookSecretCreated()),
+                    .webhookSecretCreated(webhookSecret),
                     client: client,
                     bodies: [SealedPart(.content, secret)],
                     seal: .newKey(.secret)

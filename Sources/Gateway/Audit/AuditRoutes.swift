@@ -10,12 +10,12 @@ struct AuditRoutes: Sendable {
     /// Whether anybody may ask, so that any cache may keep what was answered.
     let isPublic: Bool
 
-    func addReceipts(to group: RouterGroup<GatewayContext>) {
+    func addReceipts(to group: Routes) {
         group.get("receipts/:id") { try await receipt($0, $1) }
     }
 
     /// Checkpoint and tiles, which anybody may see where the operator says so.
-    func addTree(to group: RouterGroup<GatewayContext>) {
+    func addTree(to group: Routes) {
         group.get("checkpoint") { _, _ in
             let signed = try await checkpointer.sign()
             var response = Answer.text(.ok, "text/plain; charset=utf-8", signed.note.encoded)

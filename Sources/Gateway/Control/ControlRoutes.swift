@@ -9,16 +9,22 @@ struct ControlRoutes: Sendable {
     let ledger: Ledger
     let checkpointer: Checkpointer
 
-    func router() -> Router<GatewayContext> {
-        let router = Router(context: GatewayContext.self)
-        router.add(middleware: ProblemMiddleware(metrics: GatewayMetrics()))
+    func routes() -> GatewayRoutes {
+        let routes = GatewayRoutes(metrics: GatewayMetrics())
+        let router = routes.group()
         let tokens = TokenControl(ledger)
         router.post("/tokens") { request, _ in
             let fields = try await request.fields()
+            try fields.allow(["role", "label", "expires_at"])
             guard let role = TokenRole(name: try fields.require("role")) else {
                 throw fields.wrong("role", "operator or auditor")
             }
-            return Answer.json(.ok, bytes: try await tokens.create(role: role, label: try fields.string("label") ?? ""))
+            let expiry = try fields.string("expires_at").map { text in
+                guard let time = RFC3339.parse(text) else { throw fields.wrong("expires_at", "a time in RFC 3339") }
+                return time
+            }
+            let label = try fields.string("label") ?? ""
+            return Answer.json(.ok, bytes: try await tokens.create(role: role, label: label, expiresAt: expiry))
         }
         router.get("/tokens") { _, _ in Answer.json(.ok, bytes: try await tokens.list()) }
         router.post("/tokens/revoke") { request, _ in
@@ -44,6 +50,6 @@ struct ControlRoutes: Sendable {
             let answer = try await backups.begin(in: try fields.require("to"), key: key, horizon: horizon)
             return Answer.json(.ok, bytes: answer)
         }
-        return router
+        return routes
     }
 }

@@ -19,6 +19,7 @@ struct FirstToken: Sendable {
                 event.role = .operator
                 event.hash = hash
                 event.label = "first start"
+                event.actor = ledger.name(.firstStart)
                 return ([NewEvent(.tokenCreated(event))], ())
             }
         } catch {

@@ -51,14 +51,17 @@ struct ClientAuthentication: RouterMiddleware {
             throw GatewayError(.unauthorized, "send the API key as Authorization: Bearer …")
         }
         let hash = Credential.hash(token)
-        let (found, role) = ledger.recognize { [now = ledger.now] access in
+        let (found, other) = ledger.recognize { [now = ledger.now] access in
             let now = max(now, access.time)
-            return (access.clients.client(forKey: hash, at: now), access.tokens.role(forHash: hash))
+            return (access.clients.client(forKey: hash, at: now), access.tokens.token(forHash: hash, at: now))
         }
-        if role != nil { throw GatewayError(.forbidden, "this path takes a client's API key") }
-        guard let client = found else { throw GatewayError(.unauthorized, "the API key is not valid") }
+        if other != nil { throw GatewayError(.forbidden, "this path takes a client's API key") }
+        guard let client = found, let key = client.apiKeys.first(where: { $0.hash == hash }) else {
+            throw GatewayError(.unauthorized, "the API key is not valid")
+        }
         var context = context
         context.client = client
+        context.actor = .apiKey(key.position)
         return try await next(request, context)
     }
 }
@@ -73,17 +76,20 @@ struct TokenAuthentication: RouterMiddleware {
         context: GatewayContext,
         next: (Request, GatewayContext) async throws -> Response
     ) async throws -> Response {
-        guard let token = Credential.bearer(request) else {
+        guard let text = Credential.bearer(request) else {
             throw GatewayError(.unauthorized, "send the operator token as Authorization: Bearer …")
         }
-        let hash = Credential.hash(token)
-        let (found, client) = ledger.recognize { [now = ledger.now] access in
+        let hash = Credential.hash(text)
+        let (found, client, now) = ledger.recognize { [now = ledger.now] access in
             let now = max(now, access.time)
-            return (access.tokens.role(forHash: hash), access.clients.client(forKey: hash, at: now)?.id)
+            return (access.tokens.token(forHash: hash, at: now), access.clients.client(forKey: hash, at: now)?.id, now)
         }
         if client != nil { throw GatewayError(.forbidden, "this path takes an operator token") }
-        guard let role = found else { throw GatewayError(.unauthorized, "the operator token is not valid") }
-        guard roles.contains(role) else { throw GatewayError(.forbidden, "an auditor's token cannot do this") }
+        guard let token = found else { throw GatewayError(.unauthorized, "the operator token is not valid") }
+        if token.isUseNews(at: now) { ledger.noteUse(of: token.position) }
+        guard roles.contains(token.role) else { throw GatewayError(.forbidden, "an auditor's token cannot do this") }
+        var context = context
+        context.actor = .token(token.role, token.position)
         return try await next(request, context)
     }
 }

@@ -7,14 +7,24 @@ package import Projections
 /// What travels with one request.
 package struct GatewayContext: RequestContext {
     package var coreContext: CoreRequestContextStorage
-    /// Shown as `X-Request-Id` and in errors; from a random source, so it says nothing about other requests.
+    /// Shown as `X-Request-Id`, in errors, and in every line of the process log about the request. From a random source, so it says
+    /// nothing about other requests.
     package let requestID: String
     /// Who is asking, once a route group has checked.
     package var client: ClientRow?
+    /// As whom the history names who is asking.
+    package var actor = ChangeActor.nobody
+    let isHTTP2: Bool
+
+    /// Where Hummingbird has an id of its own, which nobody outside ever sees.
+    private static let logKey = "hb.request.id"
 
     package init(source: ApplicationRequestContextSource) {
         coreContext = CoreRequestContextStorage(source: source)
         requestID = "req_" + Base32.encode(Crypto.publicRandomBytes(12))
+        // A stream of HTTP/2 belongs to a connection, which belongs to the server.
+        isHTTP2 = source.channel.parent?.parent != nil
+        logger[metadataKey: GatewayContext.logKey] = "\(requestID)"
     }
 
     /// The client of an authenticated route.

@@ -4,6 +4,7 @@ import Projections
 
 /// `limit` and `cursor` of a list. A cursor is the opaque id of the last element shown.
 struct Paging {
+    static let parameters: QueryParameters = ["limit", "cursor"]
     static let limitMax = 200
     let limit: Int
     let after: LogPosition?

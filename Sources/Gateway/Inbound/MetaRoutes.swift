@@ -20,9 +20,14 @@ struct MetaRoutes: Sendable {
     let metrics: GatewayMetrics
     let logger: Logger
 
-    func add(to router: Router<GatewayContext>) {
-        router.get("/channels/meta") { request, _ in try confirm(request) }
-        router.post("/channels/meta") { request, _ in try await take(request) }
+    func add(to router: Routes) {
+        router.get("/channels/meta", query: .any) { request, _ in try confirm(request) }
+        router.post("/channels/meta", query: .any) { try await logging(to: $1.logger).take($0) }
+    }
+
+    /// The same, whose lines in the process log name the request.
+    private func logging(to logger: Logger) -> MetaRoutes {
+        MetaRoutes(ledger: ledger, configuration: configuration, metrics: metrics, logger: logger)
     }
 
     /// Meta asks whether the address is ours, whenever it is entered.

@@ -9,10 +9,10 @@ struct TwilioRoutes: Sendable {
     let publicURL: @Sendable () -> String
     let metrics: GatewayMetrics
 
-    func add(to router: Router<GatewayContext>) {
+    func add(to router: Routes) {
         for method in [HTTPRequest.Method.post, .get] {
-            router.on("/channels/twilio/:client/sms", method: method) { try await inbound($0, $1) }
-            router.on("/channels/twilio/:client/status", method: method) { try await status($0, $1) }
+            router.on(method, "/channels/twilio/:client/sms", query: .any) { try await inbound($0, $1) }
+            router.on(method, "/channels/twilio/:client/status", query: .any) { try await status($0, $1) }
         }
     }
 
@@ -153,12 +153,13 @@ struct TwilioRoutes: Sendable {
         let raw = try await request.bytes(limit: 1 << 20)
         let target = request.head.path ?? ""
         let isForm = request.headers[.contentType]?.lowercased().hasPrefix("application/x-www-form-urlencoded") ?? false
-        let source = request.method == .get ? [UInt8]((request.uri.query ?? "").utf8) : raw
+        let isQuery = request.method == .get || request.method == .head
+        let source = isQuery ? [UInt8]((request.uri.query ?? "").utf8) : raw
         guard let client = ledger.ids.decode(.client, try context.parameter("client")),
             let credentials = try await credentials(client), let form = FormBody(source)
         else { throw refused() }
         let body: TwilioSignature.Body =
-            request.method == .get ? .query : isForm ? .form(form.fields) : .raw(raw)
+            isQuery ? .query : isForm ? .form(form.fields) : .raw(raw)
         let name = HTTPField.Name("X-Twilio-Signature")
         let verified = TwilioSignature.verify(
             header: name.flatMap { request.headers[$0] },

@@ -7,7 +7,7 @@ struct OperationsRoutes: Sendable {
     let ledger: Ledger
     let metrics: GatewayMetrics
 
-    func add(to router: Router<GatewayContext>) {
+    func add(to router: Routes) {
         router.get("/healthz") { _, _ in Answer.json { $0.string("status", "ok") } }
         router.get("/readyz") { _, _ in try ready() }
         router.get("/metrics") { _, _ in render() }

@@ -20,7 +20,7 @@ struct DemoClient: Sendable {
             let key: String
             if let known = try knownKey(row, ledger) { key = known } else { key = try await addKey(row.id, ledger) }
             if let secret = try knownSecret(row, ledger) { return DemoClient(id: row.id, key: key, secret: secret) }
-            let (secret, _) = try await ledger.rotateSecret(of: row.id, overlap: 0)
+            let (secret, _) = try await ledger.rotateSecret(of: row.id, overlap: 0, by: .sandbox)
             return DemoClient(id: row.id, key: key, secret: secret)
         }
         let fields: [String: JSONValue] = [
@@ -28,7 +28,7 @@ struct DemoClient: Sendable {
             "sms_monthly_quota": .integer(1_000_000),
         ]
         let form = try ClientForm(JSONFields(members: fields, path: ""), ledger.now)
-        let (key, secret, committed) = try await ledger.createClient(form, sealsKey: true)
+        let (key, secret, committed) = try await ledger.createClient(form, sealsKey: true, by: .sandbox)
         return DemoClient(id: committed.value, key: key, secret: secret)
     }
 
@@ -57,6 +57,7 @@ struct DemoClient: Sendable {
             var created = APIKeyCreated()
             created.hash = hash
             created.sandbox = true
+            created.actor = ledger.name(.sandbox)
             let sealed = NewEvent(
                 .apiKeyCreated(created),
                 client: client,

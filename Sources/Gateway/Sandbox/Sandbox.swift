@@ -44,8 +44,8 @@ final class Sandbox: Sendable {
         guard let twilio, let graph else {
             throw GatewayError(.internalError, "the sandbox could not start its HTTP client")
         }
-        let router = Router(context: GatewayContext.self)
-        router.add(middleware: ProblemMiddleware(metrics: GatewayMetrics()))
+        let routes = GatewayRoutes(metrics: GatewayMetrics())
+        let router = routes.group()
         twilio.add(to: router)
         graph.add(to: router)
         failures.add(to: router)
@@ -56,7 +56,7 @@ final class Sandbox: Sendable {
         let isFree = (try? ListenAddress(host: "127.0.0.1", port: last).probe()) != nil
         let (bound, port) = AsyncStream.makeStream(of: Int.self)
         let application = Application(
-            router: router,
+            router: routes,
             configuration: ApplicationConfiguration(address: .hostname("127.0.0.1", port: isFree ? last : 0)),
             onServerRunning: { channel in port.yield(channel.localAddress?.port ?? 0) },
             logger: logger
@@ -118,6 +118,7 @@ final class Sandbox: Sendable {
         credentials.fromPhone = SimulatedTwilio.ourNumber
         var channel = ChannelConnected()
         channel.platform = .sms
+        channel.actor = ledger.name(.sandbox)
         channel.account = try ledger.hash(client, .smsAccount, credentials.fromPhone)
         let endpoint = try await demo.endpoint(baseURL, ledger)
         let meta = try [Platform.facebook, .instagram, .whatsapp].map { try self.connection(to: $0, client) }
@@ -139,6 +140,7 @@ final class Sandbox: Sendable {
         credentials.accessToken = graph?.accessToken ?? ""
         var channel = ChannelConnected()
         channel.platform = platform
+        channel.actor = ledger.name(.sandbox)
         channel.account = try ledger.hash(client, .metaAccount, MetaName.account(platform, credentials.accountID))
         channel.route = ledger.route(platform, credentials.accountID)
         return NewEvent(

@@ -1,5 +1,5 @@
 package import HTTPTypes
-package import Hummingbird
+import Hummingbird
 package import Projections
 import Synchronization
 
@@ -32,7 +32,7 @@ package final class SandboxFailures: Sendable {
 
     package init() {}
 
-    package func add(to router: Router<GatewayContext>) {
+    package func add(to router: Routes) {
         router.post("/sandbox/failures") { request, _ in try await self.plan(request) }
         router.get("/sandbox/failures") { _, _ in self.list() }
     }

@@ -23,8 +23,8 @@ final class SandboxReceiver: Sendable {
 
     func use(secret: [UInt8]) { self.secret.withLock { $0 = secret } }
 
-    func add(to router: Router<GatewayContext>) {
-        router.post("/receiver") { try await self.receive($0, $1) }
+    func add(to router: Routes) {
+        router.post("/receiver", query: .any) { try await self.receive($0, $1) }
         router.get("/sandbox/received") { _, _ in self.list() }
     }
 

@@ -1,5 +1,5 @@
 import HTTPTypes
-package import Hummingbird
+import Hummingbird
 import Log
 import Projections
 import Synchronization
@@ -57,14 +57,14 @@ package final class SimulatedGraph: Sendable {
     /// Where this server is, without a slash at the end.
     package func use(base: String) { state.withLock { $0.base = base } }
 
-    package func add(to router: Router<GatewayContext>) {
-        router.post("/v25.0/:object/messages") { try await self.accept($0, $1) }
-        router.get("/v25.0/oauth/access_token") { request, _ in self.exchange(request) }
-        router.post("/v25.0/:object/subscribed_apps") { request, _ in self.subscribe(request) }
-        router.post("/v25.0/:object/register") { request, _ in try await self.register(request) }
-        router.get("/v25.0/:object") { try self.describe($0, $1) }
-        router.get("/sandbox/whatsapp-media/:file") { try self.serve($0, $1) }
-        router.get("/sandbox/meta-cdn/:file") { try self.serveToAnyone($0, $1) }
+    package func add(to router: Routes) {
+        router.post("/v25.0/:object/messages", query: .any) { try await self.accept($0, $1) }
+        router.get("/v25.0/oauth/access_token", query: .any) { request, _ in self.exchange(request) }
+        router.post("/v25.0/:object/subscribed_apps", query: .any) { request, _ in self.subscribe(request) }
+        router.post("/v25.0/:object/register", query: .any) { request, _ in try await self.register(request) }
+        router.get("/v25.0/:object", query: .any) { try self.describe($0, $1) }
+        router.get("/sandbox/whatsapp-media/:file", query: .any) { try self.serve($0, $1) }
+        router.get("/sandbox/meta-cdn/:file", query: .any) { try self.serveToAnyone($0, $1) }
         router.get("/sandbox/sent-meta") { _, _ in self.listSent() }
     }
 

@@ -1,5 +1,5 @@
 import HTTPTypes
-package import Hummingbird
+import Hummingbird
 import Log
 import Logging
 import NIOCore
@@ -35,10 +35,12 @@ package final class SimulatedTwilio: Sendable {
     /// Where this server is, without a slash at the end.
     package func use(base: String) { self.base.withLock { $0 = base } }
 
-    package func add(to router: Router<GatewayContext>) {
-        router.post("/2010-04-01/Accounts/:account/Messages.json") { try await self.accept($0, $1) }
-        router.get("/2010-04-01/Accounts/:account/Messages/:message/Media/:media") { try self.redirect($0, $1) }
-        router.get("/sandbox/twilio-cdn/:file") { try self.serve($0, $1) }
+    package func add(to router: Routes) {
+        router.post("/2010-04-01/Accounts/:account/Messages.json", query: .any) { try await self.accept($0, $1) }
+        router.get("/2010-04-01/Accounts/:account/Messages/:message/Media/:media", query: .any) {
+            try self.redirect($0, $1)
+        }
+        router.get("/sandbox/twilio-cdn/:file", query: .any) { try self.serve($0, $1) }
         router.get("/sandbox/sent") { _, _ in self.listSent() }
     }
 

@@ -1,6 +1,6 @@
 package import Log
 
-// What happens to a client: account, keys, secrets, channels, endpoint, settings.
+// What happens to a client: account, keys, secrets, channels, endpoint, settings. `actor` says who made a change.
 
 /// A new client. Sealed content: name and look-up key.
 package struct ClientCreated: EventPayload {
@@ -9,6 +9,7 @@ package struct ClientCreated: EventPayload {
     package var trialEndsAt = Timestamp(0)
     package var smsMonthlyQuota = UInt64(0)
     package var timeZone = ""
+    package var actor = ""
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "plan", &plan)
@@ -16,6 +17,7 @@ package struct ClientCreated: EventPayload {
         visitor.field(3, "trial_ends_at", &trialEndsAt)
         visitor.field(4, "sms_monthly_quota", &smsMonthlyQuota)
         visitor.field(5, "time_zone", &timeZone)
+        visitor.field(6, "actor", &actor)
     }
 }
 
@@ -28,6 +30,7 @@ package struct ClientUpdated: EventPayload {
     package var timeZone = ""
     package var trialUsed = false
     package var renamed = false
+    package var actor = ""
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "plan", &plan)
@@ -37,47 +40,60 @@ package struct ClientUpdated: EventPayload {
         visitor.field(5, "time_zone", &timeZone)
         visitor.field(6, "trial_used", &trialUsed)
         visitor.field(7, "renamed", &renamed)
+        visitor.field(8, "actor", &actor)
     }
 }
 
 /// The client is gone: its keys end and nothing of it can be asked for any more.
 package struct ClientDeleted: EventPayload {
+    package var actor = ""
     package init() {}
-    package mutating func visit(_ visitor: inout some FieldVisitor) {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "actor", &actor)
+    }
 }
 
 /// `hash` is SHA-256 of the key.
 package struct APIKeyCreated: EventPayload {
     package var hash = Digest.zero
     package var sandbox = false
+    package var actor = ""
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "hash", &hash)
         visitor.field(2, "sandbox", &sandbox)
+        visitor.field(3, "actor", &actor)
     }
 }
 
 /// An older key ends at this time. subject: the record that created the key.
 package struct APIKeyExpires: EventPayload {
     package var at = Timestamp(0)
+    package var actor = ""
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "at", &at)
+        visitor.field(2, "actor", &actor)
     }
 }
 
 /// Sealed content: the 32 bytes of the secret.
 package struct WebhookSecretCreated: EventPayload {
+    package var actor = ""
     package init() {}
-    package mutating func visit(_ visitor: inout some FieldVisitor) {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "actor", &actor)
+    }
 }
 
 /// An older secret ends at this time. subject: the record that created it.
 package struct WebhookSecretExpires: EventPayload {
     package var at = Timestamp(0)
+    package var actor = ""
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "at", &at)
+        visitor.field(2, "actor", &actor)
     }
 }
 
@@ -87,12 +103,14 @@ package struct SettingsChanged: EventPayload {
     package var replyPlatforms = ListField<UInt64>()
     package var purgePlatforms = ListField<UInt64>()
     package var timeZone = ""
+    package var actor = ""
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "reply_global", &replyGlobal)
         visitor.field(2, "reply_platforms", &replyPlatforms)
         visitor.field(3, "purge_platforms", &purgePlatforms)
         visitor.field(4, "time_zone", &timeZone)
+        visitor.field(5, "actor", &actor)
     }
 }
 
@@ -103,21 +121,25 @@ package struct ChannelConnected: EventPayload {
     package var account = LookupHash.absent
     package var segmentsPerSecond = UInt64(0)
     package var route = LookupHash.absent
+    package var actor = ""
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "platform", &platform)
         visitor.field(2, "account", &account)
         visitor.field(3, "segments_per_second", &segmentsPerSecond)
         visitor.field(4, "route", &route)
+        visitor.field(5, "actor", &actor)
     }
 }
 
 /// The channel is gone; its credential is not used any more.
 package struct ChannelDisconnected: EventPayload {
     package var platform = Platform.sms
+    package var actor = ""
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "platform", &platform)
+        visitor.field(2, "actor", &actor)
     }
 }
 
@@ -149,6 +171,7 @@ package struct EndpointConfigured: EventPayload {
     package var retrySchedule = ListField<UInt64>()
     package var maxInFlight = UInt64(0)
     package var strictOrdering = false
+    package var actor = ""
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "enabled", &enabled)
@@ -157,6 +180,7 @@ package struct EndpointConfigured: EventPayload {
         visitor.field(4, "retry_schedule", &retrySchedule)
         visitor.field(5, "max_in_flight", &maxInFlight)
         visitor.field(6, "strict_ordering", &strictOrdering)
+        visitor.field(7, "actor", &actor)
     }
 }
 

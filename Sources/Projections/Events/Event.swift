@@ -13,6 +13,7 @@ package enum Event: Sendable, Equatable {
     case logBackedUp(LogBackedUp)
     case tokenCreated(TokenCreated)
     case tokenRevoked(TokenRevoked)
+    case tokenUsed(TokenUsed)
     case clientCreated(ClientCreated)
     case clientUpdated(ClientUpdated)
     case clientDeleted(ClientDeleted)
@@ -80,6 +81,7 @@ extension Event {
         case .logBackedUp: .logBackedUp
         case .tokenCreated: .tokenCreated
         case .tokenRevoked: .tokenRevoked
+        case .tokenUsed: .tokenUsed
         case .clientCreated: .clientCreated
         case .clientUpdated: .clientUpdated
         case .clientDeleted: .clientDeleted
@@ -147,6 +149,7 @@ extension Event {
         case .logBackedUp(let payload): body(payload)
         case .tokenCreated(let payload): body(payload)
         case .tokenRevoked(let payload): body(payload)
+        case .tokenUsed(let payload): body(payload)
         case .clientCreated(let payload): body(payload)
         case .clientUpdated(let payload): body(payload)
         case .clientDeleted(let payload): body(payload)
@@ -234,6 +237,7 @@ extension Event {
             case .logBackedUp: decode(Event.logBackedUp)
             case .tokenCreated: decode(Event.tokenCreated)
             case .tokenRevoked: decode(Event.tokenRevoked)
+            case .tokenUsed: decode(Event.tokenUsed)
             case .clientCreated: decode(Event.clientCreated)
             case .clientUpdated: decode(Event.clientUpdated)
             case .clientDeleted: decode(Event.clientDeleted)

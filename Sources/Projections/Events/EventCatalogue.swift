@@ -14,8 +14,11 @@ package enum EventCatalogue {
         case .logRestored:
             "The log or its keys were restored from a backup. log_id: the identity from here on, where it is a new log."
         case .logBackedUp: "A backup was begun. Until the horizon it may open what is purged after it."
-        case .tokenCreated: "An operator or auditor token. `hash` is SHA-256 of the token. subject: none."
+        case .tokenCreated:
+            "An operator or auditor token. `hash` is SHA-256 of the token. `expires_at` 0: it does not expire. subject: none."
         case .tokenRevoked: "subject: the record that created the token."
+        case .tokenUsed:
+            "Somebody came in with the token; at most one record an hour says so. subject: the record that created the token."
         case .clientCreated: "A new client. Sealed content: name and look-up key."
         case .clientUpdated: "The whole account as it is now. Sealed content, when present: the new name."
         case .clientDeleted: "The client is gone: its keys end and nothing of it can be asked for any more."

@@ -11,6 +11,7 @@ package enum EventType: UInt16, Sendable, CaseIterable {
     case tokenCreated = 9
     case tokenRevoked = 10
     case logBackedUp = 11
+    case tokenUsed = 12
     case clientCreated = 32
     case clientUpdated = 33
     case clientDeleted = 34
@@ -77,6 +78,7 @@ package enum EventType: UInt16, Sendable, CaseIterable {
         case .logBackedUp: "log.backed_up"
         case .tokenCreated: "token.created"
         case .tokenRevoked: "token.revoked"
+        case .tokenUsed: "token.used"
         case .clientCreated: "client.created"
         case .clientUpdated: "client.updated"
         case .clientDeleted: "client.deleted"
@@ -145,6 +147,7 @@ package enum EventType: UInt16, Sendable, CaseIterable {
         case .logBackedUp: .logBackedUp(LogBackedUp())
         case .tokenCreated: .tokenCreated(TokenCreated())
         case .tokenRevoked: .tokenRevoked(TokenRevoked())
+        case .tokenUsed: .tokenUsed(TokenUsed())
         case .clientCreated: .clientCreated(ClientCreated())
         case .clientUpdated: .clientUpdated(ClientUpdated())
         case .clientDeleted: .clientDeleted(ClientDeleted())
@@ -206,7 +209,7 @@ extension EventType {
     /// Whether the event changes who may come in, or what is known of a client's account: tokens, and all that is numbered
     /// with the accounts.
     package var changesAccess: Bool {
-        self == .tokenCreated || self == .tokenRevoked
+        self == .tokenCreated || self == .tokenRevoked || self == .tokenUsed
             || (EventType.clientCreated.rawValue...EventType.endpointProbed.rawValue).contains(rawValue)
     }
 }

@@ -129,16 +129,30 @@ package struct TokenCreated: EventPayload {
     package var role = TokenRole.operator
     package var hash = Digest.zero
     package var label = ""
+    /// 0: it does not expire.
+    package var expiresAt = Timestamp(0)
+    package var actor = ""
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "role", &role)
         visitor.field(2, "hash", &hash)
         visitor.field(3, "label", &label)
+        visitor.field(4, "expires_at", &expiresAt)
+        visitor.field(5, "actor", &actor)
     }
 }
 
 /// subject: the record that created the token.
 package struct TokenRevoked: EventPayload {
+    package var actor = ""
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "actor", &actor)
+    }
+}
+
+/// Somebody came in with the token; at most one record an hour says so. subject: the record that created the token.
+package struct TokenUsed: EventPayload {
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {}
 }

@@ -19,6 +19,7 @@ package struct OpaqueID: Sendable {
         case token = 7
         case secret = 8
         case request = 9
+        case apiKey = 16
 
         package var prefix: String {
             switch self {
@@ -31,6 +32,7 @@ package struct OpaqueID: Sendable {
             case .token: "tok_"
             case .secret: "sec_"
             case .request: "req_"
+            case .apiKey: "key_"
             }
         }
     }

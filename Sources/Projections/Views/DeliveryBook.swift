@@ -24,6 +24,8 @@ package struct DeliveryBook: Sendable {
         package var isTest = false
         /// The body is gone, or about to go: no further attempt.
         package var isPurged = false
+        /// The delivery that a replay of this dead letter made.
+        package var replacedBy: LogPosition?
 
         /// A failed delivery that can be looked at.
         package var isDeadLetter: Bool { state == .dead || state == .purged }
@@ -52,6 +54,7 @@ package struct DeliveryBook: Sendable {
             // A replay is a lane of its own: it must not wait for, or hold up, what is new. The dead letter it replaces
             // is settled by it, so that replaying twice by filter does not deliver twice.
             settle(event.replaces, .discarded)
+            rows[event.replaces]?.replacedBy = record.position
             add(record.position, event: record.subject, record, lane: record.position)
         case .deliveryStarted(let event): for delivery in event.deliveries.values { start(delivery, record.time) }
         case .deliveryFinished(let event): finish(event, record, strict: strict)

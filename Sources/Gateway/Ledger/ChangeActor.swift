@@ -1,0 +1,38 @@
+package import Log
+package import Projections
+
+/// Who makes a change, for the history: a kind and an id, nothing personal.
+package enum ChangeActor: Sendable, Equatable {
+    /// Nobody has come in.
+    case nobody
+    /// A command of `waybill`, on the data directory or through its socket.
+    case cli
+    /// The gateway itself, which makes a token when it has none.
+    case firstStart
+    case sandbox
+    case token(TokenRole, LogPosition)
+    case apiKey(LogPosition)
+
+    package func name(_ ids: OpaqueID) -> String {
+        switch self {
+        case .nobody: ""
+        case .cli: "cli"
+        case .firstStart: "first_start"
+        case .sandbox: "sandbox"
+        case .token(let role, let position): "\(role.name):\(ids.encode(.token, position))"
+        case .apiKey(let position): "client:\(ids.encode(.apiKey, position))"
+        }
+    }
+}
+
+extension Ledger {
+    func name(_ actor: ChangeActor) -> String { actor.name(ids) }
+
+    /// Puts on record that a token was used; nobody waits until that is on disk. What cannot be recorded now is with the next use.
+    func noteUse(of token: LogPosition) {
+        _ = try? append { state, context -> ([NewEvent], Void) in
+            let isNews = state.tokens.rows[token]?.isUseNews(at: context.now) ?? false
+            return (isNews ? [NewEvent(.tokenUsed(TokenUsed()), subject: token)] : [], ())
+        }
+    }
+}
