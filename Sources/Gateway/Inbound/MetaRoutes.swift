@@ -27,7 +27,7 @@ struct MetaRoutes: Sendable {
 
     /// The same, whose lines in the process log name the request.
     private func logging(to logger: Logger) -> MetaRoutes {
-        MetaRoutes(ledger: ledger, configuration: configuration, metrics: metrics, logger: logger)
+        MetaRoutes(ledger: ledger, live: live, metrics: metrics, logger: logger)
     }
 
     /// Meta asks whether the address is ours, whenever it is entered.

@@ -97,6 +97,7 @@ struct DemoClient: Sendable {
         let url = base + DemoClient.receiverPath
         var settings = EndpointSettings()
         var event = EndpointConfigured()
+        event.actor = ledger.name(.sandbox)
         event.events = ListField(["*"])
         event.retrySchedule = ListField([1, 2, 5])
         event.maxInFlight = 64
