@@ -205,5 +205,13 @@ struct ConversationView {
         json.time("created_at", createdAt)
         json.time("updated_at", row?.lastActivity)
         json.time("last_inbound_at", row?.lastInbound)
+        json.key("reachability")
+        guard let row, let known = row.reachability, row.status != .erased else { return json.null() }
+        json.object { json in
+            json.string("code", known.code)
+            json.string("reason", RecipientCode.reason(row.platform, known.code))
+            json.time("since", known.since)
+            json.string("message_id", ledger.ids.encode(.message, known.message))
+        }
     }
 }
