@@ -7,6 +7,8 @@ struct MessageView {
         let status: MessageStatus
         let at: Timestamp
         let code: String
+        /// What the provider's answer began with; 0 where there was none.
+        var httpStatus: UInt64 = 0
     }
 
     private let id: LogPosition
@@ -85,7 +87,8 @@ struct MessageView {
             case .retryLater, .misconfigured: .queued
             }
         return [
-            Step(status: outcome, at: time, code: event.code), Step(status: .sending, at: event.startedAt, code: ""),
+            Step(status: outcome, at: time, code: event.code, httpStatus: event.httpStatus),
+            Step(status: .sending, at: event.startedAt, code: ""),
         ]
     }
 
@@ -151,6 +154,7 @@ struct MessageView {
                         json.string("status", step.status.name)
                         json.time("at", step.at)
                         if !step.code.isEmpty { json.string("code", step.code) }
+                        if step.httpStatus > 0 { json.number("http_status", step.httpStatus) }
                     }
                 }
             }

@@ -10,6 +10,12 @@ package struct Reachability: Sendable, Equatable {
     /// The last message that it said so about.
     package let message: LogPosition
 
+    package init(code: String, since: Timestamp, message: LogPosition) {
+        self.code = code
+        self.since = since
+        self.message = message
+    }
+
     enum News {
         case reached
         case refused(code: String)
