@@ -193,6 +193,70 @@ struct CurlDriverTests {
         server.stop()
     }
 
+    /// libcurl 7.88 does not see that an idle connection was reset, and takes it all the same. No byte can leave over it.
+    @Test(arguments: [true, false])
+    func aResetIdleConnectionCostsNothing(_ atMostOnce: Bool) async throws {
+        let server = try LoopbackServer([.answerAndReset(Self.ok), .answer(Self.ok)])
+        let driver = try makeDriver()
+        #expect(await driver.perform(request(server.url, atMostOnce: atMostOnce)).status == 200)
+        try await eventually { server.resets == 1 }
+        try await Task.sleep(for: .milliseconds(50))
+        let second = request(server.url, body: "second", atMostOnce: atMostOnce)
+        #expect(await driver.perform(second).status == 200)
+        #expect(server.requests.filter { $0.hasSuffix("second") }.count == 1)
+        #expect(server.connections == 2)
+        await driver.shutdown()
+        server.stop()
+    }
+
+    /// A repeat never takes another idle connection, which may be as dead.
+    @Test func aDeliveryIsRepeatedOnceAndOnAFreshConnection() async throws {
+        let server = try LoopbackServer([.answer(Self.ok), .close, .close, .answer(Self.ok)])
+        let driver = try makeDriver()
+        #expect(await driver.perform(request(server.url)).status == 200)
+        let error = await driver.perform(request(server.url)).failure
+        #expect(error?.failure == .connectionLost)
+        #expect(error?.requestBytesSent == true)
+        #expect(server.requests.count == 3)
+        #expect(server.connections == 2)
+        await driver.shutdown()
+        server.stop()
+    }
+
+    // MARK: The status line decides
+
+    @Test(arguments: [
+        "HTTP/1.1 201 Created\r\nContent-Length: 10\r\nX-One: 1\r\n\r\nhalf",
+        "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\nX-One: 1\r\n\r\nzz\r\nhalf",
+        "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\nX-One: 1\r\n\r\n4\r\nhalf\r\n",
+    ])
+    func aBodyThatBreaksOffIsStillAResponseWhereTheStatusDecides(_ answer: String) async throws {
+        let server = try LoopbackServer([.answerAndClose(answer)])
+        let driver = try makeDriver()
+        var asked = request(server.url)
+        asked.bodyWait = .seconds(5)
+        let response = try await driver.perform(asked).get()
+        #expect(response.status == 201)
+        #expect(response.header("x-one") == "1")
+        #expect(response.bodyTruncated)
+        await driver.shutdown()
+        server.stop()
+    }
+
+    @Test func aBodyThatDoesNotEndHoldsNoPlace() async throws {
+        let server = try LoopbackServer([.hang("HTTP/1.1 503 No\r\nContent-Length: 10\r\n\r\nhalf")])
+        let driver = try makeDriver()
+        var asked = request(server.url, timeout: .seconds(60))
+        asked.bodyWait = .milliseconds(100)
+        let response = try await driver.perform(asked).get()
+        #expect(response.status == 503)
+        #expect(response.body == Array("half".utf8))
+        #expect(response.duration < .seconds(30))
+        try await eventually { server.goneClients == 1 }
+        await driver.shutdown()
+        server.stop()
+    }
+
     /// The last thing that fails is a connect, but the request had been on its way before.
     @Test func aRepeatThatCannotConnectStillCountsAsSent() async throws {
         let server = try LoopbackServer([.answer(Self.ok), .close])

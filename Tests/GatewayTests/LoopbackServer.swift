@@ -12,6 +12,8 @@ final class LoopbackServer: Sendable {
         case close
         /// Writes these bytes and closes the connection.
         case answerAndClose(String)
+        /// Writes these bytes, and resets the connection a moment later, while it idles.
+        case answerAndReset(String)
         /// Writes these bytes and then nothing more, until the client goes away.
         case hang(String)
     }
@@ -21,6 +23,7 @@ final class LoopbackServer: Sendable {
         var requests: [String] = []
         var connections = 0
         var goneClients = 0
+        var resets = 0
         var isStopping = false
     }
 
@@ -33,6 +36,8 @@ final class LoopbackServer: Sendable {
     var connections: Int { state.withLock { $0.connections } }
     /// How many clients have gone away while the server hung.
     var goneClients: Int { state.withLock { $0.goneClients } }
+
+    var resets: Int { state.withLock { $0.resets } }
 
     init(_ steps: [Step]) throws {
         let (listener, port) = try Self.listen()
@@ -86,6 +91,13 @@ final class LoopbackServer: Sendable {
                 return
             case .answerAndClose(let text):
                 return Self.write(text, to: connection)
+            case .answerAndReset(let text):
+                Self.write(text, to: connection)
+                usleep(100_000)
+                var option = linger(l_onoff: 1, l_linger: 0)
+                setsockopt(connection, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
+                state.withLock { $0.resets += 1 }
+                return
             case .hang(let text):
                 Self.write(text, to: connection)
                 if Self.read(connection)?.isEmpty != false { state.withLock { $0.goneClients += 1 } }

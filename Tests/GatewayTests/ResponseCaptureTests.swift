@@ -11,6 +11,17 @@ import Testing
         #expect(capture.headers.map(\.value) == ["7", ""])
     }
 
+    @Test func theFirstFinalStatusLineCounts() {
+        var capture = ResponseCapture(bodyBytesMax: 16)
+        feed(&capture, ["HTTP/1.1 100 Continue\r\n", "\r\n"])
+        #expect(capture.status == nil)
+        feed(&capture, ["HTTP/1.1 503\r\n"])
+        #expect(capture.status == 503)
+        feed(&capture, ["X-One: 1\r\n", "\r\n", "HTTP/1.1 200 OK\r\n"])
+        #expect(capture.status == 503)
+        #expect(capture.headers.map(\.name) == ["x-one"])
+    }
+
     @Test func headerBytesAreBounded() {
         var capture = ResponseCapture(bodyBytesMax: 16)
         feed(&capture, ["HTTP/2 200\r\n"])

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from support.problems import REFUSED, assert_problem
-from support.receiver import DROP, HANG
+from support.receiver import DROP, HANG, Receiver
 from support.tenant import customer_number
 from support.wait import holds_for, wait_until
 
@@ -70,9 +70,17 @@ def test_default_schedule_is_six_retries(tenant):
     assert tenant.read("/v1/webhook")["retry_schedule"] == [30, 60, 300, 900, 3600, 14400]
 
 
+@pytest.fixture
+def fresh_receiver():
+    """One to which no connection is kept: over a kept one a drop is repeated within the attempt."""
+    server = Receiver()
+    yield server
+    server.close()
+
+
 @pytest.mark.parametrize("step", [DROP, (302, {"Location": "/hook/elsewhere"}), 404, 429], ids=str)
-def test_everything_but_2xx_fails(tenant, receiver, customer, step):
-    endpoint = receiver.endpoint(script=[step])
+def test_everything_but_2xx_fails(tenant, fresh_receiver, customer, step):
+    endpoint = fresh_receiver.endpoint(script=[step])
     tenant.subscribe(endpoint)
     event = inbound_event(tenant, customer)
     delivery = tenant.wait_for_delivery(event["id"], "delivered")

@@ -8,6 +8,7 @@ import Testing
     private func world(expiresAfter seconds: UInt64?) -> (World, LogPosition) {
         var world = World()
         var created = TokenCreated()
+        created.role = .operator
         created.hash = Self.hash
         created.label = "night shift"
         if let seconds { created.expiresAt = world.now.advanced(bySeconds: seconds) }

@@ -82,6 +82,7 @@ import Testing
         event.retrySchedule = ListField([30, 60])
         event.maxInFlight = 64
         event.strictOrdering = true
+        event.actor = "cli"
         try check(event, Event.endpointConfigured)
     }
 
@@ -111,6 +112,7 @@ import Testing
 
     @Test func messageEditedAndUnsent() throws {
         var edited = MessageEdited()
+        edited.duplicateKey = LookupHash(high: 5, low: 6)
         edited.number = 2
         edited.providerTime = Timestamp(4)
         try check(edited, Event.messageEdited)
@@ -146,6 +148,7 @@ import Testing
         event.timeZone = "Europe/Berlin"
         event.trialUsed = true
         event.renamed = true
+        event.actor = "cli"
         try check(event, Event.clientUpdated)
     }
 

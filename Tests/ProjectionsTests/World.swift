@@ -264,12 +264,17 @@ extension World {
     }
 
     @discardableResult
-    mutating func report(_ message: LogPosition, _ status: MessageStatus, client: LogPosition) -> [NewEvent] {
+    mutating func report(
+        _ message: LogPosition,
+        _ status: MessageStatus,
+        client: LogPosition,
+        code: String = ""
+    ) -> [NewEvent] {
         let report = ProviderStatus(
             client: client,
             message: message,
             status: status,
-            code: "",
+            code: code,
             platformMessageID: "SM1"
         )
         let events = state.decide(report, World.body, ids: ids, context)

@@ -7,6 +7,8 @@ struct MessageView {
         let status: MessageStatus
         let at: Timestamp
         let code: String
+        /// What the provider's answer began with; 0 where there was none.
+        var httpStatus: UInt64 = 0
     }
 
     private let id: LogPosition
@@ -97,7 +99,8 @@ struct MessageView {
             case .retryLater, .misconfigured: .queued
             }
         return [
-            Step(status: outcome, at: time, code: event.code), Step(status: .sending, at: event.startedAt, code: ""),
+            Step(status: outcome, at: time, code: event.code, httpStatus: event.httpStatus),
+            Step(status: .sending, at: event.startedAt, code: ""),
         ]
     }
 
@@ -165,6 +168,7 @@ struct MessageView {
                         json.string("status", step.status.name)
                         json.time("at", step.at)
                         if !step.code.isEmpty { json.string("code", step.code) }
+                        if step.httpStatus > 0 { json.number("http_status", step.httpStatus) }
                     }
                 }
             }
@@ -219,5 +223,13 @@ struct ConversationView {
         json.time("created_at", createdAt)
         json.time("updated_at", row?.lastActivity)
         json.time("last_inbound_at", row?.lastInbound)
+        json.key("reachability")
+        guard let row, let known = row.reachability, row.status != .erased else { return json.null() }
+        json.object { json in
+            json.string("code", known.code)
+            json.string("reason", RecipientCode.reason(row.platform, known.code))
+            json.time("since", known.since)
+            json.string("message_id", ledger.ids.encode(.message, known.message))
+        }
     }
 }

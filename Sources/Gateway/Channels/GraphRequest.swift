@@ -19,7 +19,7 @@ package enum GraphRequest {
         guard let json = body(platform, message) else { return nil }
         // Both kinds of Instagram token name their account themselves.
         let sender = platform == .instagram ? "me" : credentials.accountID
-        return OutgoingRequest(
+        var request = OutgoingRequest(
             method: "POST",
             url: "\(baseURL)/\(version)/\(sender)/messages",
             headers: [
@@ -31,6 +31,8 @@ package enum GraphRequest {
             connectTimeout: .seconds(10),
             atMostOnce: true
         )
+        request.bodyWait = ProviderAnswer.bodyWait
+        return request
     }
 
     private static func body(_ platform: Platform, _ message: OutgoingMessage) -> [UInt8]? {

@@ -2,6 +2,8 @@ import Projections
 
 /// What the answers of all providers have in common; what their bodies say is each channel's own to judge.
 enum ProviderAnswer {
+    /// How long the rest of an answer is waited for: without the provider's own word in it the outcome stays unknown.
+    static let bodyWait = Duration.seconds(10)
     /// How much of a body is kept on record.
     private static let excerptBytes = 1024
 
@@ -21,7 +23,7 @@ enum ProviderAnswer {
             result.code = "http_\(response.status)"
             if response.status == 429 { result.outcome = .retryLater }
             result.httpStatus = UInt64(max(response.status, 0))
-            result.retryAfter = response.header("retry-after").flatMap { UInt64($0) }
+            result.retryAfter = response.header("retry-after").flatMap { RetryAfter.seconds($0, now: finishedAt) }
             result.excerpt = Array(response.body.prefix(excerptBytes))
             judge(response, &result)
         case .failure(let error):

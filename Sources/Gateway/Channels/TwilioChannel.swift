@@ -154,7 +154,7 @@ package enum TwilioChannel {
             fields.append(("MessagingServiceSid", credentials.messagingServiceSID))
         }
         if !credentials.fromPhone.isEmpty { fields.append(("From", credentials.fromPhone)) }
-        return OutgoingRequest(
+        var request = OutgoingRequest(
             method: "POST",
             url: "\(baseURL)/2010-04-01/Accounts/\(credentials.accountSID)/Messages.json",
             headers: [
@@ -166,6 +166,8 @@ package enum TwilioChannel {
             connectTimeout: .seconds(10),
             atMostOnce: true
         )
+        request.bodyWait = ProviderAnswer.bodyWait
+        return request
     }
 
     /// What Twilio's answer, or its absence, says about the message. Only Twilio's own error body proves a refusal.

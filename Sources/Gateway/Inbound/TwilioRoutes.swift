@@ -100,7 +100,7 @@ struct TwilioRoutes: Sendable {
             return TwilioRoutes.accepted()
         }
         switch report.status {
-        case .raised(let status): try await raise(message, client, report, status)
+        case .raised(let status): try await raise(message, client, credentials, report, status)
         case .early: break
         case .unknown: try await recordUnrecognized(client, raw, about: message, from: nil)
         }
@@ -116,29 +116,40 @@ struct TwilioRoutes: Sendable {
         _ report: TwilioChannel.StatusReport
     ) async throws -> LogPosition? {
         let named = request.uri.queryParameters["message"].flatMap { ledger.ids.decode(.message, $0) }
-        let key = try ledger.hash(client, .twilioMessage, credentials.accountSID + "/" + report.messageSID)
+        let key = try key(client, credentials, report)
         return try await ledger.read { state in
             if let named, let row = state.inbox.messages[named], row.client == client { return named }
             return state.deduplication.sentMessage(client, key)
         }
     }
 
+    private func key(
+        _ client: LogPosition,
+        _ credentials: TwilioCredentials,
+        _ report: TwilioChannel.StatusReport
+    ) throws -> LookupHash {
+        try ledger.hash(client, .twilioMessage, credentials.accountSID + "/" + report.messageSID)
+    }
+
     private func raise(
         _ message: LogPosition,
         _ client: LogPosition,
+        _ credentials: TwilioCredentials,
         _ report: TwilioChannel.StatusReport,
         _ status: MessageStatus
     ) async throws {
         let body = try ledger.sentBody(message)
-        let change = ProviderStatus(
+        var change = ProviderStatus(
             client: client,
             message: message,
             status: status,
             code: report.errorCode,
-
             platformMessageID: report.messageSID
         )
-        _ = try await ledger.commit { [ids = ledger.ids] state, context in
+        // The answer to the call has told Twilio's id, or it never came, and then this does.
+        let key = try key(client, credentials, report)
+        if ledger.plan({ $0.deduplication.sentMessage(client, key) }) == nil { change.providerKey = key }
+        _ = try await ledger.commit { [ids = ledger.ids, change] state, context in
             (state.decide(change, body, ids: ids, context), ())
         }
     }

@@ -17,6 +17,7 @@ final class CurlLoop {
     let mailbox: CurlMailbox
     private let multi: MultiHandle
     private let settings: TransferSettings
+    private let sockets = OpenSockets()
     private var queue: TransferQueue<Submission>
     private var running: [ObjectIdentifier: Running] = [:]
     private var sweptAt = ContinuousClock.now
@@ -75,19 +76,37 @@ extension CurlLoop {
 
     private func start(_ submission: Submission) {
         do throws(TransferError) {
-            let transfer = try CurlTransfer(submission.request, settings: settings)
-            guard multi.add(transfer) else { throw CurlLibrary.noMemory }
-            running[ObjectIdentifier(transfer)] = Running(transfer: transfer, submission: submission)
+            try run(CurlTransfer(submission.request, settings: settings, sockets: sockets), for: submission)
         } catch {
             queue.finished(host: submission.host)
             submission.continuation.resume(returning: .failure(error))
         }
     }
 
+    private func run(_ transfer: CurlTransfer, for submission: Submission) throws(TransferError) {
+        guard multi.add(transfer) else { throw CurlLibrary.noMemory }
+        running[ObjectIdentifier(transfer)] = Running(transfer: transfer, submission: submission)
+    }
+
     private func finishDone() {
         while let (transfer, result) = multi.nextFinished() {
-            finish(transfer, result)
+            if case .failure(let error) = result, transfer.deservesRepeat(error) {
+                tryAgain(transfer, error)
+            } else {
+                finish(transfer, result)
+            }
         }
+    }
+
+    /// The exchange goes on with another transfer, in the place that it has.
+    private func tryAgain(_ first: CurlTransfer, _ error: TransferError) {
+        guard let submission = running[ObjectIdentifier(first)]?.submission else { return multi.remove(first) }
+        guard
+            let second = try? CurlTransfer(submission.request, settings: settings, sockets: sockets, repeating: first),
+            (try? run(second, for: submission)) != nil
+        else { return finish(first, .failure(error)) }
+        multi.remove(first)
+        running[ObjectIdentifier(first)] = nil
     }
 
     /// Takes the transfer out of libcurl before its task learns of it, so that nothing of it is in use afterwards.
@@ -111,21 +130,21 @@ extension CurlLoop {
             submission.continuation.resume(returning: .failure(Self.cancelled(submission)))
         }
         for entry in running.values where entry.submission.ticket.isCancelled {
-            let error = entry.transfer.ended(.shuttingDown, detail: "the task was cancelled")
-            finish(entry.transfer, .failure(error))
+            finish(entry.transfer, entry.transfer.ended(.shuttingDown, detail: "the task was cancelled"))
         }
     }
 
     private func endAll(_ failure: TransferFailure, detail: String) {
         for entry in running.values {
-            finish(entry.transfer, .failure(entry.transfer.ended(failure, detail: detail)))
+            finish(entry.transfer, entry.transfer.ended(failure, detail: detail))
         }
         for submission in queue.removeWaiting(where: { _ in true }) {
             submission.continuation.resume(returning: .failure(submission.refusal(failure, detail: detail)))
         }
     }
 
-    /// Ends what waited too long for a place, which libcurl knows nothing of, and what libcurl has failed to end.
+    /// Ends what waited too long for a place or for the rest of a body, which libcurl knows nothing of, and what libcurl has
+    /// failed to end.
     private func sweepIfDue() {
         let now = ContinuousClock.now
         guard now - sweptAt >= Self.sweepInterval else { return }
@@ -135,8 +154,10 @@ extension CurlLoop {
             submission.continuation.resume(returning: .failure(error))
         }
         for entry in running.values
-        where now - entry.transfer.startedAt > entry.submission.request.timeout + Self.overdue {
-            finish(entry.transfer, .failure(entry.transfer.ended(.timedOut, detail: "the time was up")))
+        where now - entry.transfer.startedAt > entry.submission.request.timeout + Self.overdue
+            || entry.transfer.isAnswered(by: now)
+        {
+            finish(entry.transfer, entry.transfer.ended(.timedOut, detail: "the time was up"))
         }
     }
 }

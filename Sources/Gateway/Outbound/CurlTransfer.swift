@@ -18,27 +18,48 @@ struct TransferSettings: Sendable {
 /// A class, because libcurl's callbacks hold its address. The driver's thread owns it: it alone creates it, runs it and
 /// lets it go, and it takes it out of the multi handle first, so that no callback can come afterwards.
 final class CurlTransfer {
-    let startedAt = ContinuousClock.now
+    /// When the exchange began; that of a repeat began with the first try.
+    let startedAt: ContinuousClock.Instant
 
     private let easy: EasyHandle
     private let headers: HeaderList
     private let policy: AddressPolicy?
+    private let sockets: OpenSockets
     private let atMostOnce: Bool
+    private let bodyWait: Duration?
+    private let isRepeat: Bool
+    /// Whether bytes of the request had left when this repeat began.
+    private let leftBefore: Bool
     private let sink: (any BodySink)?
     private var sinkHasEnough = false
     private var capture: ResponseCapture
+    private var statusAt: ContinuousClock.Instant?
     private var addressesTried = 0
     private var addressesRefused = 0
-    /// How often libcurl was about to write the request. While this is zero, no byte of it can have left.
-    private var requestsBegun = 0
+    private var socketsOpened: [CInt] = []
+    /// Whether libcurl chose a connection that an earlier exchange had left.
+    private var isReused = false
+    /// Whether libcurl was about to write the request. While this is false, no byte of it can have left.
+    private var requestBegun = false
 
     var handle: UnsafeMutableRawPointer { easy.pointer }
 
-    init(_ request: OutgoingRequest, settings: TransferSettings) throws(TransferError) {
+    /// - Parameter first: the try that this one repeats, on a connection of its own and in what is left of the time.
+    init(
+        _ request: OutgoingRequest,
+        settings: TransferSettings,
+        sockets: OpenSockets,
+        repeating first: CurlTransfer? = nil
+    ) throws(TransferError) {
         easy = try EasyHandle()
         headers = try Self.headerList(request)
         policy = settings.policy
+        self.sockets = sockets
         atMostOnce = request.atMostOnce
+        bodyWait = request.bodyWait
+        startedAt = first?.startedAt ?? .now
+        isRepeat = first != nil
+        leftBefore = first?.requestMayHaveLeft ?? false
         sink = request.sink
         capture = ResponseCapture(bodyBytesMax: settings.bodyBytesMax)
         try setRequest(request)
@@ -76,8 +97,9 @@ extension CurlTransfer {
     private func setRequest(_ request: OutgoingRequest) throws(TransferError) {
         try easy.set(CURLOPT_URL, request.url)
         try easy.set(CURLOPT_HTTPHEADER, pointer: headers.head)
-        try easy.set(CURLOPT_TIMEOUT_MS, request.timeout.wholeMilliseconds)
+        try easy.set(CURLOPT_TIMEOUT_MS, (request.timeout - duration).wholeMilliseconds)
         try easy.set(CURLOPT_CONNECTTIMEOUT_MS, request.connectTimeout.wholeMilliseconds)
+        if isRepeat { try easy.set(CURLOPT_FRESH_CONNECT, 1) }
         if request.method == "POST" {
             try easy.set(CURLOPT_POST, 1)
             try easy.setBody(request.body)
@@ -91,8 +113,8 @@ extension CurlTransfer {
         }
         if request.atMostOnce {
             // Servers close connections that idle, and one that closes just as the request is written leaves the
-            // outcome unknown. Not re-using what idled for long makes that rare.
-            try easy.set(CURLOPT_MAXAGE_CONN, 30)
+            // outcome unknown. Common servers wait five seconds or longer. libcurl counts whole ones that have passed.
+            try easy.set(CURLOPT_MAXAGE_CONN, 3)
         }
     }
 
@@ -139,25 +161,36 @@ extension CurlTransfer {
 extension CurlTransfer {
     /// Whether libcurl may write the request now.
     ///
-    /// When a re-used connection dies before any byte of the response, libcurl opens a new one and sends the same
-    /// request again, POST or not and without a word (`Curl_retry_request`): the connection may have been closed for
-    /// idling, but the server may as well have read the request, sent the customer a message and crashed. HTTP/2 has
-    /// more such paths. All of them come by here a second time, and that is where a request that must not leave twice
-    /// is stopped.
-    fileprivate func permitsRequest() -> Bool {
-        requestsBegun += 1
-        return requestsBegun == 1 || !atMostOnce
+    /// When a re-used connection dies before any byte of the response, libcurl sends the same request again over another
+    /// one, POST or not and without a word (`Curl_retry_request`): the connection may have been closed for idling, but the
+    /// server may as well have read the request, sent the customer a message and crashed. HTTP/2 has more such paths. The
+    /// other connection may be one that idled too. So libcurl repeats nothing: what is over another kept connection ends
+    /// here, what needs a new one in `openSocket`, and `deservesRepeat` says what follows.
+    fileprivate func permitsRequest(_ ends: OpenSockets.Ends) -> Bool {
+        guard !requestBegun else { return false }
+        isReused = addressesTried == 0
+        if isReused {
+            if sockets.isSpent(ends) { return false }
+        } else {
+            sockets.note(socketsOpened, ends)
+        }
+        requestBegun = true
+        return true
     }
 
     /// Opens the socket for one address of the host, if the policy permits that address.
     fileprivate func openSocket(_ target: UnsafeMutablePointer<curl_sockaddr>) -> curl_socket_t {
         let (family, type, protocolNumber) = (target.pointee.family, target.pointee.socktype, target.pointee.protocol)
+        // A connection for libcurl's own repeat.
+        guard !requestBegun else { return CURL_SOCKET_BAD }
         addressesTried += 1
         guard permits(target) else {
             addressesRefused += 1
             return CURL_SOCKET_BAD
         }
-        return socket(family, type | Int32(SOCK_CLOEXEC.rawValue), protocolNumber)
+        let opened = socket(family, type | Int32(SOCK_CLOEXEC.rawValue), protocolNumber)
+        if opened >= 0 { socketsOpened.append(opened) }
+        return opened
     }
 
     private func permits(_ target: UnsafeMutablePointer<curl_sockaddr>) -> Bool {
@@ -171,6 +204,7 @@ extension CurlTransfer {
 
     fileprivate func takeHeader(_ line: UnsafeRawBufferPointer) {
         capture.takeHeader(line: line)
+        if statusAt == nil, capture.status != nil { statusAt = .now }
     }
 
     fileprivate func takeBody(_ bytes: UnsafeRawBufferPointer) -> Bool {
@@ -223,7 +257,8 @@ private func beginRequest(
     _ peerPort: CInt,
     _ localPort: CInt
 ) -> CInt {
-    transfer(context)?.permitsRequest() == true ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT
+    let ends = OpenSockets.Ends(local: localPort, peer: peerPort)
+    return transfer(context)?.permitsRequest(ends) == true ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT
 }
 
 // MARK: - Outcome
@@ -233,22 +268,45 @@ extension CurlTransfer {
     func outcome(_ code: CURLcode) -> Result<OutgoingResponse, TransferError> {
         // A body that was too long to read to its end is still a response.
         guard code == CURLE_OK || (code == CURLE_WRITE_ERROR && (capture.stoppedReading || sinkHasEnough)) else {
-            return .failure(ended(failure(code), detail: detail(code)))
+            return ended(failure(code), detail: detail(code))
         }
-        return .success(
-            OutgoingResponse(
-                status: easy.number(CURLINFO_RESPONSE_CODE),
-                headers: capture.headers,
-                body: capture.body,
-                bodyTruncated: capture.bodyTruncated,
-                duration: duration
-            )
+        return .success(response(easy.number(CURLINFO_RESPONSE_CODE), isCut: false))
+    }
+
+    /// What came of an exchange that ends like this, now: an error, or the response as far as it came where its status is
+    /// enough.
+    func ended(_ failure: TransferFailure, detail: String) -> Result<OutgoingResponse, TransferError> {
+        if bodyWait != nil, let status = capture.status { return .success(response(status, isCut: true)) }
+        return .failure(
+            TransferError(failure, requestBytesSent: requestMayHaveLeft, detail: detail, duration: duration)
         )
     }
 
-    /// The error for an exchange that ended like this, now.
-    func ended(_ failure: TransferFailure, detail: String) -> TransferError {
-        TransferError(failure, requestBytesSent: requestsBegun > 0, detail: detail, duration: duration)
+    /// Whether the body was waited for as long as it is worth.
+    func isAnswered(by now: ContinuousClock.Instant) -> Bool {
+        guard let bodyWait, let statusAt else { return false }
+        return now - statusAt >= bodyWait
+    }
+
+    /// Whether an exchange that failed like this should be tried once more, on a fresh connection.
+    func deservesRepeat(_ error: TransferError) -> Bool {
+        guard error.failure == .connectionLost, isReused, !isRepeat, !capture.hasBegun else { return false }
+        return !atMostOnce || !requestMayHaveLeft
+    }
+
+    /// False only if no byte of the request can have left. libcurl counts what the system, or a whole record of TLS, took.
+    private var requestMayHaveLeft: Bool {
+        leftBefore || (requestBegun && easy.number(CURLINFO_REQUEST_SIZE) > 0)
+    }
+
+    private func response(_ status: Int, isCut: Bool) -> OutgoingResponse {
+        OutgoingResponse(
+            status: status,
+            headers: capture.headers,
+            body: capture.body,
+            bodyTruncated: capture.bodyTruncated || isCut,
+            duration: duration
+        )
     }
 
     private var duration: Duration { ContinuousClock.now - startedAt }
@@ -257,8 +315,8 @@ extension CurlTransfer {
         let failure = Self.failures[code.rawValue] ?? .protocolError
         switch failure {
         case .nameNotResolved, .connectFailed, .tlsFailed:
-            // After the request was begun, this was libcurl's second connection. What counts is that the first is gone.
-            if requestsBegun > 0 { return .connectionLost }
+            // After the request was begun, this was for a second connection. What counts is that the first is gone.
+            if requestBegun || leftBefore { return .connectionLost }
             // If any address was permitted, then that one failed, and that says more.
             return addressesRefused > 0 && addressesRefused == addressesTried ? .addressRefused : failure
         default:
@@ -289,8 +347,9 @@ extension CurlTransfer {
 
     private func detail(_ code: CURLcode) -> String {
         switch code {
-        case CURLE_ABORTED_BY_CALLBACK:
-            return "a re-used connection ended without a response; the request was not sent a second time"
+        case CURLE_ABORTED_BY_CALLBACK,
+            CURLE_COULDNT_CONNECT where requestBegun:
+            return "a re-used connection ended without a response"
         case CURLE_COULDNT_CONNECT where addressesRefused > 0:
             return "\(CurlLibrary.text(code)); addresses refused: \(addressesRefused) of \(addressesTried)"
         case CURLE_COULDNT_CONNECT:

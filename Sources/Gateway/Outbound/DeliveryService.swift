@@ -9,6 +9,8 @@ package struct DeliveryService: Service {
     /// How many attempts may run at once, over all clients.
     static let inFlightMax = 2048
     static let timeout = Duration.seconds(15)
+    /// How long the body of an answer is waited for: the status has decided, and the rest is for the excerpt only.
+    static let bodyWait = Duration.seconds(2)
 
     let ledger: Ledger
     let rendering: EventRendering
@@ -140,7 +142,7 @@ package struct DeliveryService: Service {
             return DeliveryResult(.failed, error: "insecure_url", startedAt: startedAt)
         }
         let answer = await driver.perform(request.outgoing)
-        var result = DeliveryService.result(answer, startedAt: startedAt)
+        var result = DeliveryService.result(answer, startedAt: startedAt, finishedAt: ledger.now)
         health.note(row.client, answered: result.httpStatus > 0)
         refused.note(result.error, of: row.client, ledger.ids.encode(.client, row.client))
         result.secret = request.secret
@@ -185,7 +187,7 @@ package struct DeliveryService: Service {
             ("X-\(headerPrefix)-Event", event.type), ("X-\(headerPrefix)-Attempt", String(row.attempts + 1)),
             ("Content-Type", "application/json"), ("User-Agent", "Waybill/\(WaybillVersion.current)"),
         ]
-        let outgoing = OutgoingRequest(
+        var outgoing = OutgoingRequest(
             method: "POST",
             url: settings.url,
             headers: headers,
@@ -193,14 +195,19 @@ package struct DeliveryService: Service {
             // A body with files in it takes its time on the way.
             timeout: DeliveryService.timeout + .seconds(body.count >> 20),
             connectTimeout: .seconds(10),
-            // The schedule repeats, on record; libcurl must not do so behind its back.
-            atMostOnce: true
+            // What is purged after its one attempt may not reach the endpoint twice in it.
+            atMostOnce: ledger.plan { $0.purges.watches.contains(row.message) }
         )
+        outgoing.bodyWait = DeliveryService.bodyWait
         return (outgoing, secrets.first ?? .zero, endpoint.position)
     }
 
     /// Any 2xx within the time is success; a redirect is not; 410 means gone for good.
-    static func result(_ answer: Result<OutgoingResponse, TransferError>, startedAt: Timestamp) -> DeliveryResult {
+    static func result(
+        _ answer: Result<OutgoingResponse, TransferError>,
+        startedAt: Timestamp,
+        finishedAt: Timestamp
+    ) -> DeliveryResult {
         switch answer {
         case .success(let response):
             let verdict: DeliveryResult.Verdict =
@@ -208,7 +215,7 @@ package struct DeliveryService: Service {
             var result = DeliveryResult(verdict, startedAt: startedAt)
             result.httpStatus = UInt64(max(response.status, 0))
             if verdict != .succeeded { result.error = "http_status" }
-            result.retryAfter = response.header("retry-after").flatMap { UInt64($0) }
+            result.retryAfter = response.header("retry-after").flatMap { RetryAfter.seconds($0, now: finishedAt) }
             result.excerpt = Array(response.body.prefix(1024))
             return result
         case .failure(let error):

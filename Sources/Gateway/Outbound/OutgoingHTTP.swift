@@ -15,7 +15,13 @@ package struct OutgoingRequest: Sendable {
     /// How long name resolution, connecting and the TLS handshake may take together.
     package var connectTimeout: Duration
     /// Whether the request must never leave twice. A webhook delivery may, a send to a customer may not.
+    ///
+    /// A kept connection that ended before a byte of the response is replaced by a fresh one, once and within the same
+    /// time: with `atMostOnce` only if no byte of the request had left.
     package var atMostOnce: Bool
+    /// With a value the status line decides: once it came, the body is waited for so long, and a body that breaks off or
+    /// does not end is cut. Nil: a response without its whole body is none.
+    package var bodyWait: Duration?
     /// Takes the body of a success in place of the response; an exchange that brings nothing for half a minute then ends.
     package var sink: (any BodySink)?
 
@@ -44,14 +50,14 @@ package protocol BodySink: AnyObject, Sendable {
     func take(_ bytes: UnsafeRawBufferPointer) -> Bool
 }
 
-/// A response whose status and headers are complete.
+/// A response: its status, and as much else as was wanted and came.
 package struct OutgoingResponse: Sendable {
     package let status: Int
     /// Those of the final response, names in lower case, in the order received. What exceeds 64 KiB is dropped.
     package let headers: [(name: String, value: String)]
     /// The first bytes of the body, as many as the driver captures.
     package let body: [UInt8]
-    /// Whether the body was longer than what was captured.
+    /// Whether the body was longer than what was captured, or was cut.
     package let bodyTruncated: Bool
     package let duration: Duration
 

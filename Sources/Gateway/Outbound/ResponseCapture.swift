@@ -5,6 +5,8 @@ package struct ResponseCapture {
     /// How much body is read and thrown away behind the captured part, so that the connection stays usable.
     package static let discardedBytesMax = 256 << 10
 
+    /// The code of the final response, from its status line on; interim responses (1xx) are none.
+    package private(set) var status: Int?
     package private(set) var headers: [(name: String, value: String)] = []
     package private(set) var body: [UInt8] = []
     package private(set) var bodyTruncated = false
@@ -14,6 +16,8 @@ package struct ResponseCapture {
     private let bodyBytesMax: Int
     private var headerBytes = 0
     private var headersEnded = false
+    /// Whether anything came that reads like HTTP.
+    private(set) var hasBegun = false
     private var discardedBytes = 0
 
     package init(bodyBytesMax: Int) {
@@ -23,12 +27,14 @@ package struct ResponseCapture {
     /// Takes one line as libcurl hands it out: status lines, headers, the empty line after them, and trailers.
     package mutating func takeHeader(line: UnsafeRawBufferPointer) {
         let text = line.trimming(Self.isLineEnd)
+        hasBegun = true
         if text.isEmpty {
             headersEnded = true
-        } else if headersEnded, text.starts(with: "HTTP/".utf8) {
-            // What came before was an interim response (1xx), or one that libcurl repeated the request after.
+        } else if status == nil, text.starts(with: "HTTP/".utf8) {
+            // What came before was an interim response.
             headers.removeAll(keepingCapacity: true)
             headersEnded = false
+            status = Self.status(text)
         } else if !headersEnded {
             // Behind the end there are only trailers, which a response's meaning must not hang on.
             addHeader(text)
@@ -37,12 +43,21 @@ package struct ResponseCapture {
 
     /// Takes a part of the body and says whether more is wanted.
     package mutating func takeBody(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        hasBegun = true
         let captured = bytes.prefix(bodyBytesMax - body.count)
         body.append(contentsOf: captured)
         discardedBytes += bytes.count - captured.count
         bodyTruncated = discardedBytes > 0
         stoppedReading = discardedBytes > Self.discardedBytesMax
         return !stoppedReading
+    }
+
+    /// The final code that a status line says: three digits behind its first space.
+    private static func status(_ line: Slice<UnsafeRawBufferPointer>) -> Int? {
+        let digits = line.drop { !isBlank($0) }.drop { isBlank($0) }.prefix { !isBlank($0) }
+        guard digits.count == 3, digits.allSatisfy({ (48...57).contains($0) }) else { return nil }
+        let code = digits.reduce(0) { $0 * 10 + Int($1 - 48) }
+        return code >= 200 ? code : nil
     }
 
     /// The status line has no colon before its first space, and folded lines start with one: both fall out here.

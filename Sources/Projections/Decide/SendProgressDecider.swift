@@ -213,6 +213,7 @@ extension LogState {
         }
         var events = [finished(event, result, row, message, body.seal)]
         if event.outcome == .misconfigured { events += pause(row, result.code) }
+        if result.outcome == .rejected { events += optOut(row.client, row.conversation, row.platform, result.code) }
         // A callback may have overtaken the answer; a status that was reported is never taken back.
         if let status = event.outcome.reported, status > inbox.messages[message]?.status ?? .received {
             let report = ProviderStatus(
@@ -259,6 +260,23 @@ extension LogState {
         )
     }
 
+    /// The provider's word that the customer asked for no more messages, where it is news.
+    private func optOut(
+        _ client: LogPosition,
+        _ conversation: LogPosition,
+        _ platform: Platform,
+        _ code: String
+    ) -> [NewEvent] {
+        guard RecipientCode.isOptOut(platform, code), let customer = inbox.conversations[conversation]?.customer,
+            !optOuts.contains(client, platform, customer)
+        else { return [] }
+        var event = CustomerOptedOut()
+        event.platform = platform
+        event.customer = customer
+        event.source = CustomerOptedOut.byProvider
+        return [NewEvent(.customerOptedOut(event), client: client, conversation: conversation)]
+    }
+
     private func pause(_ row: SendQueue.Row, _ code: String) -> [NewEvent] {
         guard clients[row.client]?.channels[row.platform]?.pausedFor == nil else { return [] }
         var event = ChannelPaused()
@@ -293,8 +311,9 @@ extension LogState {
                 ? [] : [SealedPart(.content, [UInt8](report.platformMessageID.utf8))],
             seal: body.seal
         )
-        return [changed]
-            + statusEvent(report, row.conversation, row.platform, body, ids, context, after: [changed])
+        let events = [changed] + optOut(report.client, row.conversation, row.platform, report.code)
+        return events
+            + statusEvent(report, row.conversation, row.platform, body, ids, context, after: events)
     }
 
     /// The conversation as an event shows it that is not a customer's message.

@@ -77,14 +77,20 @@ package struct ConversationErased: EventPayload {
     }
 }
 
-/// The customer asked for no more messages. `customer` survives an erasure.
+/// The customer asked for no more messages. `customer` survives an erasure. `source`: `provider` when it refused a message for
+/// that; empty when the customer wrote so.
 package struct CustomerOptedOut: EventPayload {
+    /// The source of an opt-out that a provider's error told.
+    package static let byProvider = "provider"
+
     package var platform = Platform.sms
     package var customer = LookupHash.absent
+    package var source = ""
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "platform", &platform)
         visitor.field(2, "customer", &customer)
+        visitor.field(3, "source", &source)
     }
 }
 

@@ -46,7 +46,8 @@ package enum EventCatalogue {
         case .conversationAttributed: "The referral that started the conversation. Sealed content."
         case .eraseRequested: "From here on nobody reads the conversation."
         case .conversationErased: "Keys of identifiers and of every message are destroyed. `customer` survives."
-        case .customerOptedOut: "The customer asked for no more messages. `customer` survives an erasure."
+        case .customerOptedOut:
+            "The customer asked for no more messages. `customer` survives an erasure. `source`: `provider` when it refused a message for that; empty when the customer wrote so."
         case .customerOptedIn: "The customer asked for messages again."
         case .leadCaptured: "Drawn from a message. Sealed content: e-mail, phone, name."
         case .messageReceived:

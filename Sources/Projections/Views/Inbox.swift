@@ -22,6 +22,8 @@ package struct Inbox: Sendable, Equatable {
         package var attribution: LogPosition?
         /// Other records with a key of their own, which an erasure destroys too.
         package var others: [LogPosition] = []
+        /// Nil when nothing is known against it.
+        package var reachability: Reachability?
     }
 
     package struct MessageRow: Sendable, Equatable {
@@ -63,6 +65,7 @@ package struct Inbox: Sendable, Equatable {
     }
 
     mutating func apply(_ record: EventRecord) {
+        noteReachability(record)
         switch record.event {
         case .conversationOpened(let event): open(event, record)
         case .conversationUpdated(let event):
@@ -100,6 +103,22 @@ package struct Inbox: Sendable, Equatable {
         case .eraseRequested: erase(record.conversation)
         case .clientDeleted: for id in conversationsByClient[record.client] ?? [] { erase(id) }
         default: break
+        }
+    }
+
+    private mutating func noteReachability(_ record: EventRecord) {
+        switch Reachability.news(record.event) {
+        case nil: return
+        case .reached: conversations[record.conversation]?.reachability = nil
+        case .refused(let code):
+            guard let row = conversations[record.conversation], RecipientCode.reason(row.platform, code) != nil else {
+                return
+            }
+            conversations[row.id]?.reachability = Reachability(
+                code: code,
+                since: row.reachability?.code == code ? row.reachability?.since ?? record.time : record.time,
+                message: record.message
+            )
         }
     }
 
