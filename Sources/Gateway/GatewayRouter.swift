@@ -37,7 +37,7 @@ package struct GatewayRouter: Sendable {
         let router = Router(context: GatewayContext.self)
         router.add(middleware: ProblemMiddleware(metrics: metrics))
         OperationsRoutes(ledger: ledger, metrics: metrics).add(to: router)
-        TwilioRoutes(ledger: ledger, publicURL: publicURL, metrics: metrics).add(to: router)
+        TwilioRoutes(ledger: ledger, publicURL: publicURL, metrics: metrics, logger: logger).add(to: router)
         MetaRoutes(ledger: ledger, configuration: configuration, metrics: metrics, logger: logger).add(to: router)
         let client = router.group("v1").add(middleware: ClientAuthentication(ledger: ledger))
         SendRoutes(ledger: ledger, configuration: configuration).add(to: client)

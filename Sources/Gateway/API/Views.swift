@@ -106,7 +106,7 @@ struct MessageView {
     }
 
     private static let parts: [StaticString] = [
-        "location", "contacts", "interactive", "share", "order", "story", "reply_to",
+        "via", "location", "contacts", "interactive", "share", "order", "story", "reply_to",
     ]
 
     private func writeContent(_ json: inout JSONWriter) {
