@@ -83,7 +83,7 @@ def test_named_address_outlives_a_crash(gateway, whatsapp):
     line = tenant.line(account, customer)
     text = unique("named")
     # The first call is refused for now, so that the second is made by the next process.
-    account.scripts[text] = [error(400, 131056)]
+    account.scripts[text] = [error(400, 4)]
     answer = tenant.post("/v1/send", {"platform_user_id": customer.user_id, "text": text})
     assert answer.status_code == 202, answer.text
     wait_until(lambda: "queued" in line.history(answer.json()["message_id"])[1:], 10, "the refusal")
