@@ -41,7 +41,7 @@ package struct GatewayRouter: Sendable {
         let routes = GatewayRoutes(metrics: metrics)
         let router = routes.group()
         OperationsRoutes(ledger: ledger, metrics: metrics).add(to: router)
-        TwilioRoutes(ledger: ledger, publicURL: publicURL, metrics: metrics).add(to: router)
+        TwilioRoutes(ledger: ledger, publicURL: publicURL, metrics: metrics, logger: logger).add(to: router)
         MetaRoutes(ledger: ledger, live: live, metrics: metrics, logger: logger).add(to: router)
         let client = router.group("v1").add(middleware: ClientAuthentication(ledger: ledger))
         SendRoutes(ledger: ledger, live: live).add(to: client)

@@ -33,6 +33,12 @@ import Testing
         try check(event, Event.sendAccepted)
     }
 
+    @Test func conversationReaddressed() throws {
+        var event = ConversationReaddressed()
+        event.account = LookupHash(high: 1, low: 2)
+        try check(event, Event.conversationReaddressed)
+    }
+
     @Test func sendFinished() throws {
         var event = SendFinished()
         event.outcome = .accepted

@@ -105,7 +105,7 @@ extension World {
     mutating func connect(_ client: LogPosition, _ platform: Platform = .sms) {
         var event = ChannelConnected()
         event.platform = platform
-        event.account = LookupHash(high: 9, low: 9)
+        event.account = World.hash("account")
         apply(.channelConnected(event), client: client)
     }
 

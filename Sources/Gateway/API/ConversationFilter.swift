@@ -13,6 +13,8 @@ struct ConversationFilter {
     private let updatedSince: Timestamp?
     /// The keyed hashes that a customer may be known by; nil for any customer.
     private let customers: Set<LookupHash>?
+    /// The customer's conversations that only hashes of earlier versions find.
+    private let earlier: Set<LogPosition>
 
     init(_ request: Request, _ client: LogPosition, _ ledger: Ledger) throws {
         let query = request.uri.queryParameters
@@ -34,6 +36,10 @@ struct ConversationFilter {
         customers = try (phone ?? user).map { (id, platforms) in
             Set(try platforms.map { try ledger.customerHash(client, $0, id) })
         }
+        let found = try (phone ?? user).map { (id, platforms) in
+            try platforms.compactMap { try ledger.earlierConversation(client, $0, [id]) }
+        }
+        earlier = Set(found ?? [])
     }
 
     func matches(_ row: Inbox.ConversationRow) -> Bool {
@@ -45,7 +51,7 @@ struct ConversationFilter {
     private func matchesCustomer(_ row: Inbox.ConversationRow) -> Bool {
         guard let customers else { return true }
         return row.status != .erased
-            && (customers.contains(row.customer) || row.aliases.contains(where: customers.contains))
+            && (row.addresses.contains(where: customers.contains) || earlier.contains(row.id))
     }
 
     private static func wrong(_ field: String) -> GatewayError {

@@ -7,6 +7,14 @@ struct SendForm: Sendable {
         case conversation(String)
         case phone(String)
         case platformUser(String)
+
+        /// The address that the client named; empty where it named the conversation.
+        var address: String {
+            switch self {
+            case .conversation: ""
+            case .phone(let address), .platformUser(let address): address
+            }
+        }
     }
 
     /// What other APIs call the sender.
@@ -29,6 +37,7 @@ struct SendForm: Sendable {
     /// What is to be said, with key and metadata.
     var content: SendContent {
         var content = contentForm.content
+        content.recipient = recipient.address
         content.metadata = metadata
         content.idempotencyKey = idempotencyKey
         return content

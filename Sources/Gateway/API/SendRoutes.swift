@@ -75,9 +75,24 @@ struct SendRoutes: Sendable {
         for platform in Platform.allCases { request.unsupported[platform] = content.refusal(on: platform) }
         // An id that is not ours is that of no message in the conversation.
         request.refersTo = form.refersTo.map { ledger.ids.decode(.message, $0) ?? .zero }
+        try find(form, &request)
         request.isTemplate = content.kind == .template
         request.isByHuman = content.isByHuman
         return request
+    }
+
+    /// What earlier versions of Waybill may have kept the recipient by.
+    private func find(_ form: SendForm, _ request: inout SendRequest) throws {
+        switch request.recipient {
+        case .conversation(let id): request.earlierAddresses = try ledger.earlierAddresses(of: id, request.client)
+        case .phone, .platformUser:
+            for platform in [Platform.sms, .whatsapp] where form.platform == nil || form.platform == platform {
+                let address = form.recipient.address
+                request.earlierAddresses += try ledger.earlierCustomerHashes(request.client, platform, address)
+                let found = try ledger.earlierConversation(request.client, platform, [address])
+                request.earlierConversation = request.earlierConversation ?? found
+            }
+        }
     }
 
     /// Where an accepted message stands in the log: all that its answer is made of.

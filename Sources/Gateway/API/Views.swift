@@ -123,7 +123,7 @@ struct MessageView {
     }
 
     private static let parts: [StaticString] = [
-        "location", "contacts", "interactive", "share", "order", "product", "story", "reply_to",
+        "via", "location", "contacts", "interactive", "share", "order", "product", "story", "reply_to",
     ]
 
     private func writeContent(_ json: inout JSONWriter) {

@@ -38,8 +38,11 @@ package enum TwilioChannel {
     /// What Twilio's form says, or nil when it is not an inbound message.
     package struct Inbound: Sendable, Equatable {
         package var messageSID: String
+        /// Without the scheme of the channel.
         package var from: String
         package var to: String
+        /// The channel, where it is not SMS.
+        package var via = ""
         package var messagingServiceSID: String
         package var text: String
         package var segments: UInt64
@@ -72,11 +75,13 @@ package enum TwilioChannel {
             let from = form["From"], !from.isEmpty
         else { return nil }
         let text = form["Body"] ?? ""
+        let sender = TwilioAddress(from)
         let counted = UInt64(SMSEncoding(of: text).segments)
         return Inbound(
             messageSID: sid,
-            from: from,
-            to: form["To"] ?? "",
+            from: sender.address,
+            to: TwilioAddress(form["To"] ?? "").address,
+            via: sender.channel,
             messagingServiceSID: form["MessagingServiceSid"] ?? "",
             text: text,
             segments: form["NumSegments"].flatMap { UInt64($0) }.flatMap { (1...255).contains($0) ? $0 : nil }
@@ -85,6 +90,17 @@ package enum TwilioChannel {
             media: media(form)
         )
     }
+
+    /// Whether a message came to this connection: to its number, or through its messaging service, whose numbers only Twilio
+    /// knows. Another one is not the client's to read or to answer.
+    static func isMeant(_ inbound: Inbound, for credentials: TwilioCredentials) -> Bool {
+        if credentials.fromPhone.isEmpty {
+            return inbound.messagingServiceSID.isEmpty || inbound.messagingServiceSID == credentials.messagingServiceSID
+        }
+        return plain(inbound.to) == plain(credentials.fromPhone)
+    }
+
+    private static func plain(_ phone: String) -> Substring { phone.hasPrefix("+") ? phone.dropFirst() : phone[...] }
 
     private static let stopWords: Set<String> = [
         "STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT",
@@ -139,9 +155,11 @@ package enum TwilioChannel {
 
     // MARK: Send
 
+    /// - Parameter from: the number of a messaging service that the customer wrote to; empty leaves the choice to the service.
     static func request(
         _ credentials: TwilioCredentials,
         to: String,
+        from: String,
         text: String,
         mediaURL: String = "",
         statusCallback: String,
@@ -153,7 +171,8 @@ package enum TwilioChannel {
         if !credentials.messagingServiceSID.isEmpty {
             fields.append(("MessagingServiceSid", credentials.messagingServiceSID))
         }
-        if !credentials.fromPhone.isEmpty { fields.append(("From", credentials.fromPhone)) }
+        let sender = credentials.fromPhone.isEmpty ? from : credentials.fromPhone
+        if !sender.isEmpty { fields.append(("From", sender)) }
         var request = OutgoingRequest(
             method: "POST",
             url: "\(baseURL)/2010-04-01/Accounts/\(credentials.accountSID)/Messages.json",

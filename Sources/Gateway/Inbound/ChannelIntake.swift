@@ -37,7 +37,7 @@ struct ChannelIntake: Sendable {
         _ names: EventNames,
         edits: LogPosition? = nil
     ) async throws -> LogPosition {
-        guard var inbound = names.inbound(content) else { return try await unrecognized(names) }
+        guard var inbound = try names.inbound(content) else { return try await unrecognized(names) }
         inbound.edits = edits
         inbound.known = try await KnownCustomer.find(for: names, ledger)
         let committed = try ledger.append(flush: .byWaiter) { [ids = ledger.ids, inbound] state, context in
@@ -67,7 +67,7 @@ struct ChannelIntake: Sendable {
         _ event: ChannelEvent,
         _ names: EventNames
     ) async throws -> LogPosition {
-        guard let inbound = names.inbound(content) else { return try await unrecognized(names) }
+        guard let inbound = try names.inbound(content) else { return try await unrecognized(names) }
         if let message = names.sent(ourID: metadata) {
             let id = content.platformMessageID
             return try await raise(message, to: .sent, names, providerID: id, providerKey: inbound.duplicateKey)

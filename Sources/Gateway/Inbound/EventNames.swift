@@ -46,7 +46,7 @@ struct EventNames {
     }
 
     /// Nil when the provider did not say who wrote.
-    func inbound(_ content: MessageContent) -> InboundMessage? {
+    func inbound(_ content: MessageContent) throws -> InboundMessage? {
         guard let customer = event.customer else { return nil }
         var inbound = InboundMessage(
             client: client,
@@ -57,6 +57,9 @@ struct EventNames {
         )
         let other = customer.otherID.isEmpty ? nil : address(customer.otherID)
         inbound.otherCustomer = other == inbound.customer ? nil : other
+        let ids = [customer.id, customer.otherID].filter { !$0.isEmpty }
+        inbound.earlierAddresses = ids.flatMap { CustomerAddress.earlierHashes(event.platform, $0, lookup) }
+        inbound.earlierConversation = try ledger.earlierConversation(client, event.platform, ids)
         inbound.identifiers = identifiers
         inbound.content = content
         inbound.replyTo = content.replyTo.isEmpty ? nil : message(content.replyTo)

@@ -1,6 +1,7 @@
 import HTTPTypes
 import Hummingbird
 import Log
+import Logging
 import Projections
 
 /// Twilio's webhooks: verify, adapt, append, answer only when it is on disk.
@@ -8,6 +9,7 @@ struct TwilioRoutes: Sendable {
     let ledger: Ledger
     let publicURL: @Sendable () -> String
     let metrics: GatewayMetrics
+    let logger: Logger
 
     func add(to router: Routes) {
         for method in [HTTPRequest.Method.post, .get] {
@@ -27,6 +29,13 @@ struct TwilioRoutes: Sendable {
             try await recordUnrecognized(client, raw, about: .zero, from: form["From"])
             return TwilioRoutes.accepted()
         }
+        guard TwilioChannel.isMeant(inbound, for: credentials) else {
+            metrics.count("waybill_inbound_items_foreign_total")
+            let name = ledger.ids.encode(.client, client)
+            logger.warning("an SMS to a number that is not the client's was refused", metadata: ["client": "\(name)"])
+            try await recordUnrecognized(client, raw, about: .zero, from: inbound.from)
+            return TwilioRoutes.accepted()
+        }
         let message = try adapt(inbound, client, credentials, raw)
         _ = try await ledger.commit { [ids = ledger.ids] state, context in
             (state.decide(message, ids: ids, context), ())
@@ -40,16 +49,20 @@ struct TwilioRoutes: Sendable {
         _ credentials: TwilioCredentials,
         _ raw: [UInt8]
     ) throws -> InboundMessage {
+        let own = TwilioOwnSide(inbound, credentials)
         var message = InboundMessage(
             client: client,
             platform: .sms,
             duplicateKey: try ledger.hash(client, .twilioMessage, credentials.accountSID + "/" + inbound.messageSID),
-            customer: try ledger.hash(client, .smsCustomer, inbound.from),
-            account: try ledger.hash(client, .smsAccount, inbound.to)
+            customer: try ledger.customerHash(client, .sms, inbound.from),
+            account: own.isAnswering ? try ledger.hash(client, .smsAccount, own.phone) : .absent
         )
+        message.earlierAddresses = try ledger.earlierCustomerHashes(client, .sms, inbound.from)
+        message.earlierConversation = try ledger.earlierConversation(client, .sms, [inbound.from])
         message.identifiers.phone = inbound.from
-        message.identifiers.accountPhone = inbound.to
-        message.identifiers.accountID = inbound.messagingServiceSID
+        message.identifiers.accountPhone = own.phone
+        message.identifiers.accountID = own.id
+        message.content.via = inbound.via
         message.content.platformMessageID = inbound.messageSID
         message.content.kind = inbound.media.first?.type ?? "text"
         message.content.text = inbound.text
@@ -73,7 +86,7 @@ struct TwilioRoutes: Sendable {
         from customer: String?
     ) async throws {
         let hash = try ledger.hash(client, .twilioMessage, raw)
-        let customer = try customer.map { try ledger.hash(client, .smsCustomer, $0) }
+        let customer = try customer.map { try ledger.customerHash(client, .sms, $0) }
         let reference = message == .zero ? nil : try ledger.keyReference(at: message)
         _ = try await ledger.commit { state, _ in
             let found = UnrecognizedEvent(

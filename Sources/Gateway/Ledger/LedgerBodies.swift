@@ -130,17 +130,17 @@ extension Ledger {
         }
     }
 
-    /// Who a conversation is with.
+    /// Who a conversation is with. Earlier versions took the scheme of a channel over Twilio for a part of the number.
     func identifiers(_ conversation: LogPosition) throws -> ConversationIdentifiers {
         let newest = plan { $0.inbox.conversations[conversation]?.identifiersAt } ?? conversation
         let position = newest <= log.durable ? newest : conversation
         let fields = try JSONFields(try body(at: position, .identifiers) ?? [])
         var identifiers = ConversationIdentifiers()
-        identifiers.phone = try fields.string("phone") ?? ""
+        identifiers.phone = TwilioAddress(try fields.string("phone") ?? "").address
         identifiers.platformUserID = try fields.string("platform_user_id") ?? ""
         identifiers.name = try fields.string("name") ?? ""
         identifiers.accountID = try fields.string("account_id") ?? ""
-        identifiers.accountPhone = try fields.string("account_phone") ?? ""
+        identifiers.accountPhone = TwilioAddress(try fields.string("account_phone") ?? "").address
         return identifiers
     }
 }

@@ -30,6 +30,8 @@ struct SendContent: Sendable {
     var isTyping = false
     /// Our id of the message that this one answers.
     var replyTo = ""
+    /// The customer's address, where the client named one and not the conversation.
+    var recipient = ""
     var isByHuman = false
     /// JSON object, or empty.
     var metadata: [UInt8] = []
@@ -45,6 +47,7 @@ struct SendContent: Sendable {
             json.string("kind", kind.rawValue)
             writeContent(&json)
             json.string("idempotency_key", idempotencyKey)
+            if !recipient.isEmpty { json.string("recipient", recipient) }
             if !metadata.isEmpty { json.string("metadata", String(decoding: metadata, as: UTF8.self)) }
         }
     }
@@ -112,6 +115,7 @@ struct SendContent: Sendable {
         replyTo = try text("reply_to")
         isByHuman = try fields.bool("human_agent") ?? false
         idempotencyKey = try text("idempotency_key")
+        recipient = try text("recipient")
         metadata = [UInt8](try text("metadata").utf8)
     }
 }

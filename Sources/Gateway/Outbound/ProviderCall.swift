@@ -46,13 +46,15 @@ struct ProviderCall {
         kind = content.kind
         lookup = try ledger.lookup(client)
         let identifiers = try ledger.identifiers(conversation)
+        let recipient = RecipientAddress.of(content.recipient, platform, identifiers)
         let ourID = ledger.ids.encode(.message, message)
         if platform == .sms {
             let credentials = try TwilioCredentials(secret)
             provider = .twilio(credentials)
             request = TwilioChannel.request(
                 credentials,
-                to: identifiers.phone,
+                to: recipient,
+                from: TwilioOwnSide.sender(identifiers, credentials),
                 text: content.kind == .media ? content.caption : content.text,
                 mediaURL: content.mediaURL,
                 statusCallback:
@@ -66,7 +68,7 @@ struct ProviderCall {
                 content,
                 ledger,
                 conversation,
-                identifiers,
+                recipient,
                 platform: platform,
                 ourID: ourID
             )
@@ -132,11 +134,10 @@ extension OutgoingMessage {
         _ content: SendContent,
         _ ledger: Ledger,
         _ conversation: LogPosition,
-        _ identifiers: ConversationIdentifiers,
+        _ recipient: String,
         platform: Platform,
         ourID: String
     ) throws {
-        let recipient = identifiers.platformUserID.isEmpty ? identifiers.phone : identifiers.platformUserID
         self.init(
             recipient: recipient,
             content: try Content(content, ledger, conversation, isWhatsApp: platform == .whatsapp),

@@ -15,6 +15,10 @@ package struct InboundMessage: Sendable {
     package var customer: LookupHash
     /// Another address of the same customer, by which the conversation is found too.
     package var otherCustomer: LookupHash?
+    /// What earlier versions of Waybill made of these addresses, where that was something else.
+    package var earlierAddresses: [LookupHash] = []
+    /// The conversation that is found by those alone, and whose identifiers name this customer.
+    package var earlierConversation: LogPosition?
     package var account: LookupHash
     package var identifiers: ConversationIdentifiers
     package var content: MessageContent
@@ -65,7 +69,7 @@ extension LogState {
         let received = events.count
         let replyTo = inbound.replyTo.flatMap { self.message(inbound.client, $0) }.map { ids.encode(.message, $0) }
         events.append(self.received(inbound, conversation: conversation, replyTo: replyTo, client, context.now))
-        if let consent = consentEvent(inbound, conversation) { events.append(consent) }
+        events += consentEvents(inbound, conversation, existing)
         if let attributed = attribution(inbound, message, conversation, existing, client, back: events.count - received)
         {
             events.append(attributed)
@@ -105,6 +109,7 @@ extension LogState {
     func place(_ inbound: InboundMessage) -> Inbox.ConversationRow? {
         inbox.conversation(inbound.client, inbound.platform, inbound.customer)
             ?? inbound.otherCustomer.flatMap { inbox.conversation(inbound.client, inbound.platform, $0) }
+            ?? earlier(inbound.earlierConversation, inbound.client, inbound.platform)
     }
 
     /// The conversation, and what opens it or makes it known by another address too.
@@ -119,7 +124,8 @@ extension LogState {
         // WhatsApp may call a number otherwise than it was dialled, and wants answers to what it calls it.
         if known.isEmpty, existing?.isUnanswered == true, inbound.platform == .whatsapp { known = [inbound.customer] }
         let identified = known.map { NewEvent.identified($0, inbound, conversation: conversation) }
-        return ((existing == nil ? [NewEvent.opening(inbound)] : []) + identified, conversation)
+        let opened = existing == nil ? [NewEvent.opening(inbound)] : []
+        return (opened + identified + readdressed(inbound, existing), conversation)
     }
 
     /// Addresses by which the conversation is not found yet.
@@ -192,19 +198,28 @@ extension LogState {
         )
     }
 
-    private func consentEvent(_ inbound: InboundMessage, _ conversation: LogPosition) -> NewEvent? {
+    private func consentEvents(
+        _ inbound: InboundMessage,
+        _ conversation: LogPosition,
+        _ existing: Inbox.ConversationRow?
+    ) -> [NewEvent] {
         switch inbound.consent {
-        case nil: return nil
+        case nil: return []
         case .optOut:
             var event = CustomerOptedOut()
             event.platform = inbound.platform
             event.customer = inbound.customer
-            return NewEvent(.customerOptedOut(event), client: inbound.client, conversation: conversation)
+            return [NewEvent(.customerOptedOut(event), client: inbound.client, conversation: conversation)]
         case .optIn:
-            var event = CustomerOptedIn()
-            event.platform = inbound.platform
-            event.customer = inbound.customer
-            return NewEvent(.customerOptedIn(event), client: inbound.client, conversation: conversation)
+            // An opt-out under any address counts, so none may be left behind.
+            let others = [inbound.otherCustomer].compactMap { $0 } + inbound.earlierAddresses
+            let left = optedOut(inbound.client, inbound.platform, among: others + (existing?.addresses ?? []))
+            return ([inbound.customer] + left.filter { $0 != inbound.customer }).map { address in
+                var event = CustomerOptedIn()
+                event.platform = inbound.platform
+                event.customer = address
+                return NewEvent(.customerOptedIn(event), client: inbound.client, conversation: conversation)
+            }
         }
     }
 }
@@ -226,6 +241,19 @@ extension NewEvent {
         event.customer = alias
         return NewEvent(
             .conversationIdentified(event),
+            client: inbound.client,
+            conversation: conversation,
+            bodies: [SealedPart(.identifiers, inbound.identifiers.json)],
+            seal: .newKey(.conversation)
+        )
+    }
+
+    /// Answers go out from another number of the client's.
+    static func readdressed(_ inbound: InboundMessage, conversation: LogPosition) -> NewEvent {
+        var event = ConversationReaddressed()
+        event.account = inbound.account
+        return NewEvent(
+            .conversationReaddressed(event),
             client: inbound.client,
             conversation: conversation,
             bodies: [SealedPart(.identifiers, inbound.identifiers.json)],

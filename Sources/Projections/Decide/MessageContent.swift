@@ -132,6 +132,8 @@ package struct MessageContent: Sendable, Equatable {
     package var text = ""
     package var encoding = ""
     package var segments = UInt64(0)
+    /// The channel that a message came by which is not the platform's own, as `rcs`; empty otherwise.
+    package var via = ""
     package var media: [Media] = []
     package var location: Location?
     package var contacts: [Contact] = []

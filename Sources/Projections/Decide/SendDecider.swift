@@ -14,6 +14,10 @@ package struct SendRequest: Sendable {
     /// Nil when the recipient says it.
     package var platform: Platform?
     package var recipient: Recipient
+    /// What earlier versions of Waybill made of the recipient's addresses, where that was something else.
+    package var earlierAddresses: [LookupHash] = []
+    /// The conversation that is found by those alone, and whose identifiers name the recipient.
+    package var earlierConversation: LogPosition?
     package var kind: String
     /// Why this cannot be said on a platform, for those where it cannot.
     package var unsupported: [Platform: Refusal] = [:]
@@ -183,10 +187,15 @@ extension LogState {
             return .known(row)
         case .phone(let hash, let phone):
             let platform = request.platform ?? .sms
-            let row = inbox.conversation(request.client, platform, hash)
+            let row =
+                inbox.conversation(request.client, platform, hash)
+                ?? earlier(request.earlierConversation, request.client, platform)
             return row.map { .known($0) } ?? .new(platform, hash, phone)
         case .platformUser(let hashes):
-            let rows = hashes.compactMap { inbox.conversation(request.client, $0.key, $0.value) }
+            let rows = hashes.compactMap { platform, hash in
+                inbox.conversation(request.client, platform, hash)
+                    ?? earlier(request.earlierConversation, request.client, platform)
+            }
             guard let row = rows.first else {
                 let detail = "nobody with this platform_user_id has written yet"
                 throw Refusal(.unknownRecipient, detail, field: "platform_user_id")
@@ -208,10 +217,10 @@ extension LogState {
     ) throws(Refusal) -> (LogPosition, NewEvent?) {
         switch place {
         case .known(let row):
-            try checkConsent(request, row.platform, row.customer)
+            try checkConsent(request, row.platform, row.addresses)
             return (row.id, nil)
         case .new(let platform, let hash, let phone):
-            try checkConsent(request, platform, hash)
+            try checkConsent(request, platform, [hash])
             var identifiers = ConversationIdentifiers()
             identifiers.phone = phone
             let opening = NewEvent.opening(
@@ -228,9 +237,9 @@ extension LogState {
     private func checkConsent(
         _ request: SendRequest,
         _ platform: Platform,
-        _ customer: LookupHash
+        _ addresses: [LookupHash]
     ) throws(Refusal) {
-        if optOuts.contains(request.client, platform, customer) {
+        if hasOptedOut(request.client, platform, addresses + request.earlierAddresses) {
             throw Refusal(.recipientOptedOut, "the customer opted out; only a START from them opens the way again")
         }
     }

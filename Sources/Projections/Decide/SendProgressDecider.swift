@@ -92,8 +92,8 @@ extension LogState {
     private func reasonToDrop(_ message: LogPosition, now: Timestamp) -> DropReason? {
         guard let row = sends.rows[message] else { return nil }
         if row.expiresAt.nanoseconds > 0, row.expiresAt <= now { return .expired }
-        let customer = inbox.conversations[row.conversation]?.customer ?? .absent
-        if optOuts.contains(row.client, row.platform, customer) { return .optedOut }
+        let addresses = inbox.conversations[row.conversation]?.addresses ?? []
+        if hasOptedOut(row.client, row.platform, addresses) { return .optedOut }
         if clients[row.client]?.channels[row.platform] == nil { return .notConnected }
         return isOutsideWindow(row, now) ? .outsideWindow : nil
     }

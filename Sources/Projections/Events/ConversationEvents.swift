@@ -110,3 +110,13 @@ package struct LeadCaptured: EventPayload {
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {}
 }
+
+/// The customer wrote to another number of the client's, from which answers go out now. `account`: its keyed hash. Sealed
+/// identifiers.
+package struct ConversationReaddressed: EventPayload {
+    package var account = LookupHash.absent
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "account", &account)
+    }
+}

@@ -40,6 +40,7 @@ package enum Event: Sendable, Equatable {
     case customerOptedOut(CustomerOptedOut)
     case customerOptedIn(CustomerOptedIn)
     case leadCaptured(LeadCaptured)
+    case conversationReaddressed(ConversationReaddressed)
     case messageReceived(MessageReceived)
     case messageEdited(MessageEdited)
     case messageUnsent(MessageUnsent)
@@ -108,6 +109,7 @@ extension Event {
         case .customerOptedOut: .customerOptedOut
         case .customerOptedIn: .customerOptedIn
         case .leadCaptured: .leadCaptured
+        case .conversationReaddressed: .conversationReaddressed
         case .messageReceived: .messageReceived
         case .messageEdited: .messageEdited
         case .messageUnsent: .messageUnsent
@@ -176,6 +178,7 @@ extension Event {
         case .customerOptedOut(let payload): body(payload)
         case .customerOptedIn(let payload): body(payload)
         case .leadCaptured(let payload): body(payload)
+        case .conversationReaddressed(let payload): body(payload)
         case .messageReceived(let payload): body(payload)
         case .messageEdited(let payload): body(payload)
         case .messageUnsent(let payload): body(payload)
@@ -264,6 +267,7 @@ extension Event {
             case .customerOptedOut: decode(Event.customerOptedOut)
             case .customerOptedIn: decode(Event.customerOptedIn)
             case .leadCaptured: decode(Event.leadCaptured)
+            case .conversationReaddressed: decode(Event.conversationReaddressed)
             case .messageReceived: decode(Event.messageReceived)
             case .messageEdited: decode(Event.messageEdited)
             case .messageUnsent: decode(Event.messageUnsent)

@@ -50,6 +50,8 @@ package enum EventCatalogue {
             "The customer asked for no more messages. `customer` survives an erasure. `source`: `provider` when it refused a message for that; empty when the customer wrote so."
         case .customerOptedIn: "The customer asked for messages again."
         case .leadCaptured: "Drawn from a message. Sealed content: e-mail, phone, name."
+        case .conversationReaddressed:
+            "The customer wrote to another number of the client's, from which answers go out now. `account`: its keyed hash. Sealed identifiers."
         case .messageReceived:
             "Sealed content: text and structure; sealed provider bytes. `duplicate_key` is the keyed hash of the provider's id. `purge_by`: the body is purged after its one delivery, at the latest then. `files`: how many are to be fetched. `provider_time`: what the provider said. `standby`: it came while another app held the conversation."
         case .messageEdited:

@@ -38,6 +38,7 @@ package enum EventType: UInt16, Sendable, CaseIterable {
     case customerOptedOut = 72
     case customerOptedIn = 73
     case leadCaptured = 74
+    case conversationReaddressed = 75
     case messageReceived = 96
     case messageEdited = 97
     case messageUnsent = 98
@@ -105,6 +106,7 @@ package enum EventType: UInt16, Sendable, CaseIterable {
         case .customerOptedOut: "customer.opted_out"
         case .customerOptedIn: "customer.opted_in"
         case .leadCaptured: "lead.captured"
+        case .conversationReaddressed: "conversation.readdressed"
         case .messageReceived: "message.received"
         case .messageEdited: "message.edited"
         case .messageUnsent: "message.unsent"
@@ -174,6 +176,7 @@ package enum EventType: UInt16, Sendable, CaseIterable {
         case .customerOptedOut: .customerOptedOut(CustomerOptedOut())
         case .customerOptedIn: .customerOptedIn(CustomerOptedIn())
         case .leadCaptured: .leadCaptured(LeadCaptured())
+        case .conversationReaddressed: .conversationReaddressed(ConversationReaddressed())
         case .messageReceived: .messageReceived(MessageReceived())
         case .messageEdited: .messageEdited(MessageEdited())
         case .messageUnsent: .messageUnsent(MessageUnsent())

@@ -30,6 +30,7 @@ extension MessageContent {
         json.string("text", text.isEmpty && kind != "text" ? nil : text)
         if !encoding.isEmpty { json.string("encoding", encoding) }
         if segments > 0 { json.number("segments", segments) }
+        if !via.isEmpty { json.string("via", via) }
         json.array("media") { json in
             for (index, item) in media.enumerated() {
                 json.element { json in

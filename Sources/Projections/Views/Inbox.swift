@@ -7,6 +7,8 @@ package struct Inbox: Sendable, Equatable {
         package let client: LogPosition
         package let platform: Platform
         package let customer: LookupHash
+        /// The account or number of the client's that the customer wrote to last.
+        package var account: LookupHash
         package var status = ConversationStatus.open
         package var ticketRef = ""
         package var lastActivity: Timestamp
@@ -24,6 +26,9 @@ package struct Inbox: Sendable, Equatable {
         package var others: [LogPosition] = []
         /// Nil when nothing is known against it.
         package var reachability: Reachability?
+
+        /// Every hash by which the conversation is found.
+        package var addresses: [LookupHash] { [customer] + aliases }
     }
 
     package struct MessageRow: Sendable, Equatable {
@@ -75,6 +80,7 @@ package struct Inbox: Sendable, Equatable {
             conversations[record.conversation]?.ticketRef = event.ticketRef
             conversations[record.conversation]?.lastActivity = record.time
         case .conversationIdentified(let event): identify(event, record)
+        case .conversationReaddressed(let event): readdress(event, record)
         case .conversationAttributed: conversations[record.conversation]?.attribution = record.position
         case .providerEventUnrecognized(let event) where record.message == .zero:
             place(record, event.platform, event.customer)
@@ -126,7 +132,7 @@ package struct Inbox: Sendable, Equatable {
     private mutating func erase(_ id: LogPosition) {
         guard let row = conversations[id] else { return }
         conversations[id]?.status = .erased
-        for customer in [row.customer] + row.aliases {
+        for customer in row.addresses {
             let key = CustomerKey(client: row.client, platform: row.platform, customer: customer)
             if byCustomer[key] == id { byCustomer[key] = nil }
         }
@@ -149,6 +155,13 @@ package struct Inbox: Sendable, Equatable {
         conversations[row.id]?.others += unplaced.removeValue(forKey: key) ?? []
     }
 
+    private mutating func readdress(_ event: ConversationReaddressed, _ record: EventRecord) {
+        guard let row = conversations[record.conversation], row.status != .erased else { return }
+        conversations[row.id]?.account = event.account
+        conversations[row.id]?.others.append(record.position)
+        conversations[row.id]?.identifiersAt = record.position
+    }
+
     /// What was taken for a message sent outside Waybill is one of ours: the provider's answer came later than its echo.
     ///
     /// - Returns: whether it was so.
@@ -167,6 +180,7 @@ package struct Inbox: Sendable, Equatable {
             client: record.client,
             platform: event.platform,
             customer: event.customer,
+            account: event.account,
             lastActivity: record.time,
             identifiersAt: record.position
         )
