@@ -67,7 +67,8 @@ struct ClientRoutes: Sendable {
             // What is absent stays as it is at this moment, not as it was when the request came.
             guard let row = state.clients[id] else { throw missing }
             let form = try ClientForm(fields, context.now, changing: row)
-            return ([form.updated(id, trialUsed: row.trialUsed)], ())
+            let new = form.updated(id, trialUsed: row.trialUsed)
+            return ([new] + state.released(by: new, context), ())
         }
         return try await show(id, position: committed.position)
     }
@@ -95,7 +96,8 @@ struct ClientRoutes: Sendable {
             event.trialUsed = true
             event.smsMonthlyQuota = row.smsMonthlyQuota
             event.timeZone = row.timeZone
-            return ([NewEvent(.clientUpdated(event), client: id)], ())
+            let new = NewEvent(.clientUpdated(event), client: id)
+            return ([new] + state.released(by: new, context), ())
         }
         return try await show(id, position: committed.position)
     }
