@@ -1,5 +1,5 @@
 import Log
-import Logging
+package import Logging
 import Projections
 import ServiceLifecycle
 
@@ -15,6 +15,13 @@ package struct PurgeService: Service {
     let shelf: MediaShelf
     let metrics: GatewayMetrics
     let logger: Logger
+
+    package init(ledger: Ledger, shelf: MediaShelf, metrics: GatewayMetrics, logger: Logger) {
+        self.ledger = ledger
+        self.shelf = shelf
+        self.metrics = metrics
+        self.logger = logger
+    }
 
     package func run() async throws {
         // Purges of records that cannot be read, so that nobody knows their keys, and of files that cannot be unlinked; and when
