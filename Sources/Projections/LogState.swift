@@ -67,7 +67,7 @@ package struct LogState: Sendable {
             strict: clients[record.client]?.endpoint?.strictOrdering ?? false,
             wait: media.wait(of: record.position)
         )
-        if let settled { deliveries.hasten(settled, in: record.conversation, at: record.time) }
+        if let settled { deliveries.hasten(settled, at: record.time) }
         if case .deliveryReleased(let event) = record.event { release(event.deliveries.values, at: record.time) }
         sends.apply(record)
     }

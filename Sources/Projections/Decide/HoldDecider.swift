@@ -97,7 +97,7 @@ extension LogState {
 
     /// Why the endpoint had no attempt at what it was to be told of a message; nil when there is nothing of that kind.
     func neglect(of message: LogPosition, _ row: Inbox.MessageRow, at now: Timestamp) -> String? {
-        guard let delivery = deliveries.unattempted(message, in: row.conversation) else { return nil }
+        guard let delivery = deliveries.unattempted(message) else { return nil }
         let client = clients[row.client]
         if let reason = deliveries.rows[delivery]?.heldFor, !reason.isEmpty {
             let type = deliveries.held[row.client]?[delivery] ?? ""

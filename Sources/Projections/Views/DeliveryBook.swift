@@ -36,6 +36,8 @@ package struct DeliveryBook: Sendable {
     package private(set) var inFlightByClient: [LogPosition: Int] = [:]
     /// Deliveries of each conversation that have not arrived: what an erasure or a purge ends.
     private var undelivered: [LogPosition: Set<LogPosition>] = [:]
+    /// The same by message: what is held may be many in one conversation, and each ends on its own.
+    private var undeliveredOfMessage: [LogPosition: Set<LogPosition>] = [:]
     /// By client, deliveries that no endpoint takes now, with their event types.
     package private(set) var held: [LogPosition: [LogPosition: String]] = [:]
     package var schedule = LaneScheduler<LogPosition>()
@@ -69,16 +71,16 @@ package struct DeliveryBook: Sendable {
         case .endpointConfigured: schedule.capacityChanged()
         case .deliveryDiscarded: settle(record.subject, .discarded)
         case .purgeRequested(let event):
-            purge(in: record.conversation, neglected: event.undelivered) { $0.message == record.message }
-        case .eraseRequested: purge(in: record.conversation) { _ in true }
+            purge((undeliveredOfMessage[record.message] ?? []).sorted(), neglected: event.undelivered)
+        case .eraseRequested: purge((undelivered[record.conversation] ?? []).sorted())
         case .clientDeleted: purge(byClient[record.client] ?? [])
         default: break
         }
     }
 
     /// What the deliveries of a message waited for is there.
-    mutating func hasten(_ message: LogPosition, in conversation: LogPosition, at now: Timestamp) {
-        for delivery in (undelivered[conversation] ?? []).sorted() where rows[delivery]?.message == message {
+    mutating func hasten(_ message: LogPosition, at now: Timestamp) {
+        for delivery in (undeliveredOfMessage[message] ?? []).sorted() {
             guard let row = rows[delivery], row.attempts == 0, row.heldFor.isEmpty else { continue }
             rows[delivery]?.nextAttemptAt = now
             schedule.hasten(delivery)
@@ -101,24 +103,15 @@ package struct DeliveryBook: Sendable {
     }
 
     /// The first delivery about a message that waits for its first attempt, held or not.
-    func unattempted(_ message: LogPosition, in conversation: LogPosition) -> LogPosition? {
-        (undelivered[conversation] ?? []).filter { delivery in
-            guard let row = rows[delivery] else { return false }
-            return row.message == message && row.state == .scheduled && row.attempts == 0
+    func unattempted(_ message: LogPosition) -> LogPosition? {
+        undeliveredOfMessage[message]?.filter { delivery in
+            rows[delivery].map { $0.state == .scheduled && $0.attempts == 0 } ?? false
         }.min()
     }
 
     /// Events without a conversation (tests) keep no order with anything.
     private func lane(of record: EventRecord) -> LogPosition {
         record.conversation == .zero ? record.position : record.conversation
-    }
-
-    private mutating func purge(
-        in conversation: LogPosition,
-        neglected reason: String = "",
-        where isMeant: (Row) -> Bool
-    ) {
-        purge((undelivered[conversation] ?? []).sorted().filter { rows[$0].map(isMeant) ?? false }, neglected: reason)
     }
 
     /// Ends what has no body any more. What is under way keeps its outcome, and ends after it.
@@ -146,6 +139,7 @@ package struct DeliveryBook: Sendable {
             message: record.message
         )
         undelivered[record.conversation, default: []].insert(delivery)
+        if record.message != .zero { undeliveredOfMessage[record.message, default: []].insert(delivery) }
         byClient[record.client, default: []].append(delivery)
     }
 
@@ -195,8 +189,17 @@ package struct DeliveryBook: Sendable {
             forget(held: delivery, of: row.client)
         }
         schedule.remove(delivery)
-        guard state != .dead, let conversation = rows[delivery]?.conversation else { return }
-        undelivered[conversation]?.remove(delivery)
-        if undelivered[conversation]?.isEmpty == true { undelivered[conversation] = nil }
+        guard state != .dead, let row = rows[delivery] else { return }
+        DeliveryBook.remove(delivery, of: row.conversation, from: &undelivered)
+        DeliveryBook.remove(delivery, of: row.message, from: &undeliveredOfMessage)
+    }
+
+    private static func remove(
+        _ delivery: LogPosition,
+        of owner: LogPosition,
+        from index: inout [LogPosition: Set<LogPosition>]
+    ) {
+        index[owner]?.remove(delivery)
+        if index[owner]?.isEmpty == true { index[owner] = nil }
     }
 }
