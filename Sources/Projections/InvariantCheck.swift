@@ -34,6 +34,7 @@ package struct InvariantCheck {
         switch record.event {
         case .eventPublished(let event): rules += sequence(event, record)
         case .deliveryStarted(let event): rules += started(event)
+        case .deliveryReleased(let event): rules += released(event, record)
         case .deliveryFinished(let event): rules += finished(event, record)
         case .sendStarted(let event): rules += started(event)
         case .sendFinished:
@@ -51,15 +52,33 @@ package struct InvariantCheck {
     }
 
     private func started(_ event: DeliveryStarted) -> [String] {
-        event.deliveries.values.filter { state.deliveries.rows[$0]?.state != .scheduled }
-            .map { "delivery \($0) starts without being scheduled" }
+        event.deliveries.values.compactMap { delivery in
+            guard let row = state.deliveries.rows[delivery], row.state == .scheduled else {
+                return "delivery \(delivery) starts without being scheduled"
+            }
+            return row.heldFor.isEmpty ? nil : "delivery \(delivery) starts while it is held"
+        }
+    }
+
+    private func released(_ event: DeliveryReleased, _ record: EventRecord) -> [String] {
+        event.deliveries.values.compactMap { delivery in
+            guard let row = state.deliveries.rows[delivery], row.client == record.client, !row.heldFor.isEmpty else {
+                return "delivery \(delivery) is released without being held"
+            }
+            return nil
+        }
     }
 
     private func finished(_ event: DeliveryFinished, _ record: EventRecord) -> [String] {
         guard let row = state.deliveries.rows[record.subject], row.state == .inFlight else {
             return ["an attempt ends that was never started"]
         }
-        return row.attempts == event.attempt ? [] : ["attempt \(event.attempt) ends while \(row.attempts) runs"]
+        var rules = row.attempts == event.attempt ? [] : ["attempt \(event.attempt) ends while \(row.attempts) runs"]
+        let nothingLeft = [DeliveryResult.endpointChanged, DeliveryResult.unreadable].contains(event.error)
+        if !event.succeeded, event.final.isEmpty, !nothingLeft, state.purges.watches.isInbound(row.message) {
+            rules.append("delivery \(record.subject) of a body with one attempt is to be tried again")
+        }
+        return rules
     }
 
     private func started(_ event: SendStarted) -> [String] {

@@ -67,7 +67,8 @@ package struct LogState: Sendable {
             strict: clients[record.client]?.endpoint?.strictOrdering ?? false,
             wait: media.wait(of: record.position)
         )
-        if let settled { deliveries.hasten(settled, in: record.conversation, at: record.time) }
+        if let settled { deliveries.hasten(settled, at: record.time) }
+        if case .deliveryReleased(let event) = record.event { release(event.deliveries.values, at: record.time) }
         sends.apply(record)
     }
 
@@ -82,6 +83,14 @@ package struct LogState: Sendable {
         guard !key.isAbsent, let echo = deduplication.first(record.client, key) else { return }
         // The same words under a key that a purge of the message would not reach.
         if inbox.merge(echo: echo, into: record.message) { purges.end(copy: echo, record) }
+    }
+
+    private mutating func release(_ held: [LogPosition], at now: Timestamp) {
+        for delivery in held {
+            guard let row = deliveries.rows[delivery], !row.heldFor.isEmpty else { continue }
+            deliveries.release(delivery, at: now, wait: media.wait(of: row.event))
+            purges.released(delivery, of: row.message)
+        }
     }
 
     private mutating func goOn(from event: LogRestored, at position: LogPosition) {
@@ -108,6 +117,7 @@ package struct LogState: Sendable {
             && clients == other.clients && inbox == other.inbox && idempotency == other.idempotency
             && deduplication == other.deduplication && optOuts == other.optOuts && usage == other.usage
             && parked == other.parked && media.agrees(with: other.media) && purges == other.purges
-            && deliveries.rows == other.deliveries.rows && sends.rows == other.sends.rows
+            && deliveries.rows == other.deliveries.rows && deliveries.held == other.deliveries.held
+            && sends.rows == other.sends.rows
     }
 }

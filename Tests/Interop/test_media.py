@@ -919,11 +919,21 @@ def test_purge_mode_purged_by_hand_while_the_file_comes(party, graph):
     assert_gone(one, message, 0)
 
 
-def test_purge_mode_without_an_endpoint_keeps_nothing(party, graph):
-    one = party().purging()
-    one.tenant.subscribe(one.endpoint, enabled=False)
-    one.says(File("image", graph.simple(one.account, content_of(1000))))
-    assert_gone(one, one.newest(), 0)
+def test_purge_mode_keeps_the_file_until_it_may_be_delivered(party, graph):
+    one, content = party().purging(), content_of(1000)
+
+    def set_addon(status):
+        answer = one.gateway.admin("PATCH", f"/clients/{one.tenant.id}", {"addon": {"status": status}})
+        assert answer.status_code == 200, answer.text
+
+    set_addon("none")
+    mid = one.says(File("image", graph.simple(one.account, content)))
+    message = wait_until(lambda: one.newest(), 5, "the message")
+    wait_until(lambda: path_of(one, message["id"]) in stored(one.gateway), 5, "the file")
+    assert one.endpoint.requests == []
+    set_addon("active")
+    assert inline(one, mid) == [content]
+    assert_gone(one, message)
 
 
 # Crashes

@@ -140,7 +140,11 @@ def test_bad_setting_is_refused_by_name_and_changes_nothing(tenant, body, field)
     assert tenant.read("/v1/settings") == before
 
 
-def test_purge_mode_needs_an_enabled_endpoint(tenant, receiver):
+# Endpoints that would never be told of an SMS.
+LEAVE_SMS_OUT = [{"enabled": False}, {"events": ["message.status"]}, {"events": ["whatsapp.message_received"]}]
+
+
+def test_purge_mode_needs_an_endpoint_that_takes_it(tenant, receiver):
     before = tenant.read("/v1/settings")
     wanted = {"inbound_body_purge": {"sms": True}, "ai": {"prompt": "not taken"}}
 
@@ -150,11 +154,34 @@ def test_purge_mode_needs_an_enabled_endpoint(tenant, receiver):
 
     assert_refused()
     endpoint = receiver.endpoint()
-    tenant.subscribe(endpoint, enabled=False)
-    assert_refused()
+    for settings in LEAVE_SMS_OUT:
+        tenant.subscribe(endpoint, **settings)
+        assert_refused()
     # Switching off what is off needs nothing.
     assert tenant.call("PATCH", "/v1/settings", json={"inbound_body_purge": {"sms": False}}).status_code == 200
     purging(tenant, endpoint)
+
+
+def test_purge_mode_of_a_channel_that_the_endpoint_leaves_out(tenant, receiver):
+    tenant.subscribe(receiver.endpoint(), channels=["sms"])
+    switch(tenant, True)
+    answer = tenant.call("PATCH", "/v1/settings", json={"inbound_body_purge": {"whatsapp": True}})
+    problem = assert_problem(answer, 409, code="purge_requires_webhook")
+    assert "whatsapp.message_received" in problem["detail"] and "/v1/webhook" in problem["detail"]
+    assert tenant.read("/v1/settings")["inbound_body_purge"] == {"sms": True, "whatsapp": False}
+
+
+@pytest.mark.parametrize("settings", LEAVE_SMS_OUT, ids=str)
+def test_endpoint_that_would_leave_a_purged_channel_out_is_refused(tenant, receiver, settings):
+    endpoint = receiver.endpoint()
+    purging(tenant, endpoint)
+    before = tenant.read("/v1/webhook")
+    body = {"url": endpoint.url, "enabled": True} | settings
+    problem = assert_problem(tenant.put("/v1/webhook", body), 409, code="purge_requires_webhook")
+    assert "/v1/settings" in problem["detail"]
+    assert tenant.read("/v1/webhook") == before
+    switch(tenant, False)
+    assert tenant.put("/v1/webhook", body).status_code == 200
 
 
 # The one attempt
@@ -196,10 +223,103 @@ def test_endpoint_that_is_gone_has_one_attempt(tenant, receiver, customer):
     event_id, message_id = posted(tenant, customer, unique("secret"))
     assert_purged_after(tenant, endpoint, event_id, message_id, "purged")
     assert tenant.read("/v1/webhook")["state"] == "disabled"
-    # Disabled now: the next one is purged without any attempt.
-    _, second = posted(tenant, customer, unique("secret"))
-    wait_for_purge(tenant, second)
+    # Disabled now: the next one waits for an endpoint, and has its one attempt then.
+    text = unique("secret")
+    second = posted(tenant, customer, text)
+    assert_held(tenant, *second, "endpoint_disabled")
     assert len(endpoint.requests) == 1
+    other = receiver.endpoint(default=500)
+    tenant.subscribe(other)
+    (request,) = other.wait_for(1)
+    assert request.event["data"]["message"]["text"] == text
+    assert_purged_after(tenant, other, *second, "purged")
+    assert len(endpoint.requests) == 1
+
+
+# A body that no endpoint takes
+
+
+def assert_held(tenant, event_id, message_id, reason):
+    """There is a delivery that may not begin, and a body that can still be read."""
+    (delivery,) = tenant.deliveries_of(event_id)
+    assert (delivery["state"], delivery["reason"]) == ("scheduled", reason)
+    assert (delivery["attempt_count"], delivery["next_attempt_at"]) == (0, None)
+    message = tenant.message(message_id)
+    assert message["purged"] is False and message["text"]
+    (event,) = [one for one in pulled(tenant) if one["id"] == event_id]
+    assert event["data"]["message"]["text"] == message["text"]
+
+
+def set_addon(tenant, status):
+    answer = tenant.gateway.admin("PATCH", f"/clients/{tenant.id}", {"addon": {"status": status}})
+    assert answer.status_code == 200, answer.text
+
+
+def test_one_410_loses_no_other_message(tenant, held, receiver, customer):
+    """Neither what waits for its turn at that moment nor what comes later, in its order."""
+    purging(tenant, held, max_in_flight=1)
+    first = posted(tenant, customer, "under way")
+    wait_until(lambda: held.requests, 5, "the first attempt")
+    other = customer_number()
+    later = [posted(tenant, other, "waits for its turn")]
+    held.release(410)
+    wait_until(lambda: tenant.read("/v1/webhook")["state"] == "disabled", 5, "the endpoint to be disabled")
+    wait_for_purge(tenant, first[1])
+    later += [posted(tenant, other, f"comes later {number}") for number in range(2)]
+    holds_for(lambda: not any(tenant.message(message)["purged"] for _, message in later), 0.5, "they wait")
+    endpoint = receiver.endpoint()
+    tenant.subscribe(endpoint, max_in_flight=1)
+    requests = endpoint.wait_for(3)
+    assert [one.headers["webhook-id"] for one in requests] == [event for event, _ in later]
+    for event_id, message_id in later:
+        tenant.wait_for_delivery(event_id, "delivered")
+        wait_for_purge(tenant, message_id)
+    assert len(held.requests) == 1 and tenant.all("/v1/dead-letters")[0]["event_id"] == first[0]
+
+
+def test_ended_add_on_holds_until_it_is_back(tenant, receiver, customer):
+    endpoint = receiver.endpoint()
+    purging(tenant, endpoint)
+    set_addon(tenant, "none")
+    text = unique("secret")
+    event_id, message_id = posted(tenant, customer, text)
+    assert_held(tenant, event_id, message_id, "plan_required")
+    holds_for(lambda: not endpoint.requests, 0.5, "no attempt")
+    set_addon(tenant, "active")
+    (request,) = endpoint.wait_for(1)
+    assert (request.headers["webhook-id"], request.event["data"]["message"]["text"]) == (event_id, text)
+    assert_purged_after(tenant, endpoint, event_id, message_id, "delivered")
+
+
+def test_purge_by_hand_of_a_held_body(tenant, receiver, customer):
+    endpoint = receiver.endpoint()
+    purging(tenant, endpoint)
+    set_addon(tenant, "none")
+    event_id, message_id = posted(tenant, customer, unique("secret"))
+    assert tenant.post(f"/v1/messages/{message_id}/purge").status_code == 200
+    delivery = tenant.wait_for_delivery(event_id, "purged")
+    assert_is_bare_letter(tenant, delivery["id"], event_id)
+    set_addon(tenant, "active")
+    holds_for(lambda: not endpoint.requests, 0.5, "nothing to deliver")
+
+
+def test_killed_while_a_body_is_held(gateway, tenant, receiver, customer):
+    endpoint = receiver.endpoint()
+    purging(tenant, endpoint)
+    set_addon(tenant, "none")
+    text = unique("secret")
+    event_id, message_id = posted(tenant, customer, text)
+    gateway.kill()
+    gateway.start()
+    assert_held(tenant, event_id, message_id, "plan_required")
+    set_addon(tenant, "active")
+    gateway.kill()
+    gateway.start()
+    wait_for_purge(tenant, message_id)
+    # It was released when the answer came; a kill during its attempt counts as the attempt.
+    wait_until(lambda: tenant.deliveries_of(event_id)[0]["state"] in ("delivered", "purged"), 5)
+    assert tenant.deliveries_of(event_id)[0]["attempt_count"] == 1 and len(endpoint.requests) <= 1
+    assert_verifies(gateway, "--invariants")
 
 
 def test_endpoint_that_cannot_be_reached_has_one_attempt(tenant, customer):
@@ -233,33 +353,6 @@ def test_neighbours_do_not_wait_for_a_hanging_one(tenant, held, customer):
     for event_id, message_id in (first, second):
         tenant.wait_for_delivery(event_id, "delivered")
         wait_for_purge(tenant, message_id)
-
-
-@pytest.mark.parametrize("settings", [{"enabled": False}, {"events": ["message.status"]}], ids=str)
-def test_body_that_nobody_wants_is_gone_at_once(tenant, receiver, customer, settings):
-    endpoint = receiver.endpoint()
-    purging(tenant, endpoint)
-    tenant.subscribe(endpoint, **settings)
-    _, message_id = posted(tenant, customer, unique("secret"))
-    wait_for_purge(tenant, message_id)
-    assert endpoint.requests == []
-    assert tenant.all("/v1/deliveries") == [] and tenant.all("/v1/dead-letters") == []
-
-
-def test_disabling_the_endpoint_counts_as_the_attempt(tenant, held, customer):
-    purging(tenant, held, max_in_flight=1)
-    first = posted(tenant, customer, "under way")
-    wait_until(lambda: held.requests, 5, "the first attempt")
-    second = posted(tenant, customer_number(), "waits for its turn")
-    assert tenant.message(second[1])["purged"] is False
-    assert tenant.put("/v1/webhook", {"url": held.url, "enabled": False}).status_code == 200
-    wait_for_purge(tenant, second[1])
-    held.release(200)
-    wait_for_purge(tenant, first[1])
-    # What was under way when the endpoint was disabled ends as it ends.
-    wait_until(lambda: tenant.deliveries_of(first[0])[0]["state"] in ("delivered", "purged"), 5)
-    assert tenant.wait_for_delivery(second[0], "purged")["attempts"] == []
-    assert len(held.requests) == 1
 
 
 def test_pulling_shows_the_body_until_then_and_keeps_nothing(tenant, held, customer):
@@ -376,7 +469,7 @@ def test_accepted_send_is_purged(tenant, receiver, customer):
 
 def test_statuses_of_a_purged_send_are_told(tenant, receiver, customer):
     endpoint = receiver.endpoint()
-    purging(tenant, endpoint, events=["message.status"])
+    purging(tenant, endpoint, events=["sms.message_received", "message.status"])
     text = unique("secret")
     accepted = tenant.accepted(text, customer)
     call_made = tenant.account.wait_for_call(text)

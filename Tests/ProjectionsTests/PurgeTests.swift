@@ -219,20 +219,6 @@ import Testing
         #expect(overdue(world) == [message])
     }
 
-    @Test func anEndpointThatDoesNotWantItCountsAsTheAttempt() throws {
-        var (world, client) = world(purges: true)
-        world.endpoint(client) { $0.events = ListField(["escalation"]) }
-        let (message, _) = try receive(&world, client, "a")
-        #expect(overdue(world) == [message])
-    }
-
-    @Test func anEndpointThatIsDisabledCountsAsTheAttempt() throws {
-        var (world, client) = world(purges: true)
-        let (message, _) = try receive(&world, client, "a")
-        world.endpoint(client) { $0.enabled = false }
-        #expect(overdue(world) == [message])
-    }
-
     @Test func itConcernsOnlyWhatComesAfterItWasTurnedOn() throws {
         var (world, client) = world()
         let (before, delivery) = try receive(&world, client, "a")

@@ -77,6 +77,7 @@ import Testing
         event.wanted = true
         event.test = true
         event.files = true
+        event.held = "no_endpoint"
         try check(event, Event.eventPublished)
     }
 

@@ -30,7 +30,8 @@ struct DeliveryView {
         json.number("attempt_count", row.attempts)
         json.time("next_attempt_at", row.nextAttemptAt)
         json.time("created_at", createdAt)
-        if !row.deadReason.isEmpty { json.string("reason", row.deadReason) }
+        let reason = row.heldFor.isEmpty ? row.deadReason : row.heldFor
+        if !reason.isEmpty { json.string("reason", reason) }
         if let other = row.replacedBy { json.string("replaced_by", ledger.ids.encode(.delivery, other)) }
     }
 }

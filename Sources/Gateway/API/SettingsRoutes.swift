@@ -55,13 +55,7 @@ struct SettingsRoutes: Sendable {
             guard row.settings.position == seen.replies.position else { return ([], false) }
             var settings = ClientSettings(row, seen.texts)
             change.apply(to: &settings)
-            let isNew = settings.purges.subtracting(row.settings.purgePlatforms)
-            if !isNew.isEmpty, row.endpoint?.enabled != true {
-                throw Refusal(
-                    .purgeRequiresWebhook,
-                    "a body that is purged at once must have somewhere to go; set and enable the webhook first"
-                )
-            }
+            try row.requireEndpoint(for: settings.purges.subtracting(row.settings.purgePlatforms))
             var event = settings.event
             event.actor = actor
             let new = NewEvent(

@@ -44,13 +44,14 @@ struct WebhookRoutes: Sendable {
             guard state.clients[client.id]?.hasAddon(at: context.now) ?? false else {
                 throw Refusal(.planRequired, "webhooks need the add-on, active or in trial")
             }
+            try state.admit(form.event, for: client.id)
             let new = NewEvent(
                 .endpointConfigured(event),
                 client: client.id,
                 bodies: [SealedPart(.content, form.settings.json)],
                 seal: .newKey(.secret)
             )
-            return ([new], ())
+            return ([new] + state.released(by: new, context), ())
         }
         guard let endpoint = try await ledger.read({ $0.clients[client.id]?.endpoint }) else {
             throw GatewayError(.notFound, "the client is gone")

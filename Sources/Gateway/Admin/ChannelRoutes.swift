@@ -46,7 +46,7 @@ struct ChannelRoutes: Sendable {
 
     private func store(_ secret: [UInt8], _ event: ChannelConnected, _ client: LogPosition) async throws -> LogPosition
     {
-        let committed = try await ledger.commit { state, _ in
+        let committed = try await ledger.commit { state, context in
             _ = try ChannelRoutes.admit(state.clients, client, event.route)
             let new = NewEvent(
                 .channelConnected(event),
@@ -54,7 +54,7 @@ struct ChannelRoutes: Sendable {
                 bodies: [SealedPart(.content, secret)],
                 seal: .newKey(.secret)
             )
-            return ([new], ())
+            return ([new] + state.released(by: new, context), ())
         }
         return committed.position
     }

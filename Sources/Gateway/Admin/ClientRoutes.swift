@@ -74,7 +74,8 @@ struct ClientRoutes: Sendable {
             // What is absent stays as it is at this moment, not as it was when the request came.
             guard let row = state.clients[id] else { throw missing }
             let form = try ClientForm(fields, context.now, changing: row)
-            return ([form.updated(id, trialUsed: row.trialUsed, by: actor)], ())
+            let new = form.updated(id, trialUsed: row.trialUsed, by: actor)
+            return ([new] + state.released(by: new, context), ())
         }
         return try await show(id, position: committed.position)
     }
@@ -106,7 +107,8 @@ struct ClientRoutes: Sendable {
             event.smsMonthlyQuota = row.smsMonthlyQuota
             event.timeZone = row.timeZone
             event.actor = actor
-            return ([NewEvent(.clientUpdated(event), client: id)], ())
+            let new = NewEvent(.clientUpdated(event), client: id)
+            return ([new] + state.released(by: new, context), ())
         }
         return try await show(id, position: committed.position)
     }

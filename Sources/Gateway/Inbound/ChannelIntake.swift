@@ -49,12 +49,16 @@ struct ChannelIntake: Sendable {
         return last
     }
 
-    /// The message, when it is one whose body was purged because all are: then its new wording is not to be had any other way.
+    /// The message, when it is one whose body was purged because all are, or waits for its one attempt: then its new wording is not to
+    /// be had any other way.
     private func purgedByMode(_ key: LookupHash, _ event: ChannelEvent, _ client: LogPosition) -> LogPosition? {
         ledger.plan { state in
-            guard state.clients[client]?.settings.purgePlatforms.contains(event.platform) == true,
-                let message = state.message(client, key), let row = state.inbox.messages[message],
-                row.direction == .inbound, state.isPurged(message), !state.inbox.unsent.contains(message),
+            guard let message = state.message(client, key), let row = state.inbox.messages[message],
+                row.direction == .inbound,
+                state.purges.watches.isInbound(message)
+                    || (state.clients[client]?.settings.purgePlatforms.contains(event.platform) == true
+                        && state.isPurged(message)),
+                !state.inbox.unsent.contains(message),
                 state.inbox.conversations[row.conversation]?.status != .erased
             else { return nil }
             return message

@@ -14,7 +14,7 @@ package final class GatewayMetrics: Sendable {
     private static let answerNames = (0...5).map { "waybill_http_answers_total{class=\"\($0)xx\"}" }
 
     /// Prometheus text format 0.0.4.
-    func render(gauges: [(name: String, value: UInt64)]) -> String {
+    package func render(gauges: [(name: String, value: UInt64)]) -> String {
         let counters = table.withLock { $0 }.sorted { $0.key < $1.key }
         let lines = gauges.map { "\($0.name) \($0.value)" } + counters.map { "\($0.key) \($0.value)" }
         return lines.joined(separator: "\n") + "\n"

@@ -57,9 +57,13 @@ package struct DeliveryService: Service {
             return holdBack(picked, state: &state)
         }
         if ready.isEmpty { return nil }
-        let committed = try? ledger.append(edge: false) { state, _ in
+        let committed = try? ledger.append(edge: false) { state, context in
             var event = DeliveryStarted()
-            let due = ready.filter { state.deliveries.rows[$0]?.state == .scheduled }
+            let due = ready.filter { delivery in
+                guard let row = state.deliveries.rows[delivery], row.state == .scheduled else { return false }
+                // A body whose time is over does not leave any more; its purge is about to be asked for.
+                return !state.purges.watches.isOver(row.message, context.now)
+            }
             event.deliveries = ListField(due)
             let rows = due.compactMap { delivery in state.deliveries.rows[delivery].map { (delivery, $0) } }
             return (due.isEmpty ? [] : [NewEvent(.deliveryStarted(event))], rows)

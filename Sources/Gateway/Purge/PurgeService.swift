@@ -1,5 +1,5 @@
 import Log
-import Logging
+package import Logging
 import Projections
 import ServiceLifecycle
 
@@ -15,6 +15,13 @@ package struct PurgeService: Service {
     let shelf: MediaShelf
     let metrics: GatewayMetrics
     let logger: Logger
+
+    package init(ledger: Ledger, shelf: MediaShelf, metrics: GatewayMetrics, logger: Logger) {
+        self.ledger = ledger
+        self.shelf = shelf
+        self.metrics = metrics
+        self.logger = logger
+    }
 
     package func run() async throws {
         // Purges of records that cannot be read, so that nobody knows their keys, and of files that cannot be unlinked; and when
@@ -43,20 +50,45 @@ package struct PurgeService: Service {
         if overdue.isEmpty { return false }
         let committed = try await ledger.commit(edge: false) { [ids = ledger.ids] state, context in
             var events: [NewEvent] = []
+            // Whoever has the mode on must be able to see that something was lost to it.
+            var neglected: [Neglected: Int] = [:]
             for message in overdue {
                 guard let client = state.inbox.messages[message]?.client else { continue }
-                events += try state.decidePurge(
+                let purge = try state.decidePurge(
                     message,
                     client: client,
-                    reason: "inbound_body_purge",
+                    reason: LogState.purgeByMode,
                     ids: ids,
                     context
                 )
+                events += purge
+                guard case .purgeRequested(let event) = purge.first?.event, !event.undelivered.isEmpty else { continue }
+                neglected[Neglected(client: client, reason: event.undelivered), default: 0] += 1
             }
-            return (events, !events.isEmpty)
+            return (events, (hasProgress: !events.isEmpty, neglected: neglected))
         }
+        tell(committed.value.neglected)
         // Without progress, asking again at once would never end.
-        return committed.value
+        return committed.value.hasProgress
+    }
+
+    /// Messages of one client that had no attempt for one reason.
+    private struct Neglected: Hashable {
+        let client: LogPosition
+        let reason: String
+    }
+
+    private func tell(_ neglected: [Neglected: Int]) {
+        for (kind, count) in neglected {
+            metrics.count("waybill_purges_undelivered_total{reason=\"\(kind.reason)\"}", by: count)
+            logger.warning(
+                "bodies were purged before the endpoint had an attempt; there are dead letters without them",
+                metadata: [
+                    "client": "\(ledger.ids.encode(.client, kind.client))", "reason": "\(kind.reason)",
+                    "messages": "\(count)",
+                ]
+            )
+        }
     }
 
     private func destroyDue(_ unfinished: inout [PurgeBook.Subject: Timestamp]) async throws -> Bool {

@@ -79,8 +79,13 @@ extension LogState {
         if followUp.isUnsend, isReadable {
             events += purge(message, row, reason: "unsent", ids: ids, context, after: events)
         }
-        guard client.mayReceive(followUp.platform, at: context.now) else { return events }
-        events.append(tell(followUp, message, row, client, followUp.isUnsend ? nil : kept, ids, context, after: events))
+        // Of a message that waits for its one attempt, what the client asked to be told of it waits too.
+        let told = followUp.isUnsend ? nil : kept
+        let holds =
+            told != nil && purges.watches.isInbound(message)
+            && client.endpoint?.names(followUp.webhookType, followUp.platform) == true
+        guard holds || client.mayReceive(followUp.platform, at: context.now) else { return events }
+        events.append(tell(followUp, message, row, client, told, holds: holds, ids, context, after: events))
         return events
     }
 
@@ -192,13 +197,16 @@ extension LogState {
     /// The event for the client. Of a message that is purged, or that its writer took back, it holds no content, and shares
     /// neither its key nor its fate.
     ///
-    /// - Parameter seal: the message's key; nil when the event shares it not.
+    /// - Parameters:
+    ///   - seal: the message's key; nil when the event shares it not.
+    ///   - holds: whether it is kept for an endpoint where none takes it now.
     private func tell(
         _ followUp: FollowUp,
         _ message: LogPosition,
         _ row: Inbox.MessageRow,
         _ client: ClientRow,
         _ seal: NewEvent.Seal?,
+        holds: Bool,
         _ ids: OpaqueID,
         _ context: DecisionContext,
         after earlier: [NewEvent]
@@ -212,7 +220,8 @@ extension LogState {
             conversation: row.conversation,
             message: isDetached ? .zero : message,
             after: earlier,
-            seal: seal ?? .newKey(.message)
+            seal: seal ?? .newKey(.message),
+            holds: holds
         ) { writer, json in
             json.string("platform", followUp.platform.name)
             if !isDetached { writer.account(&json, identifiers) }
@@ -261,6 +270,9 @@ extension LogState {
 }
 
 extension FollowUp {
+    /// The types of events that tell of something about a message, and not of the message.
+    static let webhookTypes: Set<String> = ["message.edited", "message.deleted", "message.reaction"]
+
     fileprivate var isUnsend: Bool { if case .unsend = kind { true } else { false } }
 
     fileprivate var webhookType: String {

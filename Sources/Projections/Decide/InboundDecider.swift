@@ -74,7 +74,9 @@ extension LogState {
         {
             events.append(attributed)
         }
-        guard client.mayReceive(inbound.platform, at: context.now) else { return events }
+        let purges = client.settings.purgePlatforms.contains(inbound.platform)
+        // Where the body is purged, it waits for the client to be allowed what it may not receive now.
+        guard purges || client.mayReceive(inbound.platform, at: context.now) else { return events }
         let publisher = Publisher(state: self, ids: ids, context: context)
         for (type, share) in inbound.published {
             let event = publisher.publish(
@@ -85,7 +87,8 @@ extension LogState {
                 message: message,
                 after: events,
                 seal: .sameAsBatch(back: events.count - received),
-                files: !inbound.content.media.isEmpty
+                files: !inbound.content.media.isEmpty,
+                holds: purges
             ) { body, json in
                 body.describe(
                     inbound,
@@ -95,7 +98,7 @@ extension LogState {
                     message: message,
                     share: share,
                     replyTo: replyTo,
-                    purges: client.settings.purgePlatforms.contains(inbound.platform),
+                    purges: purges,
                     repliesExternally: client.settings.repliesExternally(inbound.platform),
                     at: context.now
                 )
@@ -350,11 +353,5 @@ extension WebhookBody {
 
 extension ClientRow {
     /// Whether inbound traffic of this platform is forwarded to the client.
-    package func mayReceive(_ platform: Platform, at now: Timestamp) -> Bool {
-        guard hasAddon(at: now) else { return false }
-        switch platform {
-        case .facebook, .instagram: return channels[platform] != nil
-        case .sms, .whatsapp: return planIncludesPhone && channels[platform] != nil
-        }
-    }
+    package func mayReceive(_ platform: Platform, at now: Timestamp) -> Bool { gate(platform, at: now) == nil }
 }

@@ -10,6 +10,7 @@ struct Publisher {
     ///   - earlier: what precedes this one in the batch.
     ///   - seal: whose key the rendering shares.
     ///   - files: whether the rendering has places for files.
+    ///   - holds: whether it is kept for an endpoint where none takes it now.
     func publish(
         _ type: String,
         client: ClientRow,
@@ -20,6 +21,7 @@ struct Publisher {
         seal: NewEvent.Seal,
         test: Bool = false,
         files: Bool = false,
+        holds: Bool = false,
         data: (WebhookBody, inout JSONWriter) -> Void
     ) -> NewEvent {
         let position = context.next.advanced(by: earlier.count)
@@ -27,7 +29,10 @@ struct Publisher {
         var event = EventPublished()
         event.type = type
         event.sequence = client.sequence + 1 + UInt64(numbered.count)
-        event.wanted = test || (client.endpoint?.wants(type, platform) ?? false)
+        if holds, let platform, let obstacle = client.obstacle(type, platform, at: context.now) {
+            event.held = obstacle.rawValue
+        }
+        event.wanted = test || !event.held.isEmpty || (client.endpoint?.wants(type, platform) ?? false)
         event.previousSequence = numbered.last { $0.wanted }?.sequence ?? client.lastWanted
         event.test = test
         event.files = files

@@ -3,6 +3,8 @@ package import Log
 extension LogState {
     /// How long a message of Inbound Body Purge waits for its one attempt, in seconds.
     package static let purgeDeadline: UInt64 = 900
+    /// The reason of a purge that nobody asked for by hand.
+    package static let purgeByMode = "inbound_body_purge"
 
     /// Asks for the purge of a message and cancels what is pending for it. Empty when it was asked for before.
     ///
@@ -54,6 +56,7 @@ extension LogState {
         event.reason = reason
         event.previous = row.trail
         event.cancels = row.status == .queued && sends.rows[message]?.isInFlight == false
+        if reason == LogState.purgeByMode { event.undelivered = neglect(of: message, row, at: context.now) ?? "" }
         let requested = NewEvent(
             .purgeRequested(event),
             client: row.client,

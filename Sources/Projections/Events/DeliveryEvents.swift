@@ -4,6 +4,7 @@ package import Log
 
 /// An event of the client's numbered sequence. Sealed rendering: the webhook body, exact but for what is told of files. Its position is
 /// the event and, when wanted, its delivery. `files`: the rendering has places for what is known of the message's files when it is delivered.
+/// `held`: why its delivery may not begin yet; absent when it may.
 package struct EventPublished: EventPayload {
     package var type = ""
     package var sequence = UInt64(0)
@@ -11,6 +12,7 @@ package struct EventPublished: EventPayload {
     package var wanted = false
     package var test = false
     package var files = false
+    package var held = ""
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "type", &type)
@@ -19,6 +21,7 @@ package struct EventPublished: EventPayload {
         visitor.field(4, "wanted", &wanted)
         visitor.field(5, "test", &test)
         visitor.field(6, "files", &files)
+        visitor.field(7, "held", &held)
     }
 }
 
@@ -66,6 +69,15 @@ package struct DeliveryReplayed: EventPayload {
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "replaces", &replaces)
+    }
+}
+
+/// Deliveries that were held may begin. One record for several of a client.
+package struct DeliveryReleased: EventPayload {
+    package var deliveries = ListField<LogPosition>()
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "deliveries", &deliveries)
     }
 }
 

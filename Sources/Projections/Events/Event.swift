@@ -63,6 +63,7 @@ package enum Event: Sendable, Equatable {
     case deliveryFinished(DeliveryFinished)
     case deliveryReplayed(DeliveryReplayed)
     case deliveryDiscarded(DeliveryDiscarded)
+    case deliveryReleased(DeliveryReleased)
     case purgeRequested(PurgeRequested)
     case purgeCompleted(PurgeCompleted)
     case aiReplied(AIReplied)
@@ -132,6 +133,7 @@ extension Event {
         case .deliveryFinished: .deliveryFinished
         case .deliveryReplayed: .deliveryReplayed
         case .deliveryDiscarded: .deliveryDiscarded
+        case .deliveryReleased: .deliveryReleased
         case .purgeRequested: .purgeRequested
         case .purgeCompleted: .purgeCompleted
         case .aiReplied: .aiReplied
@@ -201,6 +203,7 @@ extension Event {
         case .deliveryFinished(let payload): body(payload)
         case .deliveryReplayed(let payload): body(payload)
         case .deliveryDiscarded(let payload): body(payload)
+        case .deliveryReleased(let payload): body(payload)
         case .purgeRequested(let payload): body(payload)
         case .purgeCompleted(let payload): body(payload)
         case .aiReplied(let payload): body(payload)
@@ -290,6 +293,7 @@ extension Event {
             case .deliveryFinished: decode(Event.deliveryFinished)
             case .deliveryReplayed: decode(Event.deliveryReplayed)
             case .deliveryDiscarded: decode(Event.deliveryDiscarded)
+            case .deliveryReleased: decode(Event.deliveryReleased)
             case .purgeRequested: decode(Event.purgeRequested)
             case .purgeCompleted: decode(Event.purgeCompleted)
             case .aiReplied: decode(Event.aiReplied)

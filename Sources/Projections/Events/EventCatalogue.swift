@@ -82,15 +82,16 @@ package enum EventCatalogue {
             "What became of a call. Sealed content: the provider's message id; sealed response excerpt. `provider_key`: keyed hash of that id."
         case .sendReconciled: "An unknown outcome was settled by asking the provider."
         case .eventPublished:
-            "An event of the client's numbered sequence. Sealed rendering: the webhook body, exact but for what is told of files. Its position is the event and, when wanted, its delivery. `files`: the rendering has places for what is known of the message's files when it is delivered."
+            "An event of the client's numbered sequence. Sealed rendering: the webhook body, exact but for what is told of files. Its position is the event and, when wanted, its delivery. `files`: the rendering has places for what is known of the message's files when it is delivered. `held`: why its delivery may not begin yet; absent when it may."
         case .deliveryStarted: "Durable before the first byte goes out. One record for several deliveries."
         case .deliveryFinished:
             "Outcome and next attempt in one record. subject: the delivery. Sealed response excerpt."
         case .deliveryReplayed:
             "A dead letter is delivered again under a delivery id of its own, which is this position. subject: the event."
         case .deliveryDiscarded: "A dead letter was discarded by hand. subject: the delivery."
+        case .deliveryReleased: "Deliveries that were held may begin. One record for several of a client."
         case .purgeRequested:
-            "From here on nobody reads the body. message: the purged one. `cancels`: it was queued and is not sent any more. `previous`: the message's status record before this."
+            "From here on nobody reads the body. message: the purged one. `cancels`: it was queued and is not sent any more. `previous`: the message's status record before this. `undelivered`: why the endpoint had no attempt at what it was to be told."
         case .purgeCompleted:
             "The keys are destroyed. One record for several messages, conversations, clients, and records that hold a secret."
         case .aiReplied: "Waybill's own assistant answered. message: the reply."

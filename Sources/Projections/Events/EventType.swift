@@ -61,6 +61,7 @@ package enum EventType: UInt16, Sendable, CaseIterable {
     case deliveryFinished = 162
     case deliveryReplayed = 163
     case deliveryDiscarded = 164
+    case deliveryReleased = 165
     case purgeRequested = 192
     case purgeCompleted = 193
     case aiReplied = 194
@@ -129,6 +130,7 @@ package enum EventType: UInt16, Sendable, CaseIterable {
         case .deliveryFinished: "delivery.finished"
         case .deliveryReplayed: "delivery.replayed"
         case .deliveryDiscarded: "delivery.discarded"
+        case .deliveryReleased: "delivery.released"
         case .purgeRequested: "purge.requested"
         case .purgeCompleted: "purge.completed"
         case .aiReplied: "ai.replied"
@@ -199,6 +201,7 @@ package enum EventType: UInt16, Sendable, CaseIterable {
         case .deliveryFinished: .deliveryFinished(DeliveryFinished())
         case .deliveryReplayed: .deliveryReplayed(DeliveryReplayed())
         case .deliveryDiscarded: .deliveryDiscarded(DeliveryDiscarded())
+        case .deliveryReleased: .deliveryReleased(DeliveryReleased())
         case .purgeRequested: .purgeRequested(PurgeRequested())
         case .purgeCompleted: .purgeCompleted(PurgeCompleted())
         case .aiReplied: .aiReplied(AIReplied())

@@ -3,16 +3,18 @@ package import Log
 // Destroying keys.
 
 /// From here on nobody reads the body. message: the purged one. `cancels`: it was queued and is not sent any more.
-/// `previous`: the message's status record before this.
+/// `previous`: the message's status record before this. `undelivered`: why the endpoint had no attempt at what it was to be told.
 package struct PurgeRequested: EventPayload {
     package var reason = ""
     package var previous = LogPosition.zero
     package var cancels = false
+    package var undelivered = ""
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "reason", &reason)
         visitor.field(2, "previous", &previous)
         visitor.field(3, "cancels", &cancels)
+        visitor.field(4, "undelivered", &undelivered)
     }
 }
 

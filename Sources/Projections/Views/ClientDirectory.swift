@@ -93,8 +93,21 @@ package struct EndpointRow: Sendable, Equatable {
     package var strictOrdering: Bool
     package var disabledReason: String?
 
-    package func wants(_ type: String, _ platform: Platform?) -> Bool {
-        guard enabled, events.contains(type) || events.contains("*") else { return false }
+    package init(_ position: LogPosition, _ event: EndpointConfigured) {
+        self.position = position
+        enabled = event.enabled
+        events = event.events.values
+        channels = event.channels.values
+        retrySchedule = event.retrySchedule.values
+        maxInFlight = Int(clamping: event.maxInFlight)
+        strictOrdering = event.strictOrdering
+    }
+
+    package func wants(_ type: String, _ platform: Platform?) -> Bool { enabled && names(type, platform) }
+
+    /// Whether the subscription includes it, enabled or not.
+    package func names(_ type: String, _ platform: Platform?) -> Bool {
+        guard events.contains(type) || events.contains("*") else { return false }
         guard let platform, !channels.isEmpty else { return true }
         return channels.contains(UInt64(platform.rawValue))
     }
@@ -177,6 +190,23 @@ package struct ClientRow: Sendable, Equatable {
         if event.wanted { lastWanted = event.sequence }
     }
 
+    /// The client as an event that is decided and not yet folded leaves it.
+    func after(_ change: NewEvent, _ context: DecisionContext) -> ClientRow {
+        var row = self
+        row.apply(
+            EventRecord(
+                change.event,
+                position: context.next,
+                time: context.now,
+                client: id,
+                conversation: change.conversation,
+                message: change.message,
+                subject: change.subject
+            )
+        )
+        return row
+    }
+
     fileprivate mutating func apply(_ record: EventRecord) {
         switch record.event {
         case .clientUpdated(let event): update(event, at: record.position)
@@ -211,15 +241,7 @@ package struct ClientRow: Sendable, Equatable {
         case .channelPaused(let event): channels[event.platform]?.pausedFor = event.providerCode
         case .channelResumed(let event): channels[event.platform]?.pausedFor = nil
         case .endpointConfigured(let event):
-            endpoint = EndpointRow(
-                position: record.position,
-                enabled: event.enabled,
-                events: event.events.values,
-                channels: event.channels.values,
-                retrySchedule: event.retrySchedule.values,
-                maxInFlight: Int(clamping: event.maxInFlight),
-                strictOrdering: event.strictOrdering
-            )
+            endpoint = EndpointRow(record.position, event)
         case .endpointDisabled(let event):
             endpoint?.enabled = false
             endpoint?.disabledReason = event.reason

@@ -20,6 +20,8 @@ package struct DeliveryBook: Sendable {
         /// The last `delivery.finished`; each names the one before.
         package var trail = LogPosition.zero
         package var deadReason = ""
+        /// Why no attempt may begin until it is released; empty when one may.
+        package var heldFor = ""
         /// A test event: tried once, never a dead letter.
         package var isTest = false
         /// The body is gone, or about to go: no further attempt.
@@ -36,6 +38,10 @@ package struct DeliveryBook: Sendable {
     package private(set) var inFlightByClient: [LogPosition: Int] = [:]
     /// Deliveries of each conversation that have not arrived: what an erasure or a purge ends.
     private var undelivered: [LogPosition: Set<LogPosition>] = [:]
+    /// The same by message: what is held may be many in one conversation, and each ends on its own.
+    private var undeliveredOfMessage: [LogPosition: Set<LogPosition>] = [:]
+    /// By client, deliveries that no endpoint takes now, with their event types.
+    package private(set) var held: [LogPosition: [LogPosition: String]] = [:]
     package var schedule = LaneScheduler<LogPosition>()
 
     package init() {}
@@ -48,32 +54,62 @@ package struct DeliveryBook: Sendable {
     mutating func apply(_ record: EventRecord, strict: Bool, wait: Timestamp?) {
         switch record.event {
         case .eventPublished(let event) where event.wanted:
-            add(record.position, event: record.position, record, lane: lane(of: record), wait: wait)
+            add(record.position, event: record.position, record)
             rows[record.position]?.isTest = event.test
+            if event.held.isEmpty {
+                enqueue(record.position, lane: lane(of: record), at: record.time, wait: wait)
+            } else {
+                rows[record.position]?.heldFor = event.held
+                held[record.client, default: [:]][record.position] = event.type
+            }
         case .deliveryReplayed(let event):
             // A replay is a lane of its own: it must not wait for, or hold up, what is new. The dead letter it replaces
             // is settled by it, so that replaying twice by filter does not deliver twice.
             settle(event.replaces, .discarded)
             rows[event.replaces]?.replacedBy = record.position
-            add(record.position, event: record.subject, record, lane: record.position)
+            add(record.position, event: record.subject, record)
+            enqueue(record.position, lane: record.position, at: record.time, wait: nil)
         case .deliveryStarted(let event): for delivery in event.deliveries.values { start(delivery, record.time) }
         case .deliveryFinished(let event): finish(event, record, strict: strict)
         case .endpointConfigured: schedule.capacityChanged()
         case .deliveryDiscarded: settle(record.subject, .discarded)
-        case .purgeRequested: purge(in: record.conversation) { $0.message == record.message }
-        case .eraseRequested: purge(in: record.conversation) { _ in true }
+        case .purgeRequested(let event):
+            purge((undeliveredOfMessage[record.message] ?? []).sorted(), neglected: event.undelivered)
+        case .eraseRequested: purge((undelivered[record.conversation] ?? []).sorted())
         case .clientDeleted: purge(byClient[record.client] ?? [])
         default: break
         }
     }
 
     /// What the deliveries of a message waited for is there.
-    mutating func hasten(_ message: LogPosition, in conversation: LogPosition, at now: Timestamp) {
-        for delivery in (undelivered[conversation] ?? []).sorted() where rows[delivery]?.message == message {
-            guard let row = rows[delivery], row.attempts == 0 else { continue }
+    mutating func hasten(_ message: LogPosition, at now: Timestamp) {
+        for delivery in (undeliveredOfMessage[message] ?? []).sorted() {
+            guard let row = rows[delivery], row.attempts == 0, row.heldFor.isEmpty else { continue }
             rows[delivery]?.nextAttemptAt = now
             schedule.hasten(delivery)
         }
+    }
+
+    /// What was held goes on.
+    ///
+    /// - Parameter wait: as for a new delivery.
+    mutating func release(_ delivery: LogPosition, at now: Timestamp, wait: Timestamp?) {
+        guard let row = rows[delivery], !row.heldFor.isEmpty else { return }
+        rows[delivery]?.heldFor = ""
+        forget(held: delivery, of: row.client)
+        enqueue(delivery, lane: row.conversation == .zero ? delivery : row.conversation, at: now, wait: wait)
+    }
+
+    private mutating func forget(held delivery: LogPosition, of client: LogPosition) {
+        held[client]?[delivery] = nil
+        if held[client]?.isEmpty == true { held[client] = nil }
+    }
+
+    /// The first delivery about a message that waits for its first attempt, held or not.
+    func unattempted(_ message: LogPosition) -> LogPosition? {
+        undeliveredOfMessage[message]?.filter { delivery in
+            rows[delivery].map { $0.state == .scheduled && $0.attempts == 0 } ?? false
+        }.min()
     }
 
     /// Events without a conversation (tests) keep no order with anything.
@@ -81,17 +117,15 @@ package struct DeliveryBook: Sendable {
         record.conversation == .zero ? record.position : record.conversation
     }
 
-    private mutating func purge(in conversation: LogPosition, where isMeant: (Row) -> Bool) {
-        purge((undelivered[conversation] ?? []).sorted().filter { rows[$0].map(isMeant) ?? false })
-    }
-
     /// Ends what has no body any more. What is under way keeps its outcome, and ends after it.
-    private mutating func purge(_ deliveries: [LogPosition]) {
+    ///
+    /// - Parameter reason: why some had no attempt at all; empty when that is what was asked for.
+    private mutating func purge(_ deliveries: [LogPosition], neglected reason: String = "") {
         for delivery in deliveries {
             guard let row = rows[delivery] else { continue }
             rows[delivery]?.isPurged = true
             guard row.state == .scheduled || row.state == .dead else { continue }
-            rows[delivery]?.deadReason = "body_purged"
+            rows[delivery]?.deadReason = row.attempts > 0 || reason.isEmpty ? "body_purged" : reason
             settle(delivery, .purged)
         }
     }
@@ -99,21 +133,23 @@ package struct DeliveryBook: Sendable {
     private mutating func add(
         _ delivery: LogPosition,
         event: LogPosition,
-        _ record: EventRecord,
-        lane: LogPosition,
-        wait: Timestamp? = nil
+        _ record: EventRecord
     ) {
-        var row = Row(
+        rows[delivery] = Row(
             event: event,
             client: record.client,
             conversation: record.conversation,
             message: record.message
         )
-        row.nextAttemptAt = wait ?? record.time
-        rows[delivery] = row
         undelivered[record.conversation, default: []].insert(delivery)
+        if record.message != .zero { undeliveredOfMessage[record.message, default: []].insert(delivery) }
         byClient[record.client, default: []].append(delivery)
-        schedule.enqueue(delivery, lane: lane, group: record.client, notBefore: wait)
+    }
+
+    private mutating func enqueue(_ delivery: LogPosition, lane: LogPosition, at now: Timestamp, wait: Timestamp?) {
+        guard let client = rows[delivery]?.client else { return }
+        rows[delivery]?.nextAttemptAt = wait ?? now
+        schedule.enqueue(delivery, lane: lane, group: client, notBefore: wait)
     }
 
     private mutating func start(_ delivery: LogPosition, _ time: Timestamp) {
@@ -151,9 +187,22 @@ package struct DeliveryBook: Sendable {
     private mutating func settle(_ delivery: LogPosition, _ state: DeliveryState) {
         rows[delivery]?.state = state
         rows[delivery]?.nextAttemptAt = nil
+        if let row = rows[delivery], !row.heldFor.isEmpty {
+            rows[delivery]?.heldFor = ""
+            forget(held: delivery, of: row.client)
+        }
         schedule.remove(delivery)
-        guard state != .dead, let conversation = rows[delivery]?.conversation else { return }
-        undelivered[conversation]?.remove(delivery)
-        if undelivered[conversation]?.isEmpty == true { undelivered[conversation] = nil }
+        guard state != .dead, let row = rows[delivery] else { return }
+        DeliveryBook.remove(delivery, of: row.conversation, from: &undelivered)
+        DeliveryBook.remove(delivery, of: row.message, from: &undeliveredOfMessage)
+    }
+
+    private static func remove(
+        _ delivery: LogPosition,
+        of owner: LogPosition,
+        from index: inout [LogPosition: Set<LogPosition>]
+    ) {
+        index[owner]?.remove(delivery)
+        if index[owner]?.isEmpty == true { index[owner] = nil }
     }
 }

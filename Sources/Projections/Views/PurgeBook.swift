@@ -157,11 +157,12 @@ package struct PurgeBook: Sendable, Equatable {
         // Nobody is told of it, so there is nothing to wait for.
         case .messageEchoed(let event) where client?.settings.purgePlatforms.contains(event.platform) == true:
             watch(record, until: nil)
-        case .eventPublished(let event) where event.wanted: watches.begin(record.position, of: record.message)
+        // What is only about a message, and held, must not keep it once the message itself had its attempt.
+        case .eventPublished(let event)
+        where event.wanted && (event.held.isEmpty || !FollowUp.webhookTypes.contains(event.type)):
+            watches.begin(record.position, of: record.message)
         case .deliveryFinished(let event) where event.succeeded || !event.final.isEmpty:
             attempted(record.subject, delivery?.message ?? .zero)
-        case .endpointDisabled: endpointLost(record.client)
-        case .endpointConfigured(let event) where !event.enabled: endpointLost(record.client)
         case .sendCanceled, .sendExpired: attempted(record.message, record.message)
         case .sendFinished(let event) where event.outcome.isFinal: attempted(record.message, record.message)
         // The provider has it after all, whatever it answered to the call: nothing else will be told of it.
@@ -183,10 +184,8 @@ package struct PurgeBook: Sendable, Equatable {
         if watches.end(attempt, of: message) { needsPlanning = true }
     }
 
-    private mutating func endpointLost(_ client: LogPosition) {
-        watches.endDeliveries(of: client)
-        needsPlanning = true
-    }
+    /// A delivery that was held has its attempt yet.
+    mutating func released(_ delivery: LogPosition, of message: LogPosition) { watches.begin(delivery, of: message) }
 }
 
 extension SendOutcome {

@@ -24,6 +24,14 @@ package struct PurgeWatches: Sendable, Equatable {
     /// Whether a message is watched.
     package func contains(_ message: LogPosition) -> Bool { rows[message] != nil }
 
+    /// Whether the time of a message is over, so that nothing of it may leave any more.
+    package func isOver(_ message: LogPosition, _ now: Timestamp) -> Bool {
+        rows[message]?.deadline.map { $0 <= now } ?? false
+    }
+
+    /// Whether a message came in and waits for its one attempt.
+    package func isInbound(_ message: LogPosition) -> Bool { rows[message]?.deadline != nil }
+
     /// Messages whose purge is to be requested by now, at most `limit`.
     package func overdue(_ now: Timestamp, limit: Int) -> [LogPosition] {
         let late = deadlines.prefix { rows[$0]?.deadline.map { $0 <= now } ?? true }
@@ -49,8 +57,9 @@ package struct PurgeWatches: Sendable, Equatable {
         while let first = deadlines.first, rows[first] == nil { deadlines.removeFirst() }
     }
 
-    /// Waits for one attempt more.
+    /// Waits for one attempt more. A send has no deadline, so it waits for nothing but its own outcome.
     mutating func begin(_ attempt: LogPosition, of message: LogPosition) {
+        guard attempt == message || rows[message]?.deadline != nil else { return }
         guard rows[message]?.attempts.insert(attempt).inserted == true else { return }
         ready.remove(message)
     }
@@ -60,13 +69,5 @@ package struct PurgeWatches: Sendable, Equatable {
         guard rows[message]?.attempts.remove(attempt) != nil else { return false }
         if rows[message]?.attempts.isEmpty == true { ready.insert(message) }
         return true
-    }
-
-    /// A disabled endpoint counts as the attempt. A send's own outcome is waited for all the same.
-    mutating func endDeliveries(of client: LogPosition) {
-        for (message, watch) in rows where watch.client == client && watch.deadline != nil {
-            rows[message]?.attempts = []
-            ready.insert(message)
-        }
     }
 }
