@@ -55,6 +55,7 @@ package struct LogState: Sendable {
         tokens.apply(record)
         clients.apply(record)
         inbox.apply(record)
+        if case .conversationJoined(let event) = record.event { join(event.joined, into: record.conversation) }
         mergeEcho(record)
         parked.apply(record)
         idempotency.apply(record)
@@ -62,13 +63,22 @@ package struct LogState: Sendable {
         optOuts.apply(record)
         usage.apply(record)
         let settled = media.apply(record)
+        // What is under way may still name the conversation that it began in.
+        var placed = record
+        placed.conversation = inbox.survivor(of: record.conversation)
         deliveries.apply(
-            record,
+            placed,
             strict: clients[record.client]?.endpoint?.strictOrdering ?? false,
             wait: media.wait(of: record.position)
         )
-        if let settled { deliveries.hasten(settled, in: record.conversation, at: record.time) }
-        sends.apply(record)
+        if let settled { deliveries.hasten(settled, in: placed.conversation, at: record.time) }
+        sends.apply(placed)
+    }
+
+    private mutating func join(_ younger: LogPosition, into older: LogPosition) {
+        guard younger != older, inbox.survivor(of: younger) == older else { return }
+        sends.join(younger, into: older)
+        deliveries.join(younger, into: older)
     }
 
     /// The echo of a message of ours may come before anything says that it is ours.

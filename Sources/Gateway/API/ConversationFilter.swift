@@ -41,7 +41,7 @@ struct ConversationFilter {
     private func matchesCustomer(_ row: Inbox.ConversationRow) -> Bool {
         guard let customers else { return true }
         return row.status != .erased
-            && (customers.contains(row.customer) || row.aliases.contains(where: customers.contains))
+            && row.addresses.contains { customers.contains($0.hash) }
     }
 
     private static func wrong(_ field: String) -> GatewayError {

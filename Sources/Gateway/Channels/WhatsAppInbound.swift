@@ -98,6 +98,7 @@ private struct WhatsAppValue {
 
     private func message(_ item: ProviderJSON) -> ChannelEvent? {
         guard let id = item["id"]?.text, !id.isEmpty else { return nil }
+        if let system = WhatsAppSystem(item), let moved = moved(system, id: id, item) { return moved }
         let sender = contacts.customer(
             userID: item["from_user_id"]?.text ?? "",
             phoneID: item["from"]?.text ?? "",
@@ -106,6 +107,17 @@ private struct WhatsAppValue {
         guard let sender else { return nil }
         let type = item["type"]?.text ?? ""
         return event(WhatsAppValue.keyKind(ofType: type) + "/" + id, sender, action(type, id: id, item), item)
+    }
+
+    /// Nil when nobody says who it was that moved. There are no contacts with it.
+    private func moved(_ system: WhatsAppSystem, id: String, _ item: ProviderJSON) -> ChannelEvent? {
+        let former = contacts.customer(
+            userID: system.formerUserID,
+            phoneID: system.formerPhoneID,
+            isOnlyItem: false
+        )
+        guard let former, let move = system.move else { return nil }
+        return event("message/" + id, former, .moved(move), item)
     }
 
     private static func keyKind(ofType type: String) -> String {

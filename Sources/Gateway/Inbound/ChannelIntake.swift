@@ -19,7 +19,11 @@ struct ChannelIntake: Sendable {
                 return try await self.message(content, event, names, edits: message)
             }
             return try await aboutMessage(names)
-        case .unsend, .reaction, .report: return try await aboutMessage(names)
+        case .unsend, .reaction: return try await aboutMessage(names)
+        case .report:
+            let acquainted = try await acquaint(names)
+            return max(acquainted, try await aboutMessage(names))
+        case .moved(let move): return try await moved(move, names)
         case .announcement(let target):
             let key = names.message(target)
             let isKnown = ledger.plan { $0.message(client, key) } != nil
@@ -54,7 +58,7 @@ struct ChannelIntake: Sendable {
             guard state.clients[client]?.settings.purgePlatforms.contains(event.platform) == true,
                 let message = state.message(client, key), let row = state.inbox.messages[message],
                 state.isPurged(message), !state.inbox.unsent.contains(message),
-                state.inbox.conversations[row.conversation]?.status != .erased
+                state.inbox.current(row.conversation)?.status != .erased
             else { return nil }
             return message
         }
@@ -77,6 +81,36 @@ struct ChannelIntake: Sendable {
         return await settle(names.client, inbound.duplicateKey, after: committed.position)
     }
 
+    // MARK: Who a customer is
+
+    /// A report may name two addresses that nobody knew to be one person's.
+    private func acquaint(_ names: EventNames) async throws -> LogPosition {
+        guard var inbound = names.inbound(MessageContent()),
+            let row = ledger.plan({ [inbound] in $0.learns(from: inbound) })
+        else { return .zero }
+        inbound.identifiers.complete(from: try await known(row))
+        return try ledger.append(flush: .byWaiter) { [inbound] state, context in
+            (state.decideNaming(inbound, context), ())
+        }.position
+    }
+
+    /// The customer has other addresses: replies go there from here on.
+    private func moved(_ move: ChannelEvent.Move, _ names: EventNames) async throws -> LogPosition {
+        guard var change = names.change(move) else { return try await unrecognized(names) }
+        if let row = ledger.plan({ [change] in $0.conversation(of: change) }) {
+            change.identifiers.complete(from: try await known(row))
+        }
+        return try ledger.append(flush: .byWaiter) { [change] state, context in
+            (state.decide(change, context), ())
+        }.position
+    }
+
+    /// What is known of the customer; nothing once the conversation is erased.
+    private func known(_ row: Inbox.ConversationRow) async throws -> ConversationIdentifiers {
+        try await ledger.log.waitUntilDurable(row.identifiersAt)
+        return try ledger.unpurged { try ledger.identifiers(row.id) } ?? ConversationIdentifiers()
+    }
+
     // MARK: What is about messages
 
     /// What may have to wait for its message, or has waited.
@@ -88,7 +122,7 @@ struct ChannelIntake: Sendable {
         case .reaction(let target, let emoji, let removed):
             return try await follow(names.followUp(of: target, .reaction(emoji: removed ? "" : emoji)), names)
         case .report(let report): return try await ReportIntake(intake: self, names: names).take(report)
-        case .message, .echo, .announcement, .unrecognized: return names.parked
+        case .message, .echo, .moved, .announcement, .unrecognized: return names.parked
         }
     }
 

@@ -132,7 +132,7 @@ extension Ledger {
 
     /// Who a conversation is with.
     func identifiers(_ conversation: LogPosition) throws -> ConversationIdentifiers {
-        let newest = plan { $0.inbox.conversations[conversation]?.identifiersAt } ?? conversation
+        let newest = plan { $0.inbox.current(conversation)?.identifiersAt } ?? conversation
         let position = newest <= log.durable ? newest : conversation
         let fields = try JSONFields(try body(at: position, .identifiers) ?? [])
         var identifiers = ConversationIdentifiers()

@@ -56,7 +56,9 @@ package struct DeliveryService: Service {
         if ready.isEmpty { return nil }
         let committed = try? ledger.append(edge: false) { state, _ in
             var event = DeliveryStarted()
-            let due = ready.filter { state.deliveries.rows[$0]?.state == .scheduled }
+            let due = ready.filter {
+                state.deliveries.rows[$0]?.state == .scheduled && state.deliveries.schedule.mayStart($0)
+            }
             event.deliveries = ListField(due)
             let rows = due.compactMap { delivery in state.deliveries.rows[delivery].map { (delivery, $0) } }
             return (due.isEmpty ? [] : [NewEvent(.deliveryStarted(event))], rows)

@@ -45,7 +45,12 @@ package struct PurgeReceipt: Sendable {
             throw GatewayError(.notFound, "there is no such message")
         }
         guard
-            let entry = state.purges.entry(client: row.client, conversation: row.conversation, message: message),
+            let entry = state.purges.entry(
+                client: row.client,
+                // The record names the conversation that it came in, whatever that was joined into since.
+                conversation: state.inbox.origin(of: message, in: row.conversation),
+                message: message
+            ),
             entry.completed != .zero
         else { throw GatewayError(.notFound, "the message is not purged; a receipt exists once its key is destroyed") }
         self.message = message

@@ -176,7 +176,7 @@ extension LogState {
     private func addressed(_ request: SendRequest) throws(Refusal) -> Place {
         switch request.recipient {
         case .conversation(let id):
-            guard let row = inbox.conversations[id], row.client == request.client,
+            guard let row = inbox.current(id), row.client == request.client,
                 request.platform == nil || request.platform == row.platform
             else { throw Refusal(.unknownRecipient, "there is no such conversation", field: "conversation_id") }
             if row.status == .erased { throw Refusal(.conversationErased, "the conversation was erased") }
@@ -208,16 +208,17 @@ extension LogState {
     ) throws(Refusal) -> (LogPosition, NewEvent?) {
         switch place {
         case .known(let row):
-            try checkConsent(request, row.platform, row.customer)
+            try checkConsent(request, row.platform, row.everyAddress)
             return (row.id, nil)
         case .new(let platform, let hash, let phone):
-            try checkConsent(request, platform, hash)
+            try checkConsent(request, platform, [hash])
             var identifiers = ConversationIdentifiers()
             identifiers.phone = phone
             let opening = NewEvent.opening(
                 client: request.client,
                 platform: platform,
                 customer: hash,
+                kind: platform == .whatsapp ? .number : .unknown,
                 account: client.channels[platform]?.account ?? .absent,
                 identifiers: identifiers
             )
@@ -228,9 +229,9 @@ extension LogState {
     private func checkConsent(
         _ request: SendRequest,
         _ platform: Platform,
-        _ customer: LookupHash
+        _ addresses: [LookupHash]
     ) throws(Refusal) {
-        if optOuts.contains(request.client, platform, customer) {
+        if optOuts.contains(request.client, platform, anyOf: addresses) {
             throw Refusal(.recipientOptedOut, "the customer opted out; only a START from them opens the way again")
         }
     }

@@ -39,6 +39,7 @@ package enum Event: Sendable, Equatable {
     case customerOptedOut(CustomerOptedOut)
     case customerOptedIn(CustomerOptedIn)
     case leadCaptured(LeadCaptured)
+    case conversationJoined(ConversationJoined)
     case messageReceived(MessageReceived)
     case messageEdited(MessageEdited)
     case messageUnsent(MessageUnsent)
@@ -106,6 +107,7 @@ extension Event {
         case .customerOptedOut: .customerOptedOut
         case .customerOptedIn: .customerOptedIn
         case .leadCaptured: .leadCaptured
+        case .conversationJoined: .conversationJoined
         case .messageReceived: .messageReceived
         case .messageEdited: .messageEdited
         case .messageUnsent: .messageUnsent
@@ -173,6 +175,7 @@ extension Event {
         case .customerOptedOut(let payload): body(payload)
         case .customerOptedIn(let payload): body(payload)
         case .leadCaptured(let payload): body(payload)
+        case .conversationJoined(let payload): body(payload)
         case .messageReceived(let payload): body(payload)
         case .messageEdited(let payload): body(payload)
         case .messageUnsent(let payload): body(payload)
@@ -260,6 +263,7 @@ extension Event {
             case .customerOptedOut: decode(Event.customerOptedOut)
             case .customerOptedIn: decode(Event.customerOptedIn)
             case .leadCaptured: decode(Event.leadCaptured)
+            case .conversationJoined: decode(Event.conversationJoined)
             case .messageReceived: decode(Event.messageReceived)
             case .messageEdited: decode(Event.messageEdited)
             case .messageUnsent: decode(Event.messageUnsent)

@@ -35,8 +35,9 @@ package enum EventCatalogue {
         case .endpointDisabled: "Waybill disabled the endpoint."
         case .endpointProbed: "A half-open probe of a failing endpoint."
         case .conversationOpened:
-            "Sealed identifiers: the customer's and our own address as JSON. `customer` is the keyed hash that finds it again."
-        case .conversationIdentified: "The customer is also known by another identifier. Sealed identifiers."
+            "Sealed identifiers: the customer's and our own address as JSON. `customer` is the keyed hash that finds it again. `kind` of that address: 0 unknown, 1 number, 2 WhatsApp's business-scoped id."
+        case .conversationIdentified:
+            "The customer is also known by another identifier, whose conversation that was before or not. Sealed identifiers. `kind` as in `conversation.opened`; `account`: keyed hash of ours that was told. `given_up`: keyed hash of a number that finds the conversation no more. `retires`: business-scoped ids known before still find it, and do not tell the customer from another any more."
         case .conversationUpdated: "status and ticket reference as they are now."
         case .conversationEscalated: "Sealed content: the reason."
         case .conversationResolved: "An escalation ended."
@@ -45,6 +46,8 @@ package enum EventCatalogue {
         case .conversationErased: "Keys of identifiers and of every message are destroyed. `customer` survives."
         case .customerOptedOut: "The customer asked for no more messages. `customer` survives an erasure."
         case .customerOptedIn: "The customer asked for messages again."
+        case .conversationJoined:
+            "Two conversations turned out to be with one customer. conversation: the older one, which goes on with all of both. `joined`: the younger one, whose id stands for the older from here on."
         case .leadCaptured: "Drawn from a message. Sealed content: e-mail, phone, name."
         case .messageReceived:
             "Sealed content: text and structure; sealed provider bytes. `duplicate_key` is the keyed hash of the provider's id. `purge_by`: the body is purged after its one delivery, at the latest then. `files`: how many are to be fetched."
@@ -56,7 +59,7 @@ package enum EventCatalogue {
             "message: the one reacted to. Sealed content: the emoji. subject: where the reaction was parked, if it was."
         case .messageEchoed: "Sent by the business outside Waybill. Sealed content."
         case .providerEventUnrecognized:
-            "Verified but of a kind Waybill does not know, or of no effect. Sealed provider bytes. `customer`: keyed hash of the customer's address. subject: where it was parked, if it was."
+            "Verified but of a kind Waybill does not know, of no effect, or about a customer's addresses and no message. Sealed provider bytes. `customer`: keyed hash of the customer's address. subject: where it was parked, if it was."
         case .providerEventParked:
             "Refers to a message that has not come yet. Sealed content: the provider's item in a request of its own. `target`: keyed hash of that message's id; `customer`: of the customer's address."
         case .mediaFetched:

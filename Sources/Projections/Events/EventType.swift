@@ -37,6 +37,7 @@ package enum EventType: UInt16, Sendable, CaseIterable {
     case customerOptedOut = 72
     case customerOptedIn = 73
     case leadCaptured = 74
+    case conversationJoined = 76
     case messageReceived = 96
     case messageEdited = 97
     case messageUnsent = 98
@@ -103,6 +104,7 @@ package enum EventType: UInt16, Sendable, CaseIterable {
         case .customerOptedOut: "customer.opted_out"
         case .customerOptedIn: "customer.opted_in"
         case .leadCaptured: "lead.captured"
+        case .conversationJoined: "conversation.joined"
         case .messageReceived: "message.received"
         case .messageEdited: "message.edited"
         case .messageUnsent: "message.unsent"
@@ -171,6 +173,7 @@ package enum EventType: UInt16, Sendable, CaseIterable {
         case .customerOptedOut: .customerOptedOut(CustomerOptedOut())
         case .customerOptedIn: .customerOptedIn(CustomerOptedIn())
         case .leadCaptured: .leadCaptured(LeadCaptured())
+        case .conversationJoined: .conversationJoined(ConversationJoined())
         case .messageReceived: .messageReceived(MessageReceived())
         case .messageEdited: .messageEdited(MessageEdited())
         case .messageUnsent: .messageUnsent(MessageUnsent())
