@@ -21,6 +21,11 @@ package struct ChannelEvent: Sendable, Equatable {
         package var phoneID = ""
         /// WhatsApp's business-scoped id; empty where nobody said it.
         package var userID = ""
+
+        package init(phoneID: String = "", userID: String = "") {
+            self.phoneID = phoneID
+            self.userID = userID
+        }
     }
 
     package struct Account: Sendable, Equatable {

@@ -85,7 +85,7 @@ struct ChannelIntake: Sendable {
 
     /// A report may name two addresses that nobody knew to be one person's.
     private func acquaint(_ names: EventNames) async throws -> LogPosition {
-        guard var inbound = names.inbound(MessageContent()),
+        guard names.event.customer?.otherID.isEmpty == false, var inbound = names.inbound(MessageContent()),
             let row = ledger.plan({ [inbound] in $0.learns(from: inbound) })
         else { return .zero }
         inbound.identifiers.complete(from: try await known(row))
@@ -105,10 +105,15 @@ struct ChannelIntake: Sendable {
         }.position
     }
 
-    /// What is known of the customer; nothing once the conversation is erased.
+    /// What is known of the customer, that of the oldest conversation first; nothing once it is erased.
     private func known(_ row: Inbox.ConversationRow) async throws -> ConversationIdentifiers {
         try await ledger.log.waitUntilDurable(row.identifiersAt)
-        return try ledger.unpurged { try ledger.identifiers(row.id) } ?? ConversationIdentifiers()
+        var known = ConversationIdentifiers()
+        for id in [row.id] + row.joined {
+            let identifiers = try ledger.unpurged { try ledger.identifiers(id) }
+            if let identifiers { known.complete(from: identifiers) }
+        }
+        return known
     }
 
     // MARK: What is about messages

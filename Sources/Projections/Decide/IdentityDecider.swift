@@ -49,8 +49,8 @@ extension LogState {
         case (let known?, let other?):
             if known.id == other.id { return Identity(row: known) }
             if other.isSomebodyElse(named.main) { return Identity(row: known, learned: [address]) }
-            guard named.main.kind == .scopedID, other.isKnownFully(but: address.hash) else { return Identity(row: known) }
-            return joining(known, other)
+            let isCertain = named.main.kind == .scopedID && other.isKnownFully(but: address.hash)
+            return isCertain ? joining(known, other) : Identity(row: known)
         }
     }
 

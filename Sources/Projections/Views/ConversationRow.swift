@@ -36,6 +36,11 @@ extension Inbox.ConversationRow {
         [customer] + addresses.map(\.hash).filter { $0 != customer } + formerAddresses.filter { $0 != customer }
     }
 
+    /// The number that it was found by finds somebody else's now, and no other took its place.
+    package var hasLostNumber: Bool {
+        !formerAddresses.isEmpty && addresses.allSatisfy { $0.kind == .scopedID } && !addresses.isEmpty
+    }
+
     /// Its own first; empty ones are left out.
     package var ticketRefs: [String] {
         var refs: [String] = []

@@ -118,6 +118,11 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
 
     /// The next job of the lane may start.
     package mutating func release(_ job: Job) {
+        guard let lane = places[job]?.lane else { return }
+        if lanes[lane]?.first == job || strays[lane]?.contains(job) == true { leave(job) }
+    }
+
+    private mutating func leave(_ job: Job) {
         guard let place = places[job], place.isInLane else { return }
         places[job]?.isInLane = false
         let wasFirst = lanes[place.lane]?.first == job
@@ -153,6 +158,8 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
 
     // MARK: Two lanes that become one
 
+    package func jobs(of lane: LogPosition) -> [Job] { Array(lanes[lane] ?? []) }
+
     /// The jobs of both lanes keep one order from here on, that of their positions. What runs goes on, and only when it has
     /// ended does the next one start.
     package mutating func merge(lane other: LogPosition, into lane: LogPosition) {
@@ -185,7 +192,7 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
     package mutating func remove(_ job: Job) {
         guard places[job] != nil else { return }
         withdraw(job)
-        release(job)
+        leave(job)
         places[job] = nil
     }
 

@@ -67,7 +67,8 @@ package struct SendQueue: Sendable {
 
     /// What waits for two conversations that are one now goes out in one order.
     mutating func join(_ younger: LogPosition, into older: LogPosition) {
-        for (message, row) in rows where row.conversation == younger { rows[message]?.conversation = older }
+        // Whatever is not settled is in its lane.
+        for message in schedule.jobs(of: younger) { rows[message]?.conversation = older }
         schedule.merge(lane: younger, into: older)
     }
 
