@@ -212,6 +212,8 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
             timers.removeMin()
             guard let place = places[timer.job], place.dueAt == timer.at else { continue }
             places[timer.job]?.dueAt = nil
+            // It has waited, should it lose its turn once more.
+            places[timer.job]?.notBefore = nil
             makeReady(timer.job, place.group)
         }
     }
