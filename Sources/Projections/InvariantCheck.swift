@@ -33,6 +33,7 @@ package struct InvariantCheck {
         if references.contains(where: { $0 > record.position }) { rules.append("refers to a later record") }
         switch record.event {
         case .eventPublished(let event): rules += sequence(event, record)
+        case .conversationJoined(let event): rules += joined(event, record)
         case .deliveryStarted(let event): rules += started(event)
         case .deliveryReleased(let event): rules += released(event, record)
         case .deliveryFinished(let event): rules += finished(event, record)
@@ -44,6 +45,19 @@ package struct InvariantCheck {
         default: break
         }
         return rules
+    }
+
+    private func joined(_ event: ConversationJoined, _ record: EventRecord) -> [String] {
+        guard let older = state.inbox.conversations[record.conversation],
+            let younger = state.inbox.conversations[event.joined]
+        else { return ["a conversation is joined that does not exist"] }
+        if older.client != younger.client || older.platform != younger.platform {
+            return ["conversations of different clients or platforms are joined"]
+        }
+        if older.id >= younger.id { return ["a conversation is joined into a younger one"] }
+        if older.status == .erased || younger.status == .erased { return ["an erased conversation is joined"] }
+        let isJoined = state.inbox.isJoined(older.id) || state.inbox.isJoined(younger.id)
+        return isJoined ? ["a conversation is joined that is part of another one already"] : []
     }
 
     private func sequence(_ event: EventPublished, _ record: EventRecord) -> [String] {

@@ -55,6 +55,7 @@ package struct LogState: Sendable {
         tokens.apply(record)
         clients.apply(record)
         inbox.apply(record)
+        if case .conversationJoined(let event) = record.event { join(event.joined, into: record.conversation) }
         mergeEcho(record)
         parked.apply(record)
         idempotency.apply(record)
@@ -62,14 +63,23 @@ package struct LogState: Sendable {
         optOuts.apply(record)
         usage.apply(record)
         let settled = media.apply(record)
+        // What is under way may still name the conversation that it began in.
+        var placed = record
+        placed.conversation = inbox.survivor(of: record.conversation)
         deliveries.apply(
-            record,
+            placed,
             strict: clients[record.client]?.endpoint?.strictOrdering ?? false,
             wait: media.wait(of: record.position)
         )
         if let settled { deliveries.hasten(settled, at: record.time) }
         if case .deliveryReleased(let event) = record.event { release(event.deliveries.values, at: record.time) }
-        sends.apply(record)
+        sends.apply(placed)
+    }
+
+    private mutating func join(_ younger: LogPosition, into older: LogPosition) {
+        guard younger != older, inbox.survivor(of: younger) == older else { return }
+        sends.join(younger, into: older)
+        deliveries.join(younger, into: older)
     }
 
     /// The echo of a message of ours may come before anything says that it is ours.

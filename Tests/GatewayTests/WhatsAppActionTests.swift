@@ -69,15 +69,67 @@ import Testing
         #expect(event.bytes == [UInt8](Wire.message(members).utf8))
     }
 
-    /// A system message comes without contacts.
-    @Test func system() throws {
-        let system = #"{"body":"Ana changed","type":"user_changed_number","wa_id":"16505550000"}"#
-        let item = Wire.message(#""type":"system","system":\#(system)"#)
+    private func systemEvent(_ system: String, from: String = #""from":"16505551234","#) throws -> ChannelEvent {
+        let item = #"{\#(from)"id":"wamid.A=","timestamp":"1790000000","type":"system","system":\#(system)}"#
         let event = try Wire.onlyEvent(Wire.request(Wire.change(#""messages":[\#(item)]"#)))
-        #expect(event.action == .unrecognized)
+        #expect(event.bytes == [UInt8](item.utf8))
+        return event
+    }
+
+    /// A system message comes without contacts.
+    @Test(arguments: ["user_changed_number", "customer_changed_number"])
+    func anotherNumber(_ type: String) throws {
+        let system = #"{"body":"Ana changed","type":"\#(type)","wa_id":"16505550000","user_id":"US.2"}"#
+        let event = try systemEvent(system)
+        #expect(event.action == .moved(ChannelEvent.Move(phoneID: "16505550000", userID: "US.2")))
         #expect(event.customer == Wire.customer("16505551234", phone: "+16505551234"))
         #expect(event.duplicateKey == "message/wamid.A=")
-        #expect(event.bytes == [UInt8](item.utf8))
+    }
+
+    struct Former: Sendable {
+        let from: String
+        let system: String
+        let customer: ChannelEvent.Customer
+    }
+
+    static let formers: [Former] = [
+        Former(from: #""from_user_id":"US.1","#, system: "", customer: Wire.customer("US.1")),
+        Former(from: "", system: #","previous_user_id":"US.1""#, customer: Wire.customer("US.1")),
+        Former(
+            from: "",
+            system: #","body":"User Ana changed from US.1 to US.2","wa_id":"16505551234""#,
+            customer: Wire.customer("US.1", other: "16505551234", phone: "+16505551234")
+        ),
+        // A name may say anything.
+        Former(
+            from: #""from":"16505551234","#,
+            system: #","body":"User x changed from US.9 to US.2 changed from 16505551234 to US.2""#,
+            customer: Wire.customer("16505551234", phone: "+16505551234")
+        ),
+        Former(
+            from: #""from":"16505551234","#,
+            system: #","body":"User Ana changed from US.1 to US.3""#,
+            customer: Wire.customer("16505551234", phone: "+16505551234")
+        ),
+    ]
+
+    @Test(arguments: formers)
+    func anotherID(_ row: Former) throws {
+        let event = try systemEvent(#"{"type":"user_changed_user_id","user_id":"US.2"\#(row.system)}"#, from: row.from)
+        guard case .moved(let move) = event.action else { return #expect(Bool(false), "no other address") }
+        #expect(move.userID == "US.2")
+        #expect(event.customer == row.customer)
+    }
+
+    @Test(arguments: [
+        #"{"type":"user_changed_number"}"#, #"{"type":"user_changed_number","wa_id":""}"#,
+        #"{"type":"user_changed_number","user_id":"US.2"}"#, #"{"type":"user_changed_user_id","wa_id":"16505550000"}"#,
+        #"{"type":"customer_identity_changed","wa_id":"16505550000"}"#, #"{"wa_id":"16505550000"}"#, "[]", "null",
+    ])
+    func systemThatSaysNoNewAddress(_ system: String) throws {
+        let event = try systemEvent(system)
+        #expect(event.action == .unrecognized)
+        #expect(event.customer == Wire.customer("16505551234", phone: "+16505551234"))
     }
 
     @Test func firstOpeningOfAChat() throws {

@@ -12,9 +12,11 @@ private struct NaiveScheduler {
 
     struct Job {
         let id: LogPosition
-        let lane: LogPosition
+        var lane: LogPosition
         let group: Int
         var state = State.queued
+        /// What it waited for when it lost its turn.
+        var heldUntil: Timestamp?
         var holdsLane = true
         var readyOrder = 0
     }
@@ -22,12 +24,27 @@ private struct NaiveScheduler {
     var jobs: [Job] = []
     private var readyCount = 0
 
+    /// The first of its lane, while nothing else of that runs.
+    private func hasTurn(_ job: Job) -> Bool {
+        let lane = jobs.filter { $0.lane == job.lane && $0.holdsLane }
+        return lane.first?.id == job.id && !lane.contains { $0.state == .running && $0.id != job.id }
+    }
+
+    mutating func merge(_ other: LogPosition, into lane: LogPosition) {
+        for index in jobs.indices where jobs[index].lane == other { jobs[index].lane = lane }
+    }
+
     mutating func settle(now: Timestamp) {
-        for (index, job) in jobs.enumerated() {
-            switch job.state {
-            case .queued where jobs.first(where: { $0.lane == job.lane && $0.holdsLane })?.id == job.id:
+        for (index, job) in jobs.enumerated() where job.holdsLane && job.state != .running && !hasTurn(job) {
+            if case .waiting(let time) = job.state { jobs[index].heldUntil = time }
+            jobs[index].state = .queued
+        }
+        for (index, job) in jobs.enumerated() where job.state == .queued && hasTurn(job) {
+            if let time = job.heldUntil {
+                jobs[index].state = .waiting(time)
+                jobs[index].heldUntil = nil
+            } else {
                 makeReady(index)
-            default: break
             }
         }
         let due = jobs.indices.compactMap { index -> (Timestamp, LogPosition, Int)? in
@@ -82,12 +99,13 @@ private struct ModelRun {
     }
 
     mutating func step() {
-        switch Int.random(in: 0..<10, using: &random) {
+        switch Int.random(in: 0..<11, using: &random) {
         case 0...2: enqueue()
         case 3...4: pick()
         case 5...6: finish()
         case 7: retry()
         case 8: cancel()
+        case 9: merge()
         default: advance()
         }
         model.settle(now: Timestamp(0))
@@ -151,8 +169,15 @@ private struct ModelRun {
             job.state = .waiting(time)
             if !strict { job.holdsLane = false }
         }
-        scheduler.retry(job.id, at: time)
         if !strict { scheduler.release(job.id) }
+        scheduler.retry(job.id, at: time)
+    }
+
+    private mutating func merge() {
+        let first = UInt64(1_000_000 + Int.random(in: ModelRun.groups, using: &random) * 10)
+        let lanes = [first, first + 1, first + 2].shuffled(using: &random).map { LogPosition($0) }
+        model.merge(lanes[0], into: lanes[1])
+        scheduler.merge(lane: lanes[0], into: lanes[1])
     }
 
     private mutating func cancel() {

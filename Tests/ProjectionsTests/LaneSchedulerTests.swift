@@ -224,4 +224,113 @@ import Testing
         scheduler.capacityChanged()
         #expect(needsPlanning(&scheduler))
     }
+
+    // MARK: Two lanes that become one
+
+    private func merged(_ change: (inout Scheduler) -> Void = { _ in }) -> Scheduler {
+        var scheduler = fill([(1, 100, "a"), (2, 200, "a"), (3, 100, "a"), (4, 200, "a")])
+        change(&scheduler)
+        scheduler.merge(lane: LogPosition(200), into: LogPosition(100))
+        return scheduler
+    }
+
+    private func end(_ scheduler: inout Scheduler, _ job: UInt64) { scheduler.remove(LogPosition(job)) }
+
+    @Test func mergedLanesKeepOneOrder() {
+        var scheduler = merged()
+        for job in 1...4 as ClosedRange<UInt64> {
+            #expect(all(&scheduler) == [job])
+            scheduler.started(LogPosition(job))
+            #expect(all(&scheduler) == [])
+            end(&scheduler, job)
+        }
+    }
+
+    @Test func whatRunsWhenLanesMergeHoldsTheOther() {
+        var scheduler = merged { scheduler in
+            #expect(Set(all(&scheduler)) == [1, 2])
+            scheduler.started(LogPosition(2))
+        }
+        #expect(!scheduler.mayStart(LogPosition(1)) && !scheduler.mayStart(LogPosition(3)))
+        #expect(all(&scheduler) == [])
+        end(&scheduler, 2)
+        #expect(scheduler.mayStart(LogPosition(1)))
+        #expect(all(&scheduler) == [1])
+        end(&scheduler, 1)
+        #expect(all(&scheduler) == [3])
+    }
+
+    @Test func whatRunsWhenLanesMergeHasItsTurnAgainInOrder() {
+        var scheduler = merged { scheduler in
+            #expect(Set(all(&scheduler)) == [1, 2])
+            scheduler.started(LogPosition(1))
+            scheduler.started(LogPosition(2))
+        }
+        scheduler.retry(LogPosition(2), at: Timestamp(50))
+        scheduler.advance(to: Timestamp(60))
+        #expect(all(&scheduler) == [], "the first still runs")
+        scheduler.retry(LogPosition(1), at: Timestamp(100))
+        scheduler.advance(to: Timestamp(99))
+        #expect(all(&scheduler) == [])
+        scheduler.advance(to: Timestamp(100))
+        #expect(all(&scheduler) == [1])
+        end(&scheduler, 1)
+        scheduler.advance(to: Timestamp(100))
+        #expect(all(&scheduler) == [2])
+    }
+
+    @Test func theFirstThatWaitsForATimeIsHeldByWhatRuns() {
+        var scheduler = merged { scheduler in
+            #expect(Set(all(&scheduler)) == [1, 2])
+            scheduler.started(LogPosition(1))
+            scheduler.started(LogPosition(2))
+            scheduler.retry(LogPosition(1), at: Timestamp(10))
+        }
+        scheduler.advance(to: Timestamp(20))
+        #expect(all(&scheduler) == [])
+        end(&scheduler, 2)
+        scheduler.advance(to: Timestamp(20))
+        #expect(all(&scheduler) == [1])
+    }
+
+    @Test func aRetryOfTheOtherLaneKeepsItsTime() {
+        var scheduler = merged { scheduler in
+            #expect(Set(all(&scheduler)) == [1, 2])
+            scheduler.started(LogPosition(2))
+            scheduler.retry(LogPosition(2), at: Timestamp(1000))
+        }
+        #expect(scheduler.mayStart(LogPosition(1)))
+        scheduler.advance(to: Timestamp(1000))
+        #expect(all(&scheduler) == [], "its turn is yet to come")
+        end(&scheduler, 1)
+        scheduler.advance(to: Timestamp(1000))
+        #expect(all(&scheduler) == [2])
+    }
+
+    /// As a failed delivery does that is not waited for.
+    @Test func whatRunsWhenLanesMergeMayStepAside() {
+        var scheduler = merged { scheduler in
+            #expect(Set(all(&scheduler)) == [1, 2])
+            scheduler.started(LogPosition(2))
+        }
+        scheduler.release(LogPosition(2))
+        scheduler.retry(LogPosition(2), at: Timestamp(10))
+        #expect(all(&scheduler) == [1])
+        scheduler.advance(to: Timestamp(10))
+        #expect(all(&scheduler) == [2])
+        end(&scheduler, 2)
+        end(&scheduler, 1)
+        #expect(all(&scheduler) == [3])
+    }
+
+    @Test func aLaneIsMergedIntoAnEmptyOne() {
+        var scheduler = fill([(1, 200, "a"), (2, 200, "a")])
+        scheduler.merge(lane: LogPosition(200), into: LogPosition(100))
+        #expect(all(&scheduler) == [1])
+        end(&scheduler, 1)
+        scheduler.enqueue(LogPosition(3), lane: LogPosition(100), group: "a")
+        #expect(all(&scheduler) == [2])
+        end(&scheduler, 2)
+        #expect(all(&scheduler) == [3])
+    }
 }

@@ -51,7 +51,7 @@ struct ConversationFilter {
     private func matchesCustomer(_ row: Inbox.ConversationRow) -> Bool {
         guard let customers else { return true }
         return row.status != .erased
-            && (row.addresses.contains(where: customers.contains) || earlier.contains(row.id))
+            && (row.addresses.contains { customers.contains($0.hash) } || earlier.contains(row.id))
     }
 
     private static func wrong(_ field: String) -> GatewayError {

@@ -57,7 +57,10 @@ struct MessageRoutes: Sendable {
         let filter = try ConversationFilter(request, client.id, ledger)
         let (page, rows) = try await ledger.read { state in
             let all = state.inbox.conversationsByClient[client.id] ?? []
-            let page = paging.newestFirst(all) { id in state.inbox.conversations[id].map(filter.matches) ?? false }
+            // One that was joined into another is shown as that.
+            let page = paging.newestFirst(all) { id in
+                !state.inbox.isJoined(id) && state.inbox.conversations[id].map(filter.matches) ?? false
+            }
             return (page, page.map { state.inbox.conversations[$0] })
         }
         let views = try zip(page, rows).map { try ConversationView($0, $1, ledger) }
@@ -76,7 +79,7 @@ struct MessageRoutes: Sendable {
 
     private func owned(_ id: LogPosition, _ context: GatewayContext) async throws -> Inbox.ConversationRow {
         let client = try context.requireClient()
-        let row = try await ledger.read { $0.inbox.conversations[id] }
+        let row = try await ledger.read { $0.inbox.current(id) }
         guard let row, row.client == client.id else { throw GatewayError(.notFound, "there is no such conversation") }
         return row
     }
@@ -95,12 +98,12 @@ struct MessageRoutes: Sendable {
             return status
         }
         let committed = try await ledger.commit { state, _ in
-            guard let row = state.inbox.conversations[id] else { return ([], ()) }
+            guard let row = state.inbox.current(id) else { return ([], ()) }
             if row.status == .erased { throw Refusal(.conversationErased, "the conversation was erased") }
             var event = ConversationUpdated()
             event.status = status ?? row.status
             event.ticketRef = ticket ?? row.ticketRef
-            return ([NewEvent(.conversationUpdated(event), client: row.client, conversation: id)], ())
+            return ([NewEvent(.conversationUpdated(event), client: row.client, conversation: row.id)], ())
         }
         let view = try ConversationView(id, try await owned(id, context), ledger)
         return Answer.json(position: committed.position) { view.write(&$0, ledger) }

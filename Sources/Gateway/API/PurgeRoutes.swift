@@ -46,7 +46,11 @@ struct PurgeRoutes: Sendable {
         let committed = try await ledger.commit(edge: false) { [ids = ledger.ids] state, context in
             (try state.decideErase(conversation, client: client.id, ids: ids, context), ())
         }
-        let isDone = try await isCompleted { $0.purges.entries[.conversation(conversation)] }
+        // It is gone once all that was joined is.
+        let isDone = try await isCompleted { state in
+            let entries = state.inbox.family(of: conversation).map { state.purges.entries[.conversation($0)] }
+            return entries.first { ($0?.completed ?? .zero) == .zero } ?? entries.first ?? nil
+        }
         return Answer.json(isDone ? .ok : .accepted, position: committed.position) { json in
             json.string("conversation_id", ledger.ids.encode(.conversation, conversation))
             json.string("status", ConversationStatus.erased.name)

@@ -190,7 +190,7 @@ struct MessageView {
     }
 }
 
-/// A conversation as the API shows it.
+/// A conversation as the API shows it. The id of one that was joined into another shows that one.
 struct ConversationView {
     private let id: LogPosition
     private let row: Inbox.ConversationRow?
@@ -203,7 +203,7 @@ struct ConversationView {
     init(_ id: LogPosition, _ row: Inbox.ConversationRow?, _ ledger: Ledger) throws {
         self.id = id
         self.row = row
-        createdAt = try ledger.event(at: id).time
+        createdAt = try ledger.event(at: row?.id ?? id).time
         identifiers = try ledger.unpurged { try ledger.identifiers(id) } ?? ConversationIdentifiers()
         attribution = try row?.attribution.flatMap { record in
             try ledger.unpurged { try ledger.body(at: record, .content) }
@@ -216,6 +216,18 @@ struct ConversationView {
         json.string("platform", row?.platform.name)
         json.string("status", row?.status.name)
         json.string("ticket_ref", row.flatMap { $0.ticketRef.isEmpty ? nil : $0.ticketRef })
+        json.array("ticket_refs") { json in
+            for ref in row?.ticketRefs ?? [] { json.element { $0.string(ref) } }
+        }
+        json.string(
+            "joined_into",
+            row.flatMap { $0.id == id ? nil : ledger.ids.encode(.conversation, $0.id) }
+        )
+        json.array("joined_ids") { json in
+            for joined in (row?.joined ?? []).sorted() {
+                json.element { $0.string(ledger.ids.encode(.conversation, joined)) }
+            }
+        }
         writer.customer(&json, identifiers)
         writer.account(&json, identifiers)
         json.raw("attribution", attribution ?? [UInt8]("null".utf8))

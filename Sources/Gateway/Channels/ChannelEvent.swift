@@ -15,6 +15,19 @@ package struct ChannelEvent: Sendable, Equatable {
         package init(id: String) { self.id = id }
     }
 
+    /// The addresses of a customer from here on.
+    package struct Move: Sendable, Equatable {
+        /// The `wa_id`; empty where the number stays.
+        package var phoneID = ""
+        /// WhatsApp's business-scoped id; empty where nobody said it.
+        package var userID = ""
+
+        package init(phoneID: String = "", userID: String = "") {
+            self.phoneID = phoneID
+            self.userID = userID
+        }
+    }
+
     package struct Account: Sendable, Equatable {
         /// What the event is routed by: page id, Instagram account id, `phone_number_id`.
         package var id: String
@@ -58,6 +71,8 @@ package struct ChannelEvent: Sendable, Equatable {
         /// - emoji: empty when `removed`.
         case reaction(to: String, emoji: String, removed: Bool)
         case report(Report)
+        /// The customer has other addresses now; `customer` is who that was until then.
+        case moved(Move)
         /// Only that there is this message, which is told by itself as well: Instagram's `message_edit` with number 0.
         case announcement(of: String)
         /// Verified, but of a kind that is new to us: it is kept as it came.

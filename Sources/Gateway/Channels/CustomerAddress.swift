@@ -93,7 +93,7 @@ extension Ledger {
 
     /// The hashes under which earlier versions may have kept that the customer of a conversation opted out.
     func earlierAddresses(of conversation: LogPosition, _ client: LogPosition) throws -> [LookupHash] {
-        let row = plan { $0.inbox.conversations[conversation] }
+        let row = plan { $0.inbox.current(conversation) }
         guard let row, row.client == client, row.platform == .sms || row.platform == .whatsapp,
             // What is not on the disk yet is not of an earlier version.
             let identifiers = try? identifiers(conversation)

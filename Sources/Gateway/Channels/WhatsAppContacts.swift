@@ -48,11 +48,11 @@ struct WhatsAppContacts {
     }
 
     /// An echo's `to` may be written with a plus sign, which a `wa_id` never has.
-    private static func plain(_ phoneID: String) -> String {
+    static func plain(_ phoneID: String) -> String {
         phoneID.hasPrefix("+") ? digits(phoneID) : phoneID
     }
 
-    private static func isPhone(_ phoneID: String) -> Bool {
+    static func isPhone(_ phoneID: String) -> Bool {
         (7...15).contains(phoneID.utf8.count) && phoneID.utf8.allSatisfy { byte in isDigit(byte) }
     }
 

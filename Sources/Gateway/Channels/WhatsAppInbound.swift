@@ -99,6 +99,7 @@ private struct WhatsAppValue {
 
     private func message(_ item: ProviderJSON) -> ChannelEvent? {
         guard let id = item["id"]?.text, !id.isEmpty else { return nil }
+        if let system = WhatsAppSystem(item), let moved = moved(system, id: id, item) { return moved }
         let sender = contacts.customer(
             userID: item["from_user_id"]?.text ?? "",
             phoneID: item["from"]?.text ?? "",
@@ -116,6 +117,17 @@ private struct WhatsAppValue {
         if item["recipient_type"]?.text?.lowercased() == "group" { return true }
         guard let group = item["group_id"] else { return false }
         return group.text != ""
+    }
+
+    /// Nil when nobody says who it was that moved. There are no contacts with it.
+    private func moved(_ system: WhatsAppSystem, id: String, _ item: ProviderJSON) -> ChannelEvent? {
+        let former = contacts.customer(
+            userID: system.formerUserID,
+            phoneID: system.formerPhoneID,
+            isOnlyItem: false
+        )
+        guard let former, let move = system.move else { return nil }
+        return event("message/" + id, former, .moved(move), item)
     }
 
     private static func keyKind(ofType type: String) -> String {

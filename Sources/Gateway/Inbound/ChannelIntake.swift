@@ -19,7 +19,11 @@ struct ChannelIntake: Sendable {
                 return try await self.message(content, event, names, edits: message)
             }
             return try await aboutMessage(names)
-        case .unsend, .reaction, .report: return try await aboutMessage(names)
+        case .unsend, .reaction: return try await aboutMessage(names)
+        case .report:
+            let acquainted = try await acquaint(names)
+            return max(acquainted, try await aboutMessage(names))
+        case .moved(let move): return try await moved(move, names)
         case .announcement(let target):
             let key = names.message(target)
             let isKnown = ledger.plan { $0.message(client, key) } != nil
@@ -59,7 +63,7 @@ struct ChannelIntake: Sendable {
                     || (state.clients[client]?.settings.purgePlatforms.contains(event.platform) == true
                         && state.isPurged(message)),
                 !state.inbox.unsent.contains(message),
-                state.inbox.conversations[row.conversation]?.status != .erased
+                state.inbox.current(row.conversation)?.status != .erased
             else { return nil }
             return message
         }
@@ -82,6 +86,41 @@ struct ChannelIntake: Sendable {
         return await settle(names.client, inbound.duplicateKey, after: committed.position)
     }
 
+    // MARK: Who a customer is
+
+    /// A report may name two addresses that nobody knew to be one person's.
+    private func acquaint(_ names: EventNames) async throws -> LogPosition {
+        guard names.event.customer?.otherID.isEmpty == false, var inbound = names.inbound(MessageContent()),
+            let row = ledger.plan({ [inbound] in $0.learns(from: inbound) })
+        else { return .zero }
+        inbound.identifiers.complete(from: try await known(row))
+        return try ledger.append(flush: .byWaiter) { [inbound] state, context in
+            (state.decideNaming(inbound, context), ())
+        }.position
+    }
+
+    /// The customer has other addresses: replies go there from here on.
+    private func moved(_ move: ChannelEvent.Move, _ names: EventNames) async throws -> LogPosition {
+        guard var change = names.change(move) else { return try await unrecognized(names) }
+        if let row = ledger.plan({ [change] in $0.conversation(of: change) }) {
+            change.identifiers.complete(from: try await known(row))
+        }
+        return try ledger.append(flush: .byWaiter) { [change] state, context in
+            (state.decide(change, context), ())
+        }.position
+    }
+
+    /// What is known of the customer, that of the oldest conversation first; nothing once it is erased.
+    private func known(_ row: Inbox.ConversationRow) async throws -> ConversationIdentifiers {
+        try await ledger.log.waitUntilDurable(row.identifiersAt)
+        var known = ConversationIdentifiers()
+        for id in [row.id] + row.joined {
+            let identifiers = try ledger.unpurged { try ledger.identifiers(id) }
+            if let identifiers { known.complete(from: identifiers) }
+        }
+        return known
+    }
+
     // MARK: What is about messages
 
     /// What may have to wait for its message, or has waited.
@@ -93,7 +132,7 @@ struct ChannelIntake: Sendable {
         case .reaction(let target, let emoji, let removed):
             return try await follow(names.followUp(of: target, .reaction(emoji: removed ? "" : emoji)), names)
         case .report(let report): return try await ReportIntake(intake: self, names: names).take(report)
-        case .message, .echo, .announcement, .unrecognized: return names.parked
+        case .message, .echo, .moved, .announcement, .unrecognized: return names.parked
         }
     }
 

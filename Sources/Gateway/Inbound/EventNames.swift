@@ -53,13 +53,17 @@ struct EventNames {
             platform: event.platform,
             duplicateKey: duplicateKey,
             customer: address(customer.id),
-            account: lookup(.metaAccount, [UInt8](MetaName.account(event.platform, event.account.id).utf8))
+            account: account
         )
         let other = customer.otherID.isEmpty ? nil : address(customer.otherID)
         inbound.otherCustomer = other == inbound.customer ? nil : other
         let ids = [customer.id, customer.otherID].filter { !$0.isEmpty }
         inbound.earlierAddresses = ids.flatMap { CustomerAddress.earlierHashes(event.platform, $0, lookup) }
         inbound.earlierConversation = try ledger.earlierConversation(client, event.platform, ids)
+        if event.platform == .whatsapp {
+            inbound.customerKind = WhatsAppAddress.kind(customer.id)
+            inbound.otherKind = WhatsAppAddress.kind(customer.otherID)
+        }
         inbound.identifiers = identifiers
         inbound.content = content
         inbound.replyTo = content.replyTo.isEmpty ? nil : message(content.replyTo)
@@ -67,6 +71,32 @@ struct EventNames {
         inbound.isStandby = event.isStandby
         inbound.providerBytes = event.bytes
         return inbound
+    }
+
+    private var account: LookupHash {
+        lookup(.metaAccount, [UInt8](MetaName.account(event.platform, event.account.id).utf8))
+    }
+
+    /// Nil when the provider did not say who it was.
+    func change(_ move: ChannelEvent.Move) -> AddressChange? {
+        guard let former = event.customer else { return nil }
+        let formerIDs = [former.id, former.otherID].filter { !$0.isEmpty }
+        let ids = [move.userID, move.phoneID].filter { !$0.isEmpty }
+        var change = AddressChange(
+            client: client,
+            platform: event.platform,
+            duplicateKey: duplicateKey,
+            addresses: ids.map { KnownAddress(address($0), WhatsAppAddress.kind($0), account: account) }
+        )
+        change.former = formerIDs.map { address($0) }
+        let number = formerIDs.first { WhatsAppAddress.kind($0) == .number }.map { address($0) }
+        let staysOrIsUnknown = move.phoneID.isEmpty || number == address(move.phoneID)
+        change.givenUp = staysOrIsUnknown ? nil : number
+        change.identifiers = identifiers
+        change.identifiers.platformUserID = ids.first ?? ""
+        change.identifiers.phone = WhatsAppContacts.isPhone(move.phoneID) ? "+" + move.phoneID : ""
+        change.providerBytes = event.bytes
+        return change
     }
 
     func followUp(of target: String, _ kind: FollowUp.Kind) -> FollowUp {

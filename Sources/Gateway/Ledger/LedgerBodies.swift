@@ -132,11 +132,14 @@ extension Ledger {
 
     /// Who a conversation is with. Earlier versions took the scheme of a channel over Twilio for a part of the number.
     func identifiers(_ conversation: LogPosition) throws -> ConversationIdentifiers {
-        let newest = plan { $0.inbox.conversations[conversation]?.identifiersAt } ?? conversation
+        let row = plan { $0.inbox.current(conversation) }
+        let newest = row?.identifiersAt ?? conversation
         let position = newest <= log.durable ? newest : conversation
         let fields = try JSONFields(try body(at: position, .identifiers) ?? [])
         var identifiers = ConversationIdentifiers()
-        identifiers.phone = TwilioAddress(try fields.string("phone") ?? "").address
+        // A number that is somebody else's by now is nothing to call the customer by.
+        let phone = row?.hasLostNumber == true ? "" : try fields.string("phone") ?? ""
+        identifiers.phone = TwilioAddress(phone).address
         identifiers.platformUserID = try fields.string("platform_user_id") ?? ""
         identifiers.name = try fields.string("name") ?? ""
         identifiers.accountID = try fields.string("account_id") ?? ""

@@ -60,7 +60,9 @@ package struct DeliveryService: Service {
         let committed = try? ledger.append(edge: false) { state, context in
             var event = DeliveryStarted()
             let due = ready.filter { delivery in
-                guard let row = state.deliveries.rows[delivery], row.state == .scheduled else { return false }
+                guard let row = state.deliveries.rows[delivery], row.state == .scheduled,
+                    state.deliveries.schedule.mayStart(delivery)
+                else { return false }
                 // A body whose time is over does not leave any more; its purge is about to be asked for.
                 return !state.purges.watches.isOver(row.message, context.now)
             }

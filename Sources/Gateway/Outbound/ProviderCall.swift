@@ -195,7 +195,7 @@ extension Ledger {
 
     fileprivate func lastInboundID(_ conversation: LogPosition) throws -> String {
         let last = plan { state in
-            state.inbox.conversations[conversation]?.messages.last { state.inbox.messages[$0]?.direction == .inbound }
+            state.inbox.current(conversation)?.messages.last { state.inbox.messages[$0]?.direction == .inbound }
         }
         return try reference(last)
     }

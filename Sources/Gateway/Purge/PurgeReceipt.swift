@@ -44,8 +44,9 @@ package struct PurgeReceipt: Sendable {
         guard let row = state.inbox.messages[message] else {
             throw GatewayError(.notFound, "there is no such message")
         }
-        guard let entry = state.purges.entry(client: row.client, conversation: row.conversation, message: message)
-        else {
+        // The record names the conversation that it came in, whatever that was joined into since.
+        let conversation = state.inbox.origin(of: message, in: row.conversation)
+        guard let entry = state.purges.entry(client: row.client, conversation: conversation, message: message) else {
             throw GatewayError(.notFound, "the message is not purged; a receipt exists once its key is destroyed")
         }
         guard entry.completed != .zero else {

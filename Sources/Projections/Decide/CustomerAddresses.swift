@@ -5,15 +5,10 @@ extension LogState {
     /// A conversation that the edge found by what an earlier version of Waybill made of an address. It is asked last, and only
     /// where it is still that of the client.
     func earlier(_ conversation: LogPosition?, _ client: LogPosition, _ platform: Platform) -> Inbox.ConversationRow? {
-        guard let row = conversation.flatMap({ inbox.conversations[$0] }), row.client == client,
+        guard let row = conversation.flatMap({ inbox.current($0) }), row.client == client,
             row.platform == platform, row.status != .erased
         else { return nil }
         return row
-    }
-
-    /// Whether the customer asked for no more messages under any of the addresses.
-    func hasOptedOut(_ client: LogPosition, _ platform: Platform, _ addresses: [LookupHash]) -> Bool {
-        addresses.contains { optOuts.contains(client, platform, $0) }
     }
 
     /// Those of the addresses under which the customer asked for no more messages, each once.

@@ -19,6 +19,8 @@ package struct InboundMessage: Sendable {
     package var earlierAddresses: [LookupHash] = []
     /// The conversation that is found by those alone, and whose identifiers name this customer.
     package var earlierConversation: LogPosition?
+    package var customerKind = AddressKind.unknown
+    package var otherKind = AddressKind.unknown
     package var account: LookupHash
     package var identifiers: ConversationIdentifiers
     package var content: MessageContent
@@ -108,35 +110,28 @@ extension LogState {
         return events
     }
 
-    /// The conversation that a message belongs to, found by either address.
-    func place(_ inbound: InboundMessage) -> Inbox.ConversationRow? {
-        inbox.conversation(inbound.client, inbound.platform, inbound.customer)
-            ?? inbound.otherCustomer.flatMap { inbox.conversation(inbound.client, inbound.platform, $0) }
-            ?? earlier(inbound.earlierConversation, inbound.client, inbound.platform)
-    }
+    /// The conversation that a message belongs to, found by either address, with all of another one that it is joined with.
+    func place(_ inbound: InboundMessage) -> Inbox.ConversationRow? { identity(inbound.named).row }
 
-    /// The conversation, and what opens it or makes it known by another address too.
+    /// The conversation, and what opens it, joins it or makes it known by another address too.
     func opening(
         _ inbound: InboundMessage,
         _ existing: Inbox.ConversationRow?,
         _ context: DecisionContext
     ) -> ([NewEvent], LogPosition) {
         let conversation = existing?.id ?? context.next
-        // A new conversation is known by its own address already.
-        var known = aliases(of: inbound, existing)
-        // WhatsApp may call a number otherwise than it was dialled, and wants answers to what it calls it.
-        if known.isEmpty, existing?.isUnanswered == true, inbound.platform == .whatsapp { known = [inbound.customer] }
-        let identified = known.map { NewEvent.identified($0, inbound, conversation: conversation) }
-        let opened = existing == nil ? [NewEvent.opening(inbound)] : []
-        return (opened + identified + readdressed(inbound, existing), conversation)
-    }
-
-    /// Addresses by which the conversation is not found yet.
-    private func aliases(of inbound: InboundMessage, _ existing: Inbox.ConversationRow?) -> [LookupHash] {
-        let addresses = existing == nil ? [inbound.otherCustomer] : [inbound.customer, inbound.otherCustomer]
-        return addresses.compactMap { $0 }.filter {
-            inbox.conversation(inbound.client, inbound.platform, $0) == nil
+        let identity = identity(inbound.named)
+        var known = identity.learned
+        // WhatsApp may call a number otherwise than it was dialled, and wants answers to what it calls it. Of two conversations
+        // that are one now, what was just said says best who the customer is.
+        let renews = existing?.isUnanswered == true && inbound.platform == .whatsapp
+        if known.isEmpty, renews || identity.younger != nil { known = [inbound.named.main] }
+        let identified = known.map {
+            NewEvent.identified($0, client: inbound.client, conversation: conversation, inbound.identifiers)
         }
+        guard let existing else { return ([NewEvent.opening(inbound)] + identified, conversation) }
+        let joined = identity.younger.map { NewEvent.joined($0, into: existing) }
+        return ((joined.map { [$0] } ?? []) + identified + readdressed(inbound, existing), conversation)
     }
 
     /// The message of a provider's id, ours or a customer's.
@@ -201,6 +196,7 @@ extension LogState {
         )
     }
 
+    /// Whoever opts in does so under every address of theirs, for an opt-out under any of them counts.
     private func consentEvents(
         _ inbound: InboundMessage,
         _ conversation: LogPosition,
@@ -214,9 +210,8 @@ extension LogState {
             event.customer = inbound.customer
             return [NewEvent(.customerOptedOut(event), client: inbound.client, conversation: conversation)]
         case .optIn:
-            // An opt-out under any address counts, so none may be left behind.
             let others = [inbound.otherCustomer].compactMap { $0 } + inbound.earlierAddresses
-            let left = optedOut(inbound.client, inbound.platform, among: others + (existing?.addresses ?? []))
+            let left = optedOut(inbound.client, inbound.platform, among: others + (existing?.everyAddress ?? []))
             return ([inbound.customer] + left.filter { $0 != inbound.customer }).map { address in
                 var event = CustomerOptedIn()
                 event.platform = inbound.platform
@@ -233,21 +228,9 @@ extension NewEvent {
             client: inbound.client,
             platform: inbound.platform,
             customer: inbound.customer,
+            kind: inbound.customerKind,
             account: inbound.account,
             identifiers: inbound.identifiers
-        )
-    }
-
-    /// The conversation is known by another address too.
-    static func identified(_ alias: LookupHash, _ inbound: InboundMessage, conversation: LogPosition) -> NewEvent {
-        var event = ConversationIdentified()
-        event.customer = alias
-        return NewEvent(
-            .conversationIdentified(event),
-            client: inbound.client,
-            conversation: conversation,
-            bodies: [SealedPart(.identifiers, inbound.identifiers.json)],
-            seal: .newKey(.conversation)
         )
     }
 
@@ -268,12 +251,14 @@ extension NewEvent {
         client: LogPosition,
         platform: Platform,
         customer: LookupHash,
+        kind: AddressKind = .unknown,
         account: LookupHash,
         identifiers: ConversationIdentifiers
     ) -> NewEvent {
         var event = ConversationOpened()
         event.platform = platform
         event.customer = customer
+        event.kind = kind.rawValue
         event.account = account
         return NewEvent(
             .conversationOpened(event),

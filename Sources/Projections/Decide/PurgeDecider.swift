@@ -23,21 +23,23 @@ extension LogState {
         return purge(message, row, reason: reason, ids: ids, context, after: [])
     }
 
-    /// Asks for the erasure of a whole conversation. Empty when it was asked for before.
+    /// Asks for the erasure of a whole conversation, under every id that it had. Empty when it was asked for before.
     package func decideErase(
         _ conversation: LogPosition,
         client: LogPosition,
         ids: OpaqueID,
         _ context: DecisionContext
     ) throws(Refusal) -> [NewEvent] {
-        guard let row = inbox.conversations[conversation], row.client == client else {
+        guard let row = inbox.current(conversation), row.client == client else {
             throw Refusal(.notFound, "there is no such conversation")
         }
         if row.status == .erased { return [] }
-        // First, for what is told behind it is not part of what it ends.
-        var events = [NewEvent(.eraseRequested(EraseRequested()), client: client, conversation: conversation)]
+        // First, for what is told behind it is not part of what it ends. Records name the conversation that they came in.
+        var events = inbox.family(of: row.id).map { id in
+            NewEvent(.eraseRequested(EraseRequested()), client: client, conversation: id)
+        }
         // Each queued message ends on its own, so that its status has a record.
-        for message in sends.waiting(in: conversation) {
+        for message in sends.waiting(in: row.id) {
             guard let row = inbox.messages[message] else { continue }
             events += purge(message, row, reason: "erase", ids: ids, context, after: events)
         }

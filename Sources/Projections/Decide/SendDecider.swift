@@ -180,7 +180,7 @@ extension LogState {
     private func addressed(_ request: SendRequest) throws(Refusal) -> Place {
         switch request.recipient {
         case .conversation(let id):
-            guard let row = inbox.conversations[id], row.client == request.client,
+            guard let row = inbox.current(id), row.client == request.client,
                 request.platform == nil || request.platform == row.platform
             else { throw Refusal(.unknownRecipient, "there is no such conversation", field: "conversation_id") }
             if row.status == .erased { throw Refusal(.conversationErased, "the conversation was erased") }
@@ -217,7 +217,7 @@ extension LogState {
     ) throws(Refusal) -> (LogPosition, NewEvent?) {
         switch place {
         case .known(let row):
-            try checkConsent(request, row.platform, row.addresses)
+            try checkConsent(request, row.platform, row.everyAddress)
             return (row.id, nil)
         case .new(let platform, let hash, let phone):
             try checkConsent(request, platform, [hash])
@@ -227,6 +227,7 @@ extension LogState {
                 client: request.client,
                 platform: platform,
                 customer: hash,
+                kind: platform == .whatsapp ? .number : .unknown,
                 account: client.channels[platform]?.account ?? .absent,
                 identifiers: identifiers
             )
@@ -239,7 +240,7 @@ extension LogState {
         _ platform: Platform,
         _ addresses: [LookupHash]
     ) throws(Refusal) {
-        if hasOptedOut(request.client, platform, addresses + request.earlierAddresses) {
+        if optOuts.contains(request.client, platform, anyOf: addresses + request.earlierAddresses) {
             throw Refusal(.recipientOptedOut, "the customer opted out; only a START from them opens the way again")
         }
     }

@@ -76,7 +76,7 @@ extension LogState {
     package func decideStart(_ picked: [LogPosition], now: Timestamp) -> (start: [LogPosition], drop: [LogPosition]) {
         // Whatever the schedule says: what is with the provider now must not go there a second time.
         var (start, drop): ([LogPosition], [LogPosition]) = ([], [])
-        for message in picked where sends.rows[message]?.isInFlight == false {
+        for message in picked where sends.rows[message]?.isInFlight == false && sends.schedule.mayStart(message) {
             if reasonToDrop(message, now: now) == nil { start.append(message) } else { drop.append(message) }
         }
         return (start, drop)
@@ -92,15 +92,15 @@ extension LogState {
     private func reasonToDrop(_ message: LogPosition, now: Timestamp) -> DropReason? {
         guard let row = sends.rows[message] else { return nil }
         if row.expiresAt.nanoseconds > 0, row.expiresAt <= now { return .expired }
-        let addresses = inbox.conversations[row.conversation]?.addresses ?? []
-        if hasOptedOut(row.client, row.platform, addresses) { return .optedOut }
+        let addresses = inbox.current(row.conversation)?.everyAddress ?? []
+        if optOuts.contains(row.client, row.platform, anyOf: addresses) { return .optedOut }
         if clients[row.client]?.channels[row.platform] == nil { return .notConnected }
         return isOutsideWindow(row, now) ? .outsideWindow : nil
     }
 
     private func isOutsideWindow(_ row: SendQueue.Row, _ now: Timestamp) -> Bool {
         if row.windowUntil.nanoseconds == 0 || now < row.windowUntil { return false }
-        guard let last = inbox.conversations[row.conversation]?.lastInbound else { return true }
+        guard let last = inbox.current(row.conversation)?.lastInbound else { return true }
         return last.advanced(bySeconds: MessagingWindow.standard) <= now
     }
 
@@ -267,7 +267,7 @@ extension LogState {
         _ platform: Platform,
         _ code: String
     ) -> [NewEvent] {
-        guard RecipientCode.isOptOut(platform, code), let customer = inbox.conversations[conversation]?.customer,
+        guard RecipientCode.isOptOut(platform, code), let customer = inbox.current(conversation)?.customer,
             !optOuts.contains(client, platform, customer)
         else { return [] }
         var event = CustomerOptedOut()
@@ -324,10 +324,10 @@ extension LogState {
         _ writer: WebhookBody,
         _ json: inout JSONWriter
     ) {
-        let row = inbox.conversations[conversation]
+        let row = inbox.current(conversation)
         writer.conversation(
             &json,
-            id: conversation,
+            id: row?.id ?? conversation,
             status: row?.status ?? .open,
             ticketRef: row?.ticketRef ?? "",
             windowExpiresAt: nil,

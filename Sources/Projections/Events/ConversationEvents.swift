@@ -1,3 +1,5 @@
+package import Log
+
 // What happens to a conversation with one customer.
 
 /// Sealed identifiers: the customer's and our own address as JSON. `customer` is the keyed hash that finds it again.
@@ -5,20 +7,45 @@ package struct ConversationOpened: EventPayload {
     package var platform = Platform.sms
     package var customer = LookupHash.absent
     package var account = LookupHash.absent
+    /// An `AddressKind`.
+    package var kind = UInt64(0)
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "platform", &platform)
         visitor.field(2, "customer", &customer)
         visitor.field(3, "account", &account)
+        visitor.field(6, "kind", &kind)
     }
 }
 
 /// The customer is also known by another identifier. Sealed identifiers.
 package struct ConversationIdentified: EventPayload {
     package var customer = LookupHash.absent
+    /// An `AddressKind`.
+    package var kind = UInt64(0)
+    /// Our account that the provider said it to.
+    package var account = LookupHash.absent
+    /// A number that is the customer's no more.
+    package var givenUp = LookupHash.absent
+    /// Scoped ids known before say nothing any more about who has a number.
+    package var retires = false
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "customer", &customer)
+        visitor.field(6, "kind", &kind)
+        visitor.field(7, "account", &account)
+        visitor.field(8, "given_up", &givenUp)
+        visitor.field(9, "retires", &retires)
+    }
+}
+
+/// Two conversations are one from here on. conversation: the older one, which goes on.
+package struct ConversationJoined: EventPayload {
+    /// The younger one, which points to the older from here on.
+    package var joined = LogPosition.zero
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "joined", &joined)
     }
 }
 

@@ -41,6 +41,7 @@ package enum Event: Sendable, Equatable {
     case customerOptedIn(CustomerOptedIn)
     case leadCaptured(LeadCaptured)
     case conversationReaddressed(ConversationReaddressed)
+    case conversationJoined(ConversationJoined)
     case messageReceived(MessageReceived)
     case messageEdited(MessageEdited)
     case messageUnsent(MessageUnsent)
@@ -111,6 +112,7 @@ extension Event {
         case .customerOptedIn: .customerOptedIn
         case .leadCaptured: .leadCaptured
         case .conversationReaddressed: .conversationReaddressed
+        case .conversationJoined: .conversationJoined
         case .messageReceived: .messageReceived
         case .messageEdited: .messageEdited
         case .messageUnsent: .messageUnsent
@@ -181,6 +183,7 @@ extension Event {
         case .customerOptedIn(let payload): body(payload)
         case .leadCaptured(let payload): body(payload)
         case .conversationReaddressed(let payload): body(payload)
+        case .conversationJoined(let payload): body(payload)
         case .messageReceived(let payload): body(payload)
         case .messageEdited(let payload): body(payload)
         case .messageUnsent(let payload): body(payload)
@@ -271,6 +274,7 @@ extension Event {
             case .customerOptedIn: decode(Event.customerOptedIn)
             case .leadCaptured: decode(Event.leadCaptured)
             case .conversationReaddressed: decode(Event.conversationReaddressed)
+            case .conversationJoined: decode(Event.conversationJoined)
             case .messageReceived: decode(Event.messageReceived)
             case .messageEdited: decode(Event.messageEdited)
             case .messageUnsent: decode(Event.messageUnsent)

@@ -38,8 +38,9 @@ package enum EventCatalogue {
         case .endpointDisabled: "Waybill disabled the endpoint."
         case .endpointProbed: "A half-open probe of a failing endpoint."
         case .conversationOpened:
-            "Sealed identifiers: the customer's and our own address as JSON. `customer` is the keyed hash that finds it again."
-        case .conversationIdentified: "The customer is also known by another identifier. Sealed identifiers."
+            "Sealed identifiers: the customer's and our own address as JSON. `customer` is the keyed hash that finds it again. `kind` of that address: 0 unknown, 1 number, 2 WhatsApp's business-scoped id."
+        case .conversationIdentified:
+            "The customer is also known by another identifier, whose conversation that was before or not. Sealed identifiers. `kind` as in `conversation.opened`; `account`: keyed hash of ours that was told. `given_up`: keyed hash of a number that finds the conversation no more. `retires`: business-scoped ids known before still find it, and do not tell the customer from another any more."
         case .conversationUpdated: "status and ticket reference as they are now."
         case .conversationEscalated: "Sealed content: the reason."
         case .conversationResolved: "An escalation ended."
@@ -49,6 +50,8 @@ package enum EventCatalogue {
         case .customerOptedOut:
             "The customer asked for no more messages. `customer` survives an erasure. `source`: `provider` when it refused a message for that; empty when the customer wrote so."
         case .customerOptedIn: "The customer asked for messages again."
+        case .conversationJoined:
+            "Two conversations turned out to be with one customer. conversation: the older one, which goes on with all of both. `joined`: the younger one, whose id stands for the older from here on."
         case .leadCaptured: "Drawn from a message. Sealed content: e-mail, phone, name."
         case .conversationReaddressed:
             "The customer wrote to another number of the client's, from which answers go out now. `account`: its keyed hash. Sealed identifiers."
@@ -62,7 +65,7 @@ package enum EventCatalogue {
             "message: the one reacted to. Sealed content: the emoji. subject: where the reaction was parked, if it was."
         case .messageEchoed: "Sent by the business outside Waybill. Sealed content."
         case .providerEventUnrecognized:
-            "Verified but of a kind Waybill does not know, or of no effect. Sealed provider bytes. `customer`: keyed hash of the customer's address. subject: where it was parked, if it was."
+            "Verified but of a kind Waybill does not know, of no effect, or about a customer's addresses and no message. Sealed provider bytes. `customer`: keyed hash of the customer's address. subject: where it was parked, if it was."
         case .providerEventParked:
             "Refers to a message that has not come yet. Sealed content: the provider's item in a request of its own. `target`: keyed hash of that message's id; `customer`: of the customer's address."
         case .mediaFetched:

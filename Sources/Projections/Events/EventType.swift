@@ -39,6 +39,7 @@ package enum EventType: UInt16, Sendable, CaseIterable {
     case customerOptedIn = 73
     case leadCaptured = 74
     case conversationReaddressed = 75
+    case conversationJoined = 76
     case messageReceived = 96
     case messageEdited = 97
     case messageUnsent = 98
@@ -108,6 +109,7 @@ package enum EventType: UInt16, Sendable, CaseIterable {
         case .customerOptedIn: "customer.opted_in"
         case .leadCaptured: "lead.captured"
         case .conversationReaddressed: "conversation.readdressed"
+        case .conversationJoined: "conversation.joined"
         case .messageReceived: "message.received"
         case .messageEdited: "message.edited"
         case .messageUnsent: "message.unsent"
@@ -179,6 +181,7 @@ package enum EventType: UInt16, Sendable, CaseIterable {
         case .customerOptedIn: .customerOptedIn(CustomerOptedIn())
         case .leadCaptured: .leadCaptured(LeadCaptured())
         case .conversationReaddressed: .conversationReaddressed(ConversationReaddressed())
+        case .conversationJoined: .conversationJoined(ConversationJoined())
         case .messageReceived: .messageReceived(MessageReceived())
         case .messageEdited: .messageEdited(MessageEdited())
         case .messageUnsent: .messageUnsent(MessageUnsent())

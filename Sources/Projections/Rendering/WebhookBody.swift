@@ -99,6 +99,13 @@ package struct ConversationIdentifiers: Sendable, Equatable {
 
     package init() {}
 
+    /// With what was known before where nothing new is said.
+    package mutating func complete(from known: ConversationIdentifiers) {
+        if phone.isEmpty { phone = known.phone }
+        if platformUserID.isEmpty { platformUserID = known.platformUserID }
+        if name.isEmpty { name = known.name }
+    }
+
     package var json: [UInt8] {
         JSONWriter.object { json in
             json.string("phone", phone)

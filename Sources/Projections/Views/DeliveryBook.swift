@@ -7,7 +7,7 @@ package struct DeliveryBook: Sendable {
         /// The event that is delivered; for a first delivery the same position as the delivery's own.
         package let event: LogPosition
         package let client: LogPosition
-        package let conversation: LogPosition
+        package fileprivate(set) var conversation: LogPosition
         /// What the event is about; zero for a test.
         package let message: LogPosition
         package var state = DeliveryState.scheduled
@@ -79,6 +79,15 @@ package struct DeliveryBook: Sendable {
         case .clientDeleted: purge(byClient[record.client] ?? [])
         default: break
         }
+    }
+
+    /// What is not delivered of two conversations that are one now keeps one order.
+    mutating func join(_ younger: LogPosition, into older: LogPosition) {
+        for delivery in undelivered.removeValue(forKey: younger) ?? [] {
+            rows[delivery]?.conversation = older
+            undelivered[older, default: []].insert(delivery)
+        }
+        schedule.merge(lane: younger, into: older)
     }
 
     /// What the deliveries of a message waited for is there.
@@ -175,8 +184,8 @@ package struct DeliveryBook: Sendable {
             row.state = .scheduled
             row.nextAttemptAt = event.nextAttemptAt
             rows[delivery] = row
-            schedule.retry(delivery, at: event.nextAttemptAt)
             if !strict { schedule.release(delivery) }
+            schedule.retry(delivery, at: event.nextAttemptAt)
             return
         }
         row.deadReason = row.isPurged && !event.succeeded ? "body_purged" : event.final

@@ -2,38 +2,9 @@ package import Log
 
 /// What was said: conversations, and a few dozen bytes for each message. Bodies stay in the log.
 package struct Inbox: Sendable, Equatable {
-    package struct ConversationRow: Sendable, Equatable {
-        package let id: LogPosition
-        package let client: LogPosition
-        package let platform: Platform
-        package let customer: LookupHash
-        /// The account or number of the client's that the customer wrote to last.
-        package var account: LookupHash
-        package var status = ConversationStatus.open
-        package var ticketRef = ""
-        package var lastActivity: Timestamp
-        package var lastInbound: Timestamp?
-        package var messages: [LogPosition] = []
-        /// The record that says best who the customer is: that of the opening, or of what became known later.
-        package var identifiersAt: LogPosition
-        /// We wrote first, to a number; what the provider calls it is yet to be told.
-        package var isUnanswered = false
-        /// Other addresses of the customer.
-        package var aliases: [LookupHash] = []
-        /// The record of the referral that led the customer here first.
-        package var attribution: LogPosition?
-        /// Other records with a key of their own, which an erasure destroys too.
-        package var others: [LogPosition] = []
-        /// Nil when nothing is known against it.
-        package var reachability: Reachability?
-
-        /// Every hash by which the conversation is found.
-        package var addresses: [LookupHash] { [customer] + aliases }
-    }
-
     package struct MessageRow: Sendable, Equatable {
         package let client: LogPosition
-        package let conversation: LogPosition
+        package fileprivate(set) var conversation: LogPosition
         /// The last record that said something about the status; each names the one before.
         package var trail: LogPosition
         package let platform: Platform
@@ -62,17 +33,43 @@ package struct Inbox: Sendable, Equatable {
     /// What came from a customer before there was a conversation that it could belong to.
     private var unplaced: [CustomerKey: [LogPosition]] = [:]
     private var byCustomer: [CustomerKey: LogPosition] = [:]
+    /// Conversations that turned out to be an older one, and which. Their own rows stay as they were, for what an erasure destroys.
+    private var joined: [LogPosition: LogPosition] = [:]
 
     package init() {}
+
+    /// The conversation that an id stands for: another one, once it was joined into that.
+    package func survivor(of conversation: LogPosition) -> LogPosition { joined[conversation] ?? conversation }
+
+    /// The conversation that an id stands for, as it is now.
+    package func current(_ conversation: LogPosition) -> ConversationRow? { conversations[survivor(of: conversation)] }
+
+    /// Whether an id only stands for an older conversation.
+    package func isJoined(_ conversation: LogPosition) -> Bool { joined[conversation] != nil }
+
+    /// Every id that the conversation ever had, the oldest first.
+    package func family(of conversation: LogPosition) -> [LogPosition] {
+        let survivor = survivor(of: conversation)
+        return [survivor] + (conversations[survivor]?.joined ?? []).sorted()
+    }
+
+    /// The conversation that a message was part of when it came.
+    package func origin(of message: LogPosition, in conversation: LogPosition) -> LogPosition {
+        family(of: conversation).dropFirst().last { conversations[$0]?.messages.contains(message) ?? false }
+            ?? conversation
+    }
 
     package func conversation(_ client: LogPosition, _ platform: Platform, _ customer: LookupHash) -> ConversationRow? {
         byCustomer[CustomerKey(client: client, platform: platform, customer: customer)].flatMap { conversations[$0] }
     }
 
-    mutating func apply(_ record: EventRecord) {
+    mutating func apply(_ original: EventRecord) {
+        var record = original
+        record.conversation = survivor(of: original.conversation)
         noteReachability(record)
         switch record.event {
         case .conversationOpened(let event): open(event, record)
+        case .conversationJoined(let event): join(event.joined, record)
         case .conversationUpdated(let event):
             // Nothing opens again what was erased.
             guard conversations[record.conversation]?.status != .erased else { return }
@@ -106,7 +103,7 @@ package struct Inbox: Sendable, Equatable {
         case .sendReconciled(let event): raise(record.message, to: event.status, at: record.position)
         case .messageStatusChanged(let event): raise(record.message, to: event.status, at: record.position)
         case .purgeRequested(let event) where event.cancels: raise(record.message, to: .failed, at: record.position)
-        case .eraseRequested: erase(record.conversation)
+        case .eraseRequested: erase(original.conversation)
         case .clientDeleted: for id in conversationsByClient[record.client] ?? [] { erase(id) }
         default: break
         }
@@ -132,8 +129,8 @@ package struct Inbox: Sendable, Equatable {
     private mutating func erase(_ id: LogPosition) {
         guard let row = conversations[id] else { return }
         conversations[id]?.status = .erased
-        for customer in row.addresses {
-            let key = CustomerKey(client: row.client, platform: row.platform, customer: customer)
+        for hash in row.everyAddress {
+            let key = key(row, hash)
             if byCustomer[key] == id { byCustomer[key] = nil }
         }
     }
@@ -145,13 +142,26 @@ package struct Inbox: Sendable, Equatable {
     }
 
     private mutating func identify(_ event: ConversationIdentified, _ record: EventRecord) {
-        guard let row = conversations[record.conversation], row.status != .erased else { return }
-        conversations[record.conversation]?.aliases.append(event.customer)
-        conversations[record.conversation]?.others.append(record.position)
-        conversations[record.conversation]?.identifiersAt = record.position
-        conversations[record.conversation]?.isUnanswered = false
-        let key = CustomerKey(client: row.client, platform: row.platform, customer: event.customer)
+        guard var row = conversations[record.conversation], row.status != .erased else { return }
+        row.others.append(record.position)
+        row.identifiersAt = record.position
+        row.isUnanswered = false
+        if event.retires { row.retireIDs(but: event.customer) }
+        if !event.givenUp.isAbsent, event.givenUp != event.customer {
+            row.giveUp(event.givenUp)
+            if byCustomer[key(row, event.givenUp)] == row.id { byCustomer[key(row, event.givenUp)] = nil }
+        }
+        conversations[row.id] = row
+        let kind = AddressKind(recorded: event.kind)
+        learn(KnownAddress(event.customer, kind, account: event.account), row)
+    }
+
+    /// The conversation is found by this address from here on, and no other one is.
+    private mutating func learn(_ address: KnownAddress, _ row: ConversationRow) {
+        let key = key(row, address.hash)
+        if let holder = byCustomer[key], holder != row.id { conversations[holder]?.giveUp(address.hash) }
         byCustomer[key] = row.id
+        conversations[row.id]?.learn(address)
         conversations[row.id]?.others += unplaced.removeValue(forKey: key) ?? []
     }
 
@@ -160,6 +170,26 @@ package struct Inbox: Sendable, Equatable {
         conversations[row.id]?.account = event.account
         conversations[row.id]?.others.append(record.position)
         conversations[row.id]?.identifiersAt = record.position
+    }
+
+    private func key(_ row: ConversationRow, _ hash: LookupHash) -> CustomerKey {
+        CustomerKey(client: row.client, platform: row.platform, customer: hash)
+    }
+
+    /// The younger conversation becomes part of the older. What is erased stays so, whatever a record says.
+    private mutating func join(_ id: LogPosition, _ record: EventRecord) {
+        guard let older = conversations[record.conversation], let younger = conversations[id], older.id < younger.id,
+            !isJoined(id), older.client == younger.client, older.platform == younger.platform,
+            older.status != .erased, younger.status != .erased
+        else { return }
+        var row = older.absorbing(younger)
+        row.lastActivity = record.time
+        conversations[older.id] = row
+        for message in younger.messages { messages[message]?.conversation = older.id }
+        for joined in [id] + younger.joined { self.joined[joined] = older.id }
+        for address in younger.addresses where byCustomer[key(row, address.hash)] == id {
+            byCustomer[key(row, address.hash)] = older.id
+        }
     }
 
     /// What was taken for a message sent outside Waybill is one of ours: the provider's answer came later than its echo.
@@ -175,19 +205,20 @@ package struct Inbox: Sendable, Equatable {
     }
 
     private mutating func open(_ event: ConversationOpened, _ record: EventRecord) {
-        conversations[record.position] = ConversationRow(
+        let address = KnownAddress(event.customer, AddressKind(recorded: event.kind), account: event.account)
+        let row = ConversationRow(
             id: record.position,
             client: record.client,
             platform: event.platform,
             customer: event.customer,
             account: event.account,
             lastActivity: record.time,
-            identifiersAt: record.position
+            identifiersAt: record.position,
+            addresses: []
         )
+        conversations[record.position] = row
         conversationsByClient[record.client, default: []].append(record.position)
-        let key = CustomerKey(client: record.client, platform: event.platform, customer: event.customer)
-        byCustomer[key] = record.position
-        conversations[record.position]?.others = unplaced.removeValue(forKey: key) ?? []
+        learn(address, row)
     }
 
     private mutating func add(
@@ -243,5 +274,29 @@ package struct Inbox: Sendable, Equatable {
         if let position { row.trail = position }
         if status > row.status { row.status = status }
         messages[message] = row
+    }
+}
+
+extension Inbox.ConversationRow {
+    fileprivate mutating func learn(_ address: KnownAddress) {
+        formerAddresses.removeAll { $0 == address.hash }
+        guard let index = addresses.firstIndex(where: { $0.hash == address.hash }) else {
+            addresses.append(address)
+            return
+        }
+        // Who knows no kind does not know better.
+        if address.kind != .unknown { addresses[index] = address }
+    }
+
+    fileprivate mutating func giveUp(_ hash: LookupHash) {
+        guard addresses.contains(where: { $0.hash == hash }) else { return }
+        addresses.removeAll { $0.hash == hash }
+        formerAddresses.append(hash)
+    }
+
+    fileprivate mutating func retireIDs(but hash: LookupHash) {
+        for index in addresses.indices where addresses[index].kind == .scopedID && addresses[index].hash != hash {
+            addresses[index].isRetired = true
+        }
     }
 }

@@ -18,7 +18,7 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
     }
 
     private struct Place: Sendable {
-        let lane: LogPosition
+        var lane: LogPosition
         let group: Group
         /// The timer that counts. A timer is left behind when the job starts or is over, and must not offer it again: a
         /// rebuild folds starts and retries without ever looking at the clock.
@@ -27,10 +27,16 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
         var isReady = false
         /// When it may start first, although its turn comes earlier.
         var notBefore: Timestamp?
+        /// Between its start and its next `retry`.
+        var isRunning = false
+        /// Until it is released: only then does it keep order with others.
+        var isInLane = true
     }
 
     private var places: [Job: Place] = [:]
     private var lanes: [LogPosition: Deque<Job>] = [:]
+    /// Jobs that ran when their lane was merged with another, and are not the first of it. Nothing else of that lane may start.
+    private var strays: [LogPosition: Set<Job>] = [:]
     private var timers = Heap<Timer>()
     private var ready: [Group: Deque<Job>] = [:]
     private var rotation: Deque<Group> = []
@@ -78,10 +84,15 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
 
     /// The job runs now: it is not offered again until `retry` or, for the next in its lane, `release`.
     package mutating func started(_ job: Job) {
-        guard let group = places[job]?.group else { return }
+        guard places[job] != nil else { return }
         places[job]?.dueAt = nil
         places[job]?.notBefore = nil
-        guard places[job]?.isReady == true else { return }
+        places[job]?.isRunning = true
+        withdraw(job)
+    }
+
+    private mutating func withdraw(_ job: Job) {
+        guard let group = places[job]?.group, places[job]?.isReady == true else { return }
         places[job]?.isReady = false
         if ready[group]?.first == job {
             ready[group]?.removeFirst()
@@ -92,31 +103,96 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
 
     /// Offers the job again at a time. Whether it still holds its lane is the caller's choice.
     package mutating func retry(_ job: Job, at time: Timestamp) {
-        guard places[job] != nil else { return }
+        guard let place = places[job] else { return }
+        places[job]?.isRunning = false
+        endStray(job, place.lane)
+        guard mayStart(job) else {
+            // Its turn is yet to come, and it may have come already for another.
+            places[job]?.notBefore = time
+            offerFirst(place.lane)
+            return
+        }
         places[job]?.dueAt = time
         timers.insert(Timer(at: time, job: job))
     }
 
     /// The next job of the lane may start.
     package mutating func release(_ job: Job) {
-        guard let place = places[job], lanes[place.lane]?.first == job else { return }
-        lanes[place.lane]?.removeFirst()
-        if let next = lanes[place.lane]?.first {
-            offer(next)
-        } else {
-            lanes[place.lane] = nil
+        guard let lane = places[job]?.lane else { return }
+        if lanes[lane]?.first == job || strays[lane]?.contains(job) == true { leave(job) }
+    }
+
+    private mutating func leave(_ job: Job) {
+        guard let place = places[job], place.isInLane else { return }
+        places[job]?.isInLane = false
+        let wasFirst = lanes[place.lane]?.first == job
+        if wasFirst {
+            lanes[place.lane]?.removeFirst()
+        } else if let index = lanes[place.lane]?.firstIndex(of: job) {
+            lanes[place.lane]?.remove(at: index)
         }
+        let wasStray = endStray(job, place.lane)
+        if wasFirst || wasStray { offerFirst(place.lane) }
+        if lanes[place.lane]?.isEmpty == true { lanes[place.lane] = nil }
+    }
+
+    /// Whether it is the job's turn: it is the first of its lane, or keeps no order any more.
+    package func mayStart(_ job: Job) -> Bool {
+        guard let place = places[job], place.isInLane else { return true }
+        return lanes[place.lane]?.first == job && strays[place.lane, default: [job]] == [job]
+    }
+
+    /// The first of a lane may start, unless it runs, waits for a time or is offered already.
+    private mutating func offerFirst(_ lane: LogPosition) {
+        guard let first = lanes[lane]?.first, let place = places[first], mayStart(first) else { return }
+        if !place.isRunning, !place.isReady, place.dueAt == nil { offer(first) }
+    }
+
+    /// - Returns: whether the lane waited for the job's end, though it was not its first.
+    @discardableResult
+    private mutating func endStray(_ job: Job, _ lane: LogPosition) -> Bool {
+        guard strays[lane]?.remove(job) != nil else { return false }
+        if strays[lane]?.isEmpty == true { strays[lane] = nil }
+        return true
+    }
+
+    // MARK: Two lanes that become one
+
+    package func jobs(of lane: LogPosition) -> [Job] { Array(lanes[lane] ?? []) }
+
+    /// The jobs of both lanes keep one order from here on, that of their positions. What runs goes on, and only when it has
+    /// ended does the next one start.
+    package mutating func merge(lane other: LogPosition, into lane: LogPosition) {
+        guard other != lane, let moved = lanes.removeValue(forKey: other) else { return }
+        for job in moved { places[job]?.lane = lane }
+        if let waiting = strays.removeValue(forKey: other) { strays[lane, default: []].formUnion(waiting) }
+        guard let kept = lanes[lane] else {
+            lanes[lane] = moved
+            return
+        }
+        let heads = [kept.first, moved.first].compactMap { $0 }
+        lanes[lane] = Deque((kept + moved).sorted())
+        for head in heads where places[head]?.isRunning == true && lanes[lane]?.first != head {
+            strays[lane, default: []].insert(head)
+        }
+        for head in heads where !mayStart(head) { hold(head) }
+    }
+
+    /// Takes back the offer of a job whose turn it is not any more; what it waited for it still waits for then.
+    private mutating func hold(_ job: Job) {
+        guard let place = places[job], !place.isRunning else { return }
+        if let due = place.dueAt {
+            places[job]?.notBefore = due
+            places[job]?.dueAt = nil
+        }
+        withdraw(job)
     }
 
     /// The job is over, wherever it was.
     package mutating func remove(_ job: Job) {
-        guard let place = places[job] else { return }
-        started(job)
-        if lanes[place.lane]?.first == job {
-            release(job)
-        } else if let index = lanes[place.lane]?.firstIndex(of: job) {
-            lanes[place.lane]?.remove(at: index)
-        }
+        guard places[job] != nil else { return }
+        withdraw(job)
+        leave(job)
         places[job] = nil
     }
 
@@ -136,6 +212,8 @@ package struct LaneScheduler<Group: Hashable & Sendable>: Sendable {
             timers.removeMin()
             guard let place = places[timer.job], place.dueAt == timer.at else { continue }
             places[timer.job]?.dueAt = nil
+            // It has waited, should it lose its turn once more.
+            places[timer.job]?.notBefore = nil
             makeReady(timer.job, place.group)
         }
     }

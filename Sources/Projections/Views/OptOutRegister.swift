@@ -16,6 +16,10 @@ package struct OptOutRegister: Sendable, Equatable {
         optedOut.contains(Key(client: client, platform: platform, customer: customer))
     }
 
+    package func contains(_ client: LogPosition, _ platform: Platform, anyOf customers: [LookupHash]) -> Bool {
+        customers.contains { contains(client, platform, $0) }
+    }
+
     mutating func apply(_ record: EventRecord) {
         switch record.event {
         case .customerOptedOut(let event):

@@ -15,7 +15,7 @@ package struct SendQueue: Sendable {
 
     package struct Row: Sendable, Equatable {
         package let client: LogPosition
-        package let conversation: LogPosition
+        package fileprivate(set) var conversation: LogPosition
         package let platform: Platform
         package let expiresAt: Timestamp
         package let segments: UInt64
@@ -63,6 +63,13 @@ package struct SendQueue: Sendable {
         case .channelResumed(let event): resume(Sender(client: record.client, platform: event.platform), record.time)
         default: break
         }
+    }
+
+    /// What waits for two conversations that are one now goes out in one order.
+    mutating func join(_ younger: LogPosition, into older: LogPosition) {
+        // Whatever is not settled is in its lane.
+        for message in schedule.jobs(of: younger) { rows[message]?.conversation = older }
+        schedule.merge(lane: younger, into: older)
     }
 
     /// Messages that are not with the provider, the oldest first.
