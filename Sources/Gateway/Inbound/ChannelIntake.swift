@@ -90,7 +90,7 @@ struct ChannelIntake: Sendable {
 
     /// A report may name two addresses that nobody knew to be one person's.
     private func acquaint(_ names: EventNames) async throws -> LogPosition {
-        guard names.event.customer?.otherID.isEmpty == false, var inbound = names.inbound(MessageContent()),
+        guard names.event.customer?.otherID.isEmpty == false, var inbound = try names.inbound(MessageContent()),
             let row = ledger.plan({ [inbound] in $0.learns(from: inbound) })
         else { return .zero }
         inbound.identifiers.complete(from: try await known(row))
