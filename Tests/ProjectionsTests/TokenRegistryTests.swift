@@ -12,7 +12,8 @@ import Testing
         created.hash = Self.hash
         created.label = "night shift"
         if let seconds { created.expiresAt = world.now.advanced(bySeconds: seconds) }
-        return (world, world.apply(.tokenCreated(created)))
+        let token = world.apply(.tokenCreated(created))
+        return (world, token)
     }
 
     @Test func aTokenEndsAtItsTime() {
