@@ -27,7 +27,7 @@ package struct SigningHistory: Sendable {
 
     /// Looks at one record, in order.
     package mutating func note(_ view: RecordView) {
-        let named: Set<EventType> = [.logKeyRotated, .logRestored]
+        let named: Set<EventType> = [.logKeyRotated, .logRestored, .logSalvaged]
         guard let type = EventType(rawValue: view.type), named.contains(type), let record = try? EventRecord(view)
         else {
             return
@@ -43,6 +43,8 @@ package struct SigningHistory: Sendable {
         case .logRestored(let event):
             guard !event.logId.bytes.isEmpty else { return }
             branches.append(Branch(position: record.position, shared: event.backupPosition))
+        case .logSalvaged(let event):
+            branches.append(Branch(position: record.position, shared: event.shared))
         default: return
         }
     }

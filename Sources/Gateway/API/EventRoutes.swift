@@ -42,16 +42,17 @@ struct EventRoutes: Sendable {
         }
     }
 
-    /// An event whose record is damaged keeps its place in the sequence too, and no other one is held up by it.
+    /// An event whose record is damaged, or was lost in a salvage, keeps its place in the sequence too, and no other one is held up by it.
     private func body(_ position: LogPosition, sequence: Int) throws -> [UInt8] {
         var damage = ReadDamage()
-        if let body = try damage.read({ try body(position) }) { return body }
+        let isLost = position == .zero
+        if !isLost, let body = try damage.read({ try body(position) }) { return body }
         return JSONWriter.object { json in
-            json.string("id", ledger.ids.encode(.event, position))
+            json.string("id", isLost ? nil : ledger.ids.encode(.event, position))
             json.string("type", nil)
             json.time("timestamp", nil)
             json.number("sequence", sequence)
-            json.number("position", position.rawValue)
+            json.number("position", isLost ? nil : position.rawValue)
             json.bool("damaged", true)
         }
     }

@@ -11,6 +11,8 @@ package enum Event: Sendable, Equatable {
     case logKeyRotated(LogKeyRotated)
     case logRestored(LogRestored)
     case logBackedUp(LogBackedUp)
+    case logSalvaged(LogSalvaged)
+    case recordLost(RecordLost)
     case tokenCreated(TokenCreated)
     case tokenRevoked(TokenRevoked)
     case clientCreated(ClientCreated)
@@ -78,6 +80,8 @@ extension Event {
         case .logKeyRotated: .logKeyRotated
         case .logRestored: .logRestored
         case .logBackedUp: .logBackedUp
+        case .logSalvaged: .logSalvaged
+        case .recordLost: .recordLost
         case .tokenCreated: .tokenCreated
         case .tokenRevoked: .tokenRevoked
         case .clientCreated: .clientCreated
@@ -145,6 +149,8 @@ extension Event {
         case .logKeyRotated(let payload): body(payload)
         case .logRestored(let payload): body(payload)
         case .logBackedUp(let payload): body(payload)
+        case .logSalvaged(let payload): body(payload)
+        case .recordLost(let payload): body(payload)
         case .tokenCreated(let payload): body(payload)
         case .tokenRevoked(let payload): body(payload)
         case .clientCreated(let payload): body(payload)
@@ -232,6 +238,8 @@ extension Event {
             case .logKeyRotated: decode(Event.logKeyRotated)
             case .logRestored: decode(Event.logRestored)
             case .logBackedUp: decode(Event.logBackedUp)
+            case .logSalvaged: decode(Event.logSalvaged)
+            case .recordLost: decode(Event.recordLost)
             case .tokenCreated: decode(Event.tokenCreated)
             case .tokenRevoked: decode(Event.tokenRevoked)
             case .clientCreated: decode(Event.clientCreated)

@@ -14,6 +14,10 @@ package enum EventCatalogue {
         case .logRestored:
             "The log or its keys were restored from a backup. log_id: the identity from here on, where it is a new log."
         case .logBackedUp: "A backup was begun. Until the horizon it may open what is purged after it."
+        case .logSalvaged:
+            "The log went on from what was whole of a damaged one, under the identity log_id. `through`: the last position taken over; `checkpoint_size`, `checkpoint_root`: the last signed checkpoint of the log before. `lost`: first and last position of each run that was lost, as far as one record can name them; `lost_count`: how many positions in all."
+        case .recordLost:
+            "Stands at the position of a record that was damaged and is lost. `first`, `last`: the run of positions it belongs to."
         case .tokenCreated: "An operator or auditor token. `hash` is SHA-256 of the token. subject: none."
         case .tokenRevoked: "subject: the record that created the token."
         case .clientCreated: "A new client. Sealed content: name and look-up key."
