@@ -34,10 +34,14 @@ enum WholeRecords {
         _ body: (RecordView) throws -> Void
     ) rethrows {
         var (offset, sealedOffset, next) = (0, 0, UInt64(1))
+        // Where the next section lies if the lengths of the damaged record are right.
+        var hint = 0
         while envelopes.count - offset >= RecordFormat.headerSize, next <= positions.upperBound {
             guard (next...positions.upperBound).contains(position(envelopes, at: offset)),
-                let found = record(envelopes, at: offset, sealed, from: sealedOffset)
+                let found = record(envelopes, at: offset, sealed, from: sealedOffset, hint)
             else {
+                let size = RecordView(envelopes: envelopes, at: offset, sealed: sealed, at: hint)?.sealed.count
+                if let size, position(envelopes, at: offset) == next { hint += size }
                 offset += 1
                 continue
             }
@@ -45,6 +49,7 @@ enum WholeRecords {
             next = found.record.position.rawValue + 1
             offset += found.record.envelope.count
             sealedOffset = found.sealedEnd
+            hint = sealedOffset
         }
     }
 
@@ -57,11 +62,12 @@ enum WholeRecords {
         _ envelopes: UnsafeRawBufferPointer,
         at offset: Int,
         _ sealed: UnsafeRawBufferPointer,
-        from sealedOffset: Int
+        from sealedOffset: Int,
+        _ hint: Int
     ) -> (record: RecordView, sealedEnd: Int)? {
         var place = sealedOffset
         while let record = RecordView(envelopes: envelopes, at: offset, sealed: sealed, at: place) {
-            let isCandidate = place == sealedOffset || KeyReference(record.sealed) != nil
+            let isCandidate = place == sealedOffset || place == hint || KeyReference(record.sealed) != nil
             if isCandidate, record.computedDigest == record.storedDigest {
                 return (record, place + record.sealed.count)
             }

@@ -149,6 +149,14 @@ extension LogSalvaged {
         OpaqueID.Branch(from: position, identity: logId.bytes)
     }
 
+    /// The last position that is lost; the end where one record could not name all runs.
+    package var lastLost: LogPosition {
+        lost.values.count < 2 * LogSalvaged.runsMax ? lost.values.last ?? .zero : through
+    }
+
+    /// How many runs one record names.
+    package static let runsMax = 4096
+
     /// The last position up to which the log before had the same records for certain.
     package var shared: LogPosition {
         lost.values.first.map { LogPosition($0.rawValue == 0 ? 0 : $0.rawValue - 1) } ?? through
