@@ -30,7 +30,7 @@ struct SalvageCommand: AsyncParsableCommand {
         }
         Output.progress("")
         guard let outcome else {
-            throw ValidationError("there is nothing to salvage in \(configuration.data); it opens")
+            throw ValidationError("nothing to salvage; it opens: \(configuration.data)")
         }
         if json { return Output.line(String(decoding: outcome.json, as: UTF8.self)) }
         Output.line("took over what is whole up to position \(outcome.through); \(outcome.lostCount) records are lost")
