@@ -25,6 +25,7 @@ package struct InvariantCheck {
             violations.append(Violation(position: view.position, rule: "\(error)"))
             return
         }
+        if case .recordLost = record.event { hasLosses = true }
         for rule in broken(record) { violations.append(Violation(position: record.position, rule: rule)) }
         state.apply(record)
     }
@@ -33,7 +34,6 @@ package struct InvariantCheck {
         var rules: [String] = []
         let references = [record.client, record.conversation, record.message, record.subject]
         if references.contains(where: { $0 > record.position }) { rules.append("refers to a later record") }
-        if case .recordLost = record.event { hasLosses = true }
         if hasLosses { return rules }
         switch record.event {
         case .eventPublished(let event): rules += sequence(event, record)

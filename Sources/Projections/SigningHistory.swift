@@ -15,6 +15,11 @@ package struct SigningHistory: Sendable {
         package let position: LogPosition
         /// The last position of which it is certain that both histories have it.
         package let shared: LogPosition
+
+        package init(position: LogPosition, shared: LogPosition) {
+            self.position = position
+            self.shared = shared
+        }
     }
 
     private var reigns: [Reign] = []
