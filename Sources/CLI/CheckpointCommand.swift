@@ -18,9 +18,9 @@ struct CheckpointCommand: ParsableCommand {
 
     func run() throws {
         if vkey {
-            var keys = SigningKeys()
-            try ReadOnlyLog(directory: data).reader.scan(from: LogPosition(1)) { keys.note($0) }
-            guard let key = keys.texts.last else {
+            var history = SigningHistory()
+            try ReadOnlyLog(directory: data).reader.scan(from: LogPosition(1)) { history.note($0) }
+            guard let key = history.keys.last?.description else {
                 throw LogError(.notFound, "the history names no key; waybill serve makes one")
             }
             return Output.line(json ? Output.object { $0.string("vkey", key) } : key)
@@ -48,17 +48,5 @@ struct CheckpointCommand: ParsableCommand {
             throw LogError(.notFound, "no checkpoint was made yet; waybill serve stores one every ten seconds")
         }
         return note
-    }
-}
-
-/// The keys that a history says its checkpoints are signed with, the newest last.
-struct SigningKeys {
-    private(set) var texts: [String] = []
-
-    mutating func note(_ record: RecordView) {
-        guard record.type == EventType.logKeyRotated.rawValue,
-            case .logKeyRotated(let event) = try? EventRecord(record).event
-        else { return }
-        texts.append(event.verifierKeyAfter)
     }
 }

@@ -6,7 +6,9 @@ import Projections
 struct Replay: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print the history as JSON lines.",
-        discussion: "Works beside a running gateway, up to what is durable, and on a damaged log, around the damage."
+        discussion:
+            "Works beside a running gateway, up to what is durable, and on a damaged log: a damaged record is a line with its "
+            + "position and \"damaged\": true, also where a filter is given."
     )
 
     @Option(help: "The data directory.")
@@ -50,6 +52,12 @@ struct Replay: AsyncParsableCommand {
             if text.count > 1 << 16 { flush() }
         } gap: { positions, error in
             gaps += 1
+            // In their place, whatever is asked for: nobody knows whose they were.
+            for position in positions {
+                text += printer.damagedLine(position)
+                text.append(10)
+                if text.count > 1 << 16 { flush() }
+            }
             Output.write(
                 "waybill: no record can be shown from \(positions.lowerBound) to \(positions.upperBound): \(error)\n",
                 to: 2
@@ -120,10 +128,14 @@ struct Replay: AsyncParsableCommand {
     private static func branches(_ log: ReadOnlyLog) throws -> [OpaqueID.Branch] {
         var branches: [OpaqueID.Branch] = []
         let note = { (view: RecordView) throws in
-            guard view.type == EventType.logRestored.rawValue,
-                case .logRestored(let event) = try? EventRecord(view).event, !event.logId.bytes.isEmpty
-            else { return }
-            branches.append(event.branch(at: view.position))
+            let types: [EventType] = [.logRestored, .logSalvaged]
+            guard types.contains(where: { $0.rawValue == view.type }) else { return }
+            switch try? EventRecord(view).event {
+            case .logRestored(let event) where !event.logId.bytes.isEmpty:
+                branches.append(event.branch(at: view.position))
+            case .logSalvaged(let event): branches.append(event.branch(at: view.position))
+            default: return
+            }
         }
         try log.reader.salvage(from: LogPosition(1), through: log.end, note, gap: { _, _ in })
         return branches

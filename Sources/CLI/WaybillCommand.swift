@@ -11,7 +11,8 @@ struct WaybillCommand: AsyncParsableCommand {
         version: WaybillVersion.current,
         subcommands: [
             Serve.self, Verify.self, Replay.self, CheckpointCommand.self, Prove.self,
-            PurgeReceiptCommand.self, KeyCommand.self, BackupCommand.self, RestoreCommand.self, Token.self, Schema.self,
+            PurgeReceiptCommand.self, KeyCommand.self, BackupCommand.self, RestoreCommand.self,
+            SalvageCommand.self, Token.self, Schema.self,
         ]
     )
 

@@ -11,6 +11,8 @@ package struct InvariantCheck {
 
     package private(set) var violations: [Violation] = []
     private var state = LogState()
+    /// Once records are lost, and it is on record that they are, what they began may go on without its beginning.
+    private var hasLosses = false
 
     package init() {}
 
@@ -23,6 +25,7 @@ package struct InvariantCheck {
             violations.append(Violation(position: view.position, rule: "\(error)"))
             return
         }
+        if case .recordLost = record.event { hasLosses = true }
         for rule in broken(record) { violations.append(Violation(position: record.position, rule: rule)) }
         state.apply(record)
     }
@@ -31,6 +34,7 @@ package struct InvariantCheck {
         var rules: [String] = []
         let references = [record.client, record.conversation, record.message, record.subject]
         if references.contains(where: { $0 > record.position }) { rules.append("refers to a later record") }
+        if hasLosses { return rules }
         switch record.event {
         case .eventPublished(let event): rules += sequence(event, record)
         case .conversationJoined(let event): rules += joined(event, record)

@@ -15,7 +15,7 @@ package struct LogState: Sendable {
     package private(set) var rootGeneration = UInt64(0)
     /// The newest epoch of keys that is known of.
     package private(set) var keyEpoch = UInt64(0)
-    /// Who the log is, in its checkpoints, since it went on from a backup; empty for one that never did.
+    /// Who the log is, in its checkpoints, since it went on from a backup or after damage; empty for one that never did.
     package private(set) var identity: [UInt8] = []
     /// Where it did, for ids.
     package private(set) var branches: [OpaqueID.Branch] = []
@@ -42,7 +42,12 @@ package struct LogState: Sendable {
         if case .logKeyRotated(let event) = record.event { verifierKey = event.verifierKeyAfter }
         keyEpoch = max(keyEpoch, UInt64(record.keyEpoch))
         if case .processStarted(let event) = record.event { keyEpoch = max(keyEpoch, event.keyEpoch) }
-        if case .logRestored(let event) = record.event { goOn(from: event, at: record.position) }
+        if case .logRestored(let event) = record.event {
+            goOn(as: event.logId.bytes, event.branch(at: record.position))
+        }
+        if case .logSalvaged(let event) = record.event {
+            goOn(as: event.logId.bytes, event.branch(at: record.position))
+        }
         backups.apply(record)
         if case .rootKeyRotated(let event) = record.event {
             rootGeneration = max(rootGeneration, event.generationAfter)
@@ -103,10 +108,11 @@ package struct LogState: Sendable {
         }
     }
 
-    private mutating func goOn(from event: LogRestored, at position: LogPosition) {
-        guard !event.logId.bytes.isEmpty else { return }
-        identity = event.logId.bytes
-        branches.append(event.branch(at: position))
+    /// - Parameter identity: empty where the log kept its own.
+    private mutating func goOn(as identity: [UInt8], _ branch: OpaqueID.Branch) {
+        guard !identity.isEmpty else { return }
+        self.identity = identity
+        branches.append(branch)
     }
 
     /// The ids of the API.

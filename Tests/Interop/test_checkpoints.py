@@ -184,6 +184,63 @@ def test_checkpoint_of_another_log_is_refused(stopped, make_gateway, tmp_path):
     assert "not signed by" in result.stdout + result.stderr
 
 
+# The key of its time
+
+
+def verified(gateway, *arguments):
+    result = gateway.verify("--json", *arguments)
+    return result.returncode, json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("way", ["rotate", "restore", "both"])
+def test_a_checkpoint_is_judged_by_the_key_of_its_time(make_gateway, tmp_path, way):
+    gateway = make_gateway("times", WAYBILL_LOG_SEGMENT_BYTES=str(1 << 20)).start()
+    assert gateway.stop() == 0
+    kept = []
+
+    def keep(of):
+        path = tmp_path / f"kept-{len(kept)}"
+        path.write_text(of.run_ok("checkpoint", "--data", of.data))
+        kept.append((path, of.run_ok("checkpoint", "--data", of.data, "--vkey").strip()))
+
+    keep(gateway)
+    if way != "restore":
+        gateway.run_ok("key", "rotate", "--data", gateway.data, "--log")
+        keep(gateway)
+    if way != "rotate":
+        gateway.run_ok("backup", "--data", gateway.data, "--to", tmp_path / "backup", "--backup-key", tmp_path / "key",
+                       "--horizon=1")
+        gateway.start()
+        assert gateway.stop() == 0
+        beyond = tmp_path / "beyond"
+        beyond.write_text(gateway.run_ok("checkpoint", "--data", gateway.data))
+        new = make_gateway("restored", WAYBILL_LOG_SEGMENT_BYTES=str(1 << 20))
+        new.run_ok("restore", "--from", tmp_path / "backup", "--data", new.data)
+        new.start()
+        assert new.stop() == 0
+        code, report = verified(new, "--checkpoint", beyond, "--vkey", kept[-1][1])
+        assert (code, report["state"]) == (1, "unproven")
+        assert ["abandoned" in finding["problem"] for finding in report["findings"]] == [True]
+        gateway = new
+        keep(gateway)
+    for path, vkey in kept:
+        assert verified(gateway, "--checkpoint", path, "--vkey", vkey)[0] == 0
+        assert verified(gateway, "--checkpoint", path)[0] == 0
+    code, report = verified(gateway, "--checkpoint", kept[0][0], "--vkey", kept[-1][1])
+    assert (code, report["state"]) == (1, "unproven"), "that key did not sign this one"
+
+
+def test_a_key_that_the_history_does_not_name(stopped, make_gateway, tmp_path):
+    other = make_gateway("stranger").start()
+    assert other.stop() == 0
+    vkey = other.run_ok("checkpoint", "--data", other.data, "--vkey").strip()
+    result = stopped.verify("--vkey", vkey)
+    assert result.returncode == 1
+    assert "is not a key that this history signed with" in result.stdout
+    assert "damaged" not in result.stdout
+    assert verified(stopped)[1]["state"] == "ok"
+
+
 def test_wrong_use(stopped, tmp_path):
     assert stopped.verify("--checkpoint", tmp_path / "missing").returncode == 1
     assert stopped.verify("--checkpoint", stopped.data / "checkpoint", "--vkey", "nonsense").returncode == 2

@@ -14,7 +14,7 @@ from support.tenant import Tenant, customer_number, unique
 from support.wait import wait_until
 
 COMMANDS = [
-    "serve", "verify", "replay", "checkpoint", "prove", "token", "schema",
+    "serve", "verify", "replay", "checkpoint", "prove", "salvage", "token", "schema",
 ]
 TOKEN = re.compile(r"wb_(?:op|aud|live|test)_[A-Za-z0-9_-]+")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z")

@@ -63,12 +63,21 @@ struct DeliveryRoutes: Sendable {
         }
         let view = try DeliveryView(id, row, ledger)
         let attempts = try AttemptView.all(row, ledger)
-        // A purged one shows that there was something, and no more.
-        let body = dead && row.state == .dead ? try rendering.body(of: row.event) : nil
+        // A purged one shows that there was something, and no more; so does one that is damaged.
+        var damage = ReadDamage()
+        let body = dead && row.state == .dead ? try damage.read { try rendering.body(of: row.event) } : nil
         return Answer.json { json in
             view.write(&json, ledger)
             json.array("attempts") { json in
-                for attempt in attempts { json.element { json in json.object { attempt.write(&$0, ledger) } } }
+                if let damaged = attempts.damaged {
+                    json.element { json in
+                        json.object { json in
+                            json.bool("damaged", true)
+                            json.number("position", damaged.rawValue)
+                        }
+                    }
+                }
+                for attempt in attempts.views { json.element { json in json.object { attempt.write(&$0, ledger) } } }
             }
             if let body { json.raw("event", body) }
             json.bool("purged", row.isPurged)
@@ -153,8 +162,11 @@ struct DeadLetterFilter {
     func matches(_ delivery: LogPosition, _ ledger: Ledger) throws -> Bool {
         guard type != nil || since != nil || until != nil else { return true }
         guard let row = ledger.plan({ $0.deliveries.rows[delivery] }) else { return false }
-        let record = try ledger.event(at: row.event)
-        guard case .eventPublished(let event) = record.event else { return false }
+        // Of a damaged one nobody knows type or time, and it could not be delivered.
+        var damage = ReadDamage()
+        guard let record = try damage.read({ try ledger.event(at: row.event) }),
+            case .eventPublished(let event) = record.event
+        else { return false }
         return (type == nil || event.type == type) && (since.map { record.time >= $0 } ?? true)
             && (until.map { record.time < $0 } ?? true)
     }

@@ -5,17 +5,24 @@ import Projections
 struct DeliveryView {
     private let id: LogPosition
     private let row: DeliveryBook.Row
-    private let type: String
-    private let createdAt: Timestamp
+    /// Nil where the event's record is damaged.
+    private let type: String?
+    /// Nil where the record that scheduled it is.
+    private let createdAt: Timestamp?
+    private let isDamaged: Bool
 
     init(_ id: LogPosition, _ row: DeliveryBook.Row, _ ledger: Ledger) throws {
         self.id = id
         self.row = row
-        createdAt = try ledger.event(at: id).time
-        guard case .eventPublished(let event) = try ledger.event(at: row.event).event else {
-            throw GatewayError(.internalError, "position \(row.event) is not an event")
+        var damage = ReadDamage()
+        createdAt = try damage.read { try ledger.event(at: id).time }
+        type = try damage.read {
+            guard case .eventPublished(let event) = try ledger.event(at: row.event).event else {
+                throw GatewayError(.internalError, "position \(row.event) is not an event")
+            }
+            return event.type
         }
-        type = event.type
+        isDamaged = damage.isMet
     }
 
     func write(_ json: inout JSONWriter, _ ledger: Ledger) {
@@ -33,6 +40,10 @@ struct DeliveryView {
         let reason = row.heldFor.isEmpty ? row.deadReason : row.heldFor
         if !reason.isEmpty { json.string("reason", reason) }
         if let other = row.replacedBy { json.string("replaced_by", ledger.ids.encode(.delivery, other)) }
+        if isDamaged {
+            json.bool("damaged", true)
+            json.number("position", createdAt == nil ? id.rawValue : row.event.rawValue)
+        }
     }
 }
 
@@ -59,18 +70,25 @@ struct AttemptView {
     }
 
     static func last(_ row: DeliveryBook.Row, _ ledger: Ledger) throws -> AttemptView? {
-        row.trail == .zero ? nil : try read(row.trail, ledger)?.view
+        var damage = ReadDamage()
+        return row.trail == .zero ? nil : try damage.read { try read(row.trail, ledger)?.view } ?? nil
     }
 
-    /// Oldest first. Outcome records name the one before.
-    static func all(_ row: DeliveryBook.Row, _ ledger: Ledger) throws -> [AttemptView] {
+    /// Oldest first. Outcome records name the one before, so that a damaged one hides those before it.
+    ///
+    /// - Returns: also the position of such a one.
+    static func all(
+        _ row: DeliveryBook.Row,
+        _ ledger: Ledger
+    ) throws -> (views: [AttemptView], damaged: LogPosition?) {
         var views: [AttemptView] = []
         var position = row.trail
-        while position != .zero, let (view, previous) = try read(position, ledger) {
+        var damage = ReadDamage()
+        while position != .zero, let (view, previous) = try damage.read({ try read(position, ledger) }) ?? nil {
             views.append(view)
             position = previous
         }
-        return views.reversed()
+        return (views.reversed(), damage.isMet ? position : nil)
     }
 
     private static func read(

@@ -35,10 +35,25 @@ struct EventRoutes: Sendable {
         guard after <= last else {
             throw GatewayError(.invalidRequest, "the last event is \(last); begin again from there", field: "after")
         }
-        let bodies = try page.map { try body($0) }
+        let bodies = try page.enumerated().map { try body($0.element, sequence: after + $0.offset + 1) }
         return Answer.json { json in
             json.array("data") { json in for body in bodies { json.element { $0.raw(body) } } }
             json.number("next_after", after + page.count)
+        }
+    }
+
+    /// An event whose record is damaged, or was lost in a salvage, keeps its place in the sequence too, and no other one is held up by it.
+    private func body(_ position: LogPosition, sequence: Int) throws -> [UInt8] {
+        var damage = ReadDamage()
+        let isLost = position == .zero
+        if !isLost, let body = try damage.read({ try body(position) }) { return body }
+        return JSONWriter.object { json in
+            json.string("id", isLost ? nil : ledger.ids.encode(.event, position))
+            json.string("type", nil)
+            json.time("timestamp", nil)
+            json.number("sequence", sequence)
+            json.number("position", isLost ? nil : position.rawValue)
+            json.bool("damaged", true)
         }
     }
 

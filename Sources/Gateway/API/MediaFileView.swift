@@ -12,17 +12,26 @@ struct MediaFileView {
     private let failure: String
 
     /// Empty when the message has none, or is purged.
-    static func all(of message: LogPosition, _ ledger: Ledger) throws -> [MediaFileView] {
+    static func all(
+        of message: LogPosition,
+        _ ledger: Ledger,
+        _ damage: inout ReadDamage
+    ) throws -> [MediaFileView] {
         let items = ledger.plan { state in state.isPurged(message) ? [] : state.media.rows[message]?.items ?? [] }
         return try items.enumerated().map { index, item in
-            try MediaFileView(item, id: ledger.ids.encode(.media, message, part: UInt8(index)), ledger)
+            try MediaFileView(item, id: ledger.ids.encode(.media, message, part: UInt8(index)), ledger, &damage)
         }
     }
 
-    private init(_ item: MediaBook.Item, id: String, _ ledger: Ledger) throws {
+    private init(
+        _ item: MediaBook.Item,
+        id: String,
+        _ ledger: Ledger,
+        _ damage: inout ReadDamage
+    ) throws {
         // What is not on disk yet is not shown.
         let isSettled = item.record != .zero && item.record <= ledger.log.durable
-        let event = isSettled ? try ledger.event(at: item.record).event : nil
+        let event = isSettled ? try damage.read { try ledger.event(at: item.record).event } : nil
         self.id = id
         state = isSettled ? item.state : .pending
         bytes = item.bytes

@@ -13,12 +13,13 @@ struct MessageView {
 
     private let id: LogPosition
     private let row: Inbox.MessageRow
-    private let createdAt: Timestamp
+    /// Nil where the message's own record is damaged.
+    private let createdAt: Timestamp?
     /// When the provider says that it was sent; zero where it said nothing.
     private let sentAt: Timestamp
     private let isStandby: Bool
-    /// What outlives the body.
-    private let kind: String
+    /// What outlives the body; nil where the record is damaged.
+    private let kind: String?
     private let isEchoed: Bool
     private let sms: (encoding: String, segments: UInt64)?
     private let content: ProviderJSON?
@@ -29,22 +30,29 @@ struct MessageView {
     private let files: [MediaFileView]
     private var steps: [Step] = []
     private var providerMessageID: String?
+    private var damage: ReadDamage
+    private let isPurged: Bool
 
     init(_ id: LogPosition, _ row: Inbox.MessageRow, _ ledger: Ledger) throws {
         self.id = id
         self.row = row
-        let record = try ledger.event(at: id)
-        createdAt = record.time
-        isEchoed = record.event.type == .messageEchoed
-        (kind, sms) = MessageView.surviving(record.event)
-        (sentAt, isStandby) = MessageView.said(record.event)
-        let bytes = try ledger.unpurged { try ledger.body(at: id, .content) }
+        var damage = ReadDamage()
+        let record = try damage.read { try ledger.event(at: id) }
+        createdAt = record?.time
+        isEchoed = record?.event.type == .messageEchoed
+        (kind, sms) = record.map { MessageView.surviving($0.event) } ?? (nil, nil)
+        (sentAt, isStandby) = record.map { MessageView.said($0.event) } ?? (Timestamp(0), false)
+        let bytes = try record.flatMap { _ in try ledger.unpurged { try ledger.body(at: id, .content) } }
         content = bytes.flatMap { ProviderJSON($0) }
+        isPurged = record == nil ? ledger.plan { $0.isPurged(id) } : content == nil
         asked = row.direction == .outbound ? try bytes.map { try SendContent(try JSONFields($0)) } : nil
         let edit = ledger.plan { $0.inbox.edits[id]?.position }
-        let wording = try edit.flatMap { edit in try ledger.unpurged { try ledger.body(at: edit, .content) } }
+        let wording = try edit.flatMap { edit in
+            try damage.read { try ledger.unpurged { try ledger.body(at: edit, .content) } } ?? nil
+        }
         edited = wording.flatMap { ProviderJSON($0) }
-        files = try MediaFileView.all(of: id, ledger)
+        files = try MediaFileView.all(of: id, ledger, &damage)
+        self.damage = damage
         providerMessageID = content?["platform_message_id"]?.text
         if row.direction == .outbound { try walkTrail(ledger) }
     }
@@ -69,8 +77,10 @@ struct MessageView {
 
     private mutating func walkTrail(_ ledger: Ledger) throws {
         var steps: [Step] = []
-        for record in try ledger.trail(of: id, row) {
-            if let told = try ledger.providerMessageID(toldBy: record) { providerMessageID = told }
+        for record in try ledger.trail(of: id, row, &damage) {
+            if let told = try damage.read({ try ledger.providerMessageID(toldBy: record) }) ?? nil {
+                providerMessageID = told
+            }
             switch record.event {
             case .sendFinished(let event): steps += MessageView.steps(event, at: record.time)
             case .messageStatusChanged(let event):
@@ -86,7 +96,7 @@ struct MessageView {
         let ordered = steps.reversed().enumerated().sorted { ($0.element.at, $0.offset) < ($1.element.at, $1.offset) }
         // What was sent outside Waybill was never queued here.
         let first: MessageStatus = isEchoed ? .sent : .queued
-        self.steps = [Step(status: first, at: createdAt, code: "")] + ordered.map(\.element)
+        self.steps = (createdAt.map { [Step(status: first, at: $0, code: "")] } ?? []) + ordered.map(\.element)
     }
 
     /// Newest first: what came of the call, then its start.
@@ -110,7 +120,8 @@ struct MessageView {
         json.string("platform", row.platform.name)
         json.string("direction", row.direction.name)
         writeContent(&json)
-        json.bool("purged", content == nil)
+        json.bool("purged", isPurged)
+        if damage.isMet { json.bool("damaged", true) }
         json.string("status", row.status.name)
         json.string("provider_message_id", providerMessageID)
         if sentAt.nanoseconds > 0 { json.time("sent_at", sentAt) }
@@ -198,16 +209,21 @@ struct ConversationView {
     private let attribution: [UInt8]?
     /// Empty once the conversation is erased.
     private let identifiers: ConversationIdentifiers
-    private let createdAt: Timestamp
+    /// Nil where the record that opened it is damaged.
+    private let createdAt: Timestamp?
+    private let isDamaged: Bool
 
     init(_ id: LogPosition, _ row: Inbox.ConversationRow?, _ ledger: Ledger) throws {
         self.id = id
         self.row = row
-        createdAt = try ledger.event(at: row?.id ?? id).time
-        identifiers = try ledger.unpurged { try ledger.identifiers(id) } ?? ConversationIdentifiers()
+        var damage = ReadDamage()
+        createdAt = try damage.read { try ledger.event(at: row?.id ?? id).time }
+        let known = try damage.read { try ledger.unpurged { try ledger.identifiers(id) } } ?? nil
+        identifiers = known ?? ConversationIdentifiers()
         attribution = try row?.attribution.flatMap { record in
-            try ledger.unpurged { try ledger.body(at: record, .content) }
+            try damage.read { try ledger.unpurged { try ledger.body(at: record, .content) } } ?? nil
         }
+        isDamaged = damage.isMet
     }
 
     func write(_ json: inout JSONWriter, _ ledger: Ledger) {
@@ -235,6 +251,10 @@ struct ConversationView {
         json.time("created_at", createdAt)
         json.time("updated_at", row?.lastActivity)
         json.time("last_inbound_at", row?.lastInbound)
+        if isDamaged {
+            json.bool("damaged", true)
+            json.number("position", id.rawValue)
+        }
         json.key("reachability")
         guard let row, let known = row.reachability, row.status != .erased else { return json.null() }
         json.object { json in

@@ -8,15 +8,23 @@ import Synchronization
 ///
 /// Whoever keeps a checkpoint can tell later whether the history before it was changed.
 package final class Checkpointer: Sendable {
+    /// The key in force, and how often one was about to be replaced: a checkpoint is signed with the key of its size, so that
+    /// none is signed while the record of a new key is on its way.
+    private struct Signing: Sendable {
+        var signer: NoteSigner
+        var rotations = 0
+        var isRotating = false
+    }
+
     private let log: EventLog
-    private let signer: Mutex<NoteSigner>
+    private let signing: Mutex<Signing>
     private let file: KeyFile
     private let directory: String
     /// The parts of the tree, for auditors.
     let tiles: TileStore
     /// The size of the stored checkpoint.
     private let stored = Mutex<UInt64>(0)
-    private let isRotating = Atomic(false)
+    private static let rotationPause = Duration.milliseconds(2)
 
     /// Opens the signing key, or makes it for a log that never had one, and puts a key that is new on record.
     package static func open(_ ledger: Ledger, _ configuration: GatewayConfiguration) async throws -> Checkpointer {
@@ -53,7 +61,7 @@ package final class Checkpointer: Sendable {
 
     private init(_ log: EventLog, _ signer: NoteSigner, _ file: KeyFile, _ directory: String) {
         self.log = log
-        self.signer = Mutex(signer)
+        signing = Mutex(Signing(signer: signer))
         self.file = file
         self.directory = directory
         tiles = TileStore(log.reader, file: TileFile(directory: directory, id: log.id, isReadOnly: false))
@@ -64,13 +72,21 @@ package final class Checkpointer: Sendable {
     ///
     /// - Throws: `unavailable` while another rotation runs.
     func rotate(_ ledger: Ledger) async throws -> String {
-        guard !isRotating.exchange(true, ordering: .acquiring) else {
-            throw GatewayError(.unavailable, "the key is being replaced already; try again", retryAfter: 1)
+        let name = try signing.withLock { signing in
+            guard !signing.isRotating else {
+                throw GatewayError(.unavailable, "the key is being replaced already; try again", retryAfter: 1)
+            }
+            signing.isRotating = true
+            signing.rotations += 1
+            return signing.signer.verifierKey.name
         }
-        defer { isRotating.store(false, ordering: .releasing) }
-        let new = try Checkpointer.make(signer.withLock { $0.verifierKey.name }, seed: try file.create())
-        signer.withLock { $0 = new }
-        try await Checkpointer.record(new, ledger)
+        let new: NoteSigner
+        do {
+            defer { signing.withLock { $0.isRotating = false } }
+            new = try Checkpointer.make(name, seed: try file.create())
+            try await Checkpointer.record(new, ledger)
+            signing.withLock { $0.signer = new }
+        }
         // The stored checkpoint must be one that the newest key signed.
         stored.withLock { $0 = 0 }
         try await store()
@@ -90,8 +106,7 @@ package final class Checkpointer: Sendable {
     /// A checkpoint of everything appended so far, and maybe more. Signed only once that is durable.
     package func sign() async throws -> Signed {
         try await log.waitUntilDurable(LogPosition(log.next.rawValue - 1))
-        let frontier = log.frontier
-        let signer = signer.withLock { $0 }
+        let (signer, frontier) = try await inForce()
         let checkpoint = Checkpoint(origin: signer.verifierKey.name, size: frontier.size, root: frontier.root)
         return Signed(
             checkpoint: checkpoint,
@@ -100,12 +115,23 @@ package final class Checkpointer: Sendable {
         )
     }
 
+    /// What is durable, and the key that is in force there: no rotation began in between.
+    private func inForce() async throws -> (signer: NoteSigner, frontier: MerkleFrontier) {
+        while true {
+            let before = signing.withLock { $0 }
+            let frontier = log.frontier
+            let after = signing.withLock { $0.rotations }
+            if !before.isRotating, before.rotations == after { return (before.signer, frontier) }
+            try await Task.sleep(for: Checkpointer.rotationPause)
+        }
+    }
+
     /// Puts a fresh checkpoint into the data directory, unless nothing happened since the last.
     package func store() async throws {
         let signed = try await sign()
         try stored.withLock { stored in
             // Signed with a key that was replaced meanwhile: whoever replaced it stores one of its own.
-            guard signer.withLock({ $0.verifierKey.description }) == signed.verifierKey else { return }
+            guard signing.withLock({ $0.signer.verifierKey.description }) == signed.verifierKey else { return }
             guard signed.checkpoint.size > stored else { return }
             try Checkpoint.store(signed.note, in: directory, storage: PosixStorage())
             stored = signed.checkpoint.size

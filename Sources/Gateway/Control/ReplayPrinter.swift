@@ -30,6 +30,21 @@ package struct ReplayPrinter: Sendable {
         }
     }
 
+    /// The line in the place of a record that cannot be read.
+    package func damagedLine(_ position: UInt64) -> [UInt8] {
+        JSONWriter.object { json in
+            json.number("position", position)
+            json.time("time", nil)
+            for name: StaticString in ["type", "client_id", "conversation_id", "message_id"] { json.string(name, nil) }
+            json.key("data")
+            json.raw([UInt8]("{}".utf8))
+            json.key("body")
+            json.null()
+            json.bool("purged", false)
+            json.bool("damaged", true)
+        }
+    }
+
     private func id(_ kind: OpaqueID.Kind, _ position: LogPosition?) -> String? {
         position.flatMap { ids?.encode(kind, $0) }
     }

@@ -9,6 +9,7 @@ extension Ledger {
     ///
     /// - Parameters:
     ///   - restored: what a restore, whose last step this is, puts on record.
+    ///   - salvaged: likewise for a salvage.
     ///   - lock: the writer's lock, when the caller has it already.
     package static func open(
         directory: String,
@@ -17,6 +18,7 @@ extension Ledger {
         version: String,
         isSandbox: Bool,
         restored: LogRestored? = nil,
+        salvaged: LogSalvaged? = nil,
         lock: DirectoryLock? = nil,
         alarm: @escaping @Sendable (LogError) -> Void = { _ in }
     ) async throws -> Ledger {
@@ -48,6 +50,9 @@ extension Ledger {
             try await ledger.recordStart(version: version)
             if let restored {
                 try await ledger.record(restored)
+            }
+            if let salvaged { try await ledger.record(salvaged) }
+            if restored != nil || salvaged != nil {
                 // Ids are others from here on.
                 ledger = Ledger(log: log, keys: keys, state: ledger.plan { $0 }, isSandbox: isSandbox)
             }
@@ -87,12 +92,27 @@ extension Ledger {
     private func record(_ restored: LogRestored) async throws {
         _ = try await commit(edge: false) { state, _ in
             let waiting = restored.logId.bytes.isEmpty ? [] : state.sends.waiting(in: nil)
-            let starts = stride(from: 0, to: waiting.count, by: Ledger.startsMax).map { first in
-                var started = SendStarted()
-                started.messages.values = Array(waiting[first..<min(first + Ledger.startsMax, waiting.count)])
-                return NewEvent(.sendStarted(started))
-            }
-            return ([NewEvent(.logRestored(restored))] + starts, ())
+            return ([NewEvent(.logRestored(restored))] + Ledger.starts(waiting), ())
+        }
+    }
+
+    /// The record that a call began, or that it ended, may be among those that are lost: what was accepted before the last of
+    /// them counts as begun too.
+    private func record(_ salvaged: LogSalvaged) async throws {
+        _ = try await commit(edge: false) { state, _ in
+            var salvaged = salvaged
+            if !state.identity.isEmpty { salvaged.logIdBefore = RawBytes(state.identity) }
+            let isCut = salvaged.checkpointSize > salvaged.through.rawValue
+            let waiting = state.sends.waiting(in: nil).filter { isCut || $0 < salvaged.lastLost }
+            return ([NewEvent(.logSalvaged(salvaged))] + Ledger.starts(waiting), ())
+        }
+    }
+
+    private static func starts(_ waiting: [LogPosition]) -> [NewEvent] {
+        stride(from: 0, to: waiting.count, by: startsMax).map { first in
+            var started = SendStarted()
+            started.messages.values = Array(waiting[first..<min(first + startsMax, waiting.count)])
+            return NewEvent(.sendStarted(started))
         }
     }
 

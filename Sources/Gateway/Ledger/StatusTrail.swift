@@ -3,12 +3,16 @@ import Projections
 
 extension Ledger {
     /// The records that said something about a message's status, the newest first. Each names the one before; the message's own
-    /// record is not among them.
-    func trail(of message: LogPosition, _ row: Inbox.MessageRow) throws -> [EventRecord] {
+    /// record is not among them. One that is damaged ends the trail, for nobody knows what came before it.
+    func trail(
+        of message: LogPosition,
+        _ row: Inbox.MessageRow,
+        _ damage: inout ReadDamage
+    ) throws -> [EventRecord] {
         var records: [EventRecord] = []
         var position = row.trail
         while position > message {
-            let record = try event(at: position)
+            guard let record = try damage.read({ try event(at: position) }) else { break }
             records.append(record)
             position = record.event.previousStatus ?? message
         }

@@ -36,7 +36,12 @@ struct EventRendering: Sendable {
 
     private func known(_ item: MediaBook.Item, _ place: MediaPlaces.Place) throws -> MediaPlaces.Filling {
         guard item.state == .fetched, item.isEarly else { return .unknown }
-        return .size(item.bytes, mimeType: place.wantsMimeType ? try ledger.mediaType(at: item.record) : "")
+        return .size(item.bytes, mimeType: place.wantsMimeType ? try mediaType(item) : "")
+    }
+
+    /// That the record of a file is damaged must not keep the event itself.
+    private func mediaType(_ item: MediaBook.Item) throws -> String {
+        try ledger.readable { try ledger.mediaType(at: item.record) } ?? ""
     }
 
     /// In the order of the message, as long as they fit.
@@ -49,7 +54,7 @@ struct EventRendering: Sendable {
         switch item.state {
         case .pending: return .omitted("unavailable")
         case .failed:
-            guard case .mediaFailed(let event) = try ledger.event(at: item.record).event else {
+            guard case .mediaFailed(let event) = try ledger.readable({ try ledger.event(at: item.record).event }) else {
                 return .omitted("unavailable")
             }
             return .omitted(event.code == MediaDownload.tooLarge.code ? "too_large" : "unavailable")
@@ -62,7 +67,7 @@ struct EventRendering: Sendable {
             }
             room -= bytes.count
             let text = [UInt8](Base64.encode(bytes).utf8)
-            return .content(text, size: item.bytes, mimeType: try ledger.mediaType(at: item.record))
+            return .content(text, size: item.bytes, mimeType: try mediaType(item))
         }
     }
 }

@@ -206,9 +206,11 @@ extension Ledger {
         // What came from outside has it in its content, what we sent was told it later.
         let content = try unpurged { try body(at: message, .content) }
         if let id = content.flatMap({ ProviderJSON($0)?["platform_message_id"]?.text }) { return id }
-        for record in try trail(of: message, row) {
+        var damage = ReadDamage()
+        for record in try trail(of: message, row, &damage) {
             if let id = try providerMessageID(toldBy: record) { return id }
         }
+        if damage.isMet { throw LogError(.corrupt, "the record that told the provider's id is damaged") }
         return nil
     }
 }

@@ -132,8 +132,11 @@ package struct LogReader: Sendable {
         do {
             return try find(position)
         } catch {
-            if error.code == .corrupt { alarm(error) }
-            throw error
+            guard error.code == .corrupt else { throw error }
+            alarm(error)
+            // What is damaged may be something else that lies there too.
+            guard let record = rescued(position) else { throw error }
+            return record
         }
     }
 
@@ -196,7 +199,32 @@ package struct LogReader: Sendable {
     /// The time of the first record from a segment on; one that owns nothing is like the next one.
     private func timeOfFirst(_ entry: SegmentCatalog.Entry) throws(LogError) -> UInt64 {
         if case .sealed(let segment) = try catalog.open(entry), let time = segment.firstTime { return time }
-        return try record(at: entry.header.base).withView { $0.time }
+        var found: UInt64?
+        try firstWhole(from: entry.header.base, through: end) { record in
+            found = record.time
+            return true
+        }
+        guard let found else { throw damaged(entry.header.base) }
+        return found
+    }
+
+    /// Reads on, around damage, until somebody has enough.
+    private func firstWhole(
+        from first: LogPosition,
+        through last: LogPosition,
+        _ isEnough: (RecordView) -> Bool
+    ) throws(LogError) {
+        struct Enough: Error {}
+        do {
+            try salvage(from: first, through: last) {
+                if isEnough($0) { throw Enough() }
+            } gap: { _, _ in
+            }
+        } catch let error as LogError {
+            throw error
+        } catch {
+            // The reading was left on purpose.
+        }
     }
 
     /// The first position at or after `time` in a segment that begins before it and ends with `last`.
@@ -211,18 +239,11 @@ package struct LogReader: Sendable {
             case .sealed(let segment): segment.pack(before: time).map { segment.first($0) }
             }
         var found: LogPosition?
-        struct Enough: Error {}
         guard let first else { throw damaged(last) }
-        do {
-            try scan(from: first, through: last) { record in
-                guard record.time >= time else { return }
-                found = record.position
-                throw Enough()
-            }
-        } catch let error as LogError {
-            throw error
-        } catch {
-            // The scan was left on purpose.
+        try firstWhole(from: first, through: last) { record in
+            guard record.time >= time else { return false }
+            found = record.position
+            return true
         }
         return found ?? last.next
     }

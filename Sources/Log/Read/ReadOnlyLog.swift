@@ -8,8 +8,8 @@ package struct ReadOnlyLog: Sendable {
 
     /// - Parameters:
     ///   - isSalvage: take what can be read although segments are missing or their headers damaged.
-    ///   - isLocked: the caller has the writer's lock, and is to write next: what a start would refuse is refused here, where
-    ///     others would see a log that ends before the damage.
+    ///   - isLocked: the caller has the writer's lock, and is to write next: what a start would refuse is refused here, unless
+    ///     it is to be salvaged, where others would see a log that ends before the damage.
     /// - Throws: `notFound` when there is no log, `corrupt` when segment headers are damaged.
     package init(
         directory: String,
@@ -25,7 +25,7 @@ package struct ReadOnlyLog: Sendable {
         guard let newest = entries.last else {
             throw LogError(.notFound, "there is no log in \(directory); check --data")
         }
-        if isLocked {
+        if isLocked, !isSalvage {
             let configuration = LogConfiguration()
             _ = try Recovery(storage: storage, directory: directory, configuration: configuration).examine()
         }

@@ -193,7 +193,7 @@ struct Recovery {
             .corrupt,
             "segment \(LogPath.segment(newest.header.number)) is damaged at offset \(scan.walk.offset): \(scan.reason ?? "cut off"); "
                 + "positions \(scan.walk.expected) to \(scan.provenThrough) were acknowledged and are missing. "
-                + "Nothing was changed. waybill verify and replay still work; restore from a backup to go on"
+                + "Nothing was changed. waybill verify and replay still work; to go on, restore from a backup, or run waybill salvage"
         )
     }
 

@@ -2,30 +2,21 @@
 final class SealedSegment: Sendable {
     let header: SegmentHeader
     private let region: MappedRegion
-    private let footer: SealedFooter
+    private let table: PackIndex
 
-    /// - Throws: `corrupt` when the file has another size than it had, or its footer or table are damaged.
-    init(_ header: SegmentHeader, _ region: MappedRegion) throws(LogError) {
-        guard region.count == header.size, let footer = SealedFooter(region.bytes),
-            footer.last.rawValue >= header.base.rawValue - 1
-        else {
-            throw LogError(
-                .corrupt,
-                "the end of segment \(LogPath.segment(header.number, sealed: true)) is damaged; run waybill verify"
-            )
-        }
+    init(_ header: SegmentHeader, _ region: MappedRegion) {
         self.header = header
         self.region = region
-        self.footer = footer
+        table = PackIndex(header, region.bytes)
     }
 
-    var packCount: Int { footer.packCount }
+    var packCount: Int { table.count }
 
-    private func entry(_ index: Int) -> PackEntry { footer.entry(index, of: region.bytes) }
+    private func entry(_ number: Int) -> PackEntry { table.entry(number, of: region.bytes) }
 
     /// The pack that holds `position`, if the segment does.
     func pack(of position: LogPosition) -> Int? {
-        guard position >= header.base, position <= footer.last else { return nil }
+        guard position >= header.base, position <= table.last else { return nil }
         return lastPack { $0.first <= position }
     }
 
@@ -33,13 +24,13 @@ final class SealedSegment: Sendable {
     func pack(before time: UInt64) -> Int? { lastPack { $0.firstTime < time } }
 
     /// The time of the first record.
-    var firstTime: UInt64? { footer.packCount > 0 ? entry(0).firstTime : nil }
+    var firstTime: UInt64? { table.count > 0 ? entry(0).firstTime : nil }
 
     /// The first position of a pack.
     func first(_ index: Int) -> LogPosition { entry(index).first }
 
     private func lastPack(where isBefore: (PackEntry) -> Bool) -> Int? {
-        let after = partitionPoint(footer.packCount) { isBefore(entry($0)) }
+        let after = partitionPoint(table.count) { isBefore(entry($0)) }
         return after > 0 ? after - 1 : nil
     }
 
@@ -50,12 +41,17 @@ final class SealedSegment: Sendable {
         checkSealed: Bool = true
     ) throws(LogError) -> UnpackedPack {
         let entry = entry(index)
-        guard let header = footer.pack(entry, of: region.bytes) else {
+        guard let header = table.pack(entry, of: region.bytes) else {
             throw damaged(entry, "the header of a pack is damaged")
         }
         let (pack, reason) = UnpackedPack.unpack(header, of: region.bytes, into: buffer, checkSealed: checkSealed)
         guard let pack else { throw damaged(entry, reason) }
         return pack
+    }
+
+    /// What there is of the pack that holds a position, whatever its checksums say; nil where that cannot be told.
+    func parts(of position: LogPosition, into buffer: ReusedBuffer) -> DamagedPack? {
+        pack(of: position).flatMap { DamagedPack(region.bytes, table.bytes(of: $0, in: region.bytes), into: buffer) }
     }
 
     private func damaged(_ entry: PackEntry, _ reason: String) -> LogError {

@@ -89,7 +89,7 @@ final class SegmentCatalog: Sendable {
         }
         let region = try file.map(length: size)
         return entry.header.isSealed
-            ? .sealed(try SealedSegment(entry.header, region))
+            ? .sealed(SealedSegment(entry.header, region))
             : .written(WrittenSegment(header: entry.header, region: region))
     }
 }
@@ -138,6 +138,19 @@ final class WrittenSegment: Sendable {
             let after = index.firsts.partitionPoint { $0 <= position }
             if after < index.firsts.count { return index.firsts[after] }
             return index.walk.expected > position ? index.walk.expected : nil
+        }
+    }
+
+    /// The bytes from the last group before some positions, or the one that holds the first of them, to the first group
+    /// behind them, as far as headers tell.
+    func bytes(around positions: ClosedRange<UInt64>) -> UnsafeRawBufferPointer {
+        index.withLock { index in
+            extend(&index, to: LogPosition(min(positions.upperBound, .max - 2) + 1))
+            let before = index.firsts.partitionPoint { $0.rawValue <= positions.lowerBound }
+            let behind = index.firsts.partitionPoint { $0.rawValue <= positions.upperBound }
+            let start = before > 0 ? Int(index.offsets[before - 1]) : min(Block.size, region.count)
+            let end = behind < index.offsets.count ? Int(index.offsets[behind]) : region.count
+            return UnsafeRawBufferPointer(rebasing: region.bytes[start..<max(start, end)])
         }
     }
 

@@ -17,9 +17,28 @@ struct SegmentListing {
         return entries
     }
 
-    /// Every segment whose header can be read, whatever is wrong with the others.
+    /// Every segment of which something can be read, whatever is wrong with the others. Only for readers that look at each
+    /// record themselves: what a header that is damaged said is guessed from what follows it.
     func loadReadable() throws(LogError) -> [SegmentCatalog.Entry] {
-        try survey().compactMap { try? $0.header.get() }
+        var entries: [SegmentCatalog.Entry] = []
+        for found in try survey() {
+            guard let entry = (try? found.header.get()) ?? guess(found) else { continue }
+            // Positions ascend from segment to segment; readers look them up by that.
+            if let last = entries.last, entry.header.base < last.header.base { continue }
+            entries.append(entry)
+        }
+        return entries
+    }
+
+    /// What the first group or pack behind a damaged header says of the segment.
+    private func guess(_ found: Found) -> SegmentCatalog.Entry? {
+        let path = directory + "/" + found.file
+        guard let region = try? storage.load(path, limit: SegmentHeader.sizeMax) else { return nil }
+        defer { withExtendedLifetime(region) {} }
+        let isSealed = found.file == LogPath.segment(found.number, sealed: true)
+        return SegmentHeader(guessedFrom: region.bytes, number: found.number, isSealed: isSealed).map {
+            SegmentCatalog.Entry(header: $0, path: path)
+        }
     }
 
     struct Found {

@@ -11,6 +11,8 @@ package struct LogVerifier {
         /// The positions that are affected, as far as they can be told.
         package let positions: ClosedRange<UInt64>?
         package let problem: String
+        /// The checkpoint that the log does not agree with, where the finding is about one.
+        package var checkpoint: Checkpoint?
     }
 
     package struct Report: Sendable {

@@ -27,14 +27,20 @@ struct PastRoots {
     }
 
     func findings(in newest: SegmentHeader, last: LogPosition) -> [LogVerifier.Finding] {
-        func finding(_ from: UInt64, _ checkpoint: Checkpoint, _ problem: String) -> LogVerifier.Finding {
+        func finding(
+            _ from: UInt64,
+            _ checkpoint: Checkpoint,
+            _ problem: String,
+            isCompared: Bool = true
+        ) -> LogVerifier.Finding {
             let first = max(1, from)
             return LogVerifier.Finding(
                 segment: newest.number,
                 file: newest.fileName,
                 offset: 0,
                 positions: first...max(first, checkpoint.size),
-                problem: problem
+                problem: problem,
+                checkpoint: isCompared ? checkpoint : nil
             )
         }
         let rewritten = broken.map {
@@ -48,7 +54,8 @@ struct PastRoots {
             finding(
                 1,
                 $0,
-                "the history cannot be compared with the checkpoint at \($0.size), because of damage before it"
+                "the history cannot be compared with the checkpoint at \($0.size), because of damage before it",
+                isCompared: false
             )
         }
         return rewritten + cut + unknown

@@ -11,6 +11,8 @@ package enum Event: Sendable, Equatable {
     case logKeyRotated(LogKeyRotated)
     case logRestored(LogRestored)
     case logBackedUp(LogBackedUp)
+    case logSalvaged(LogSalvaged)
+    case recordLost(RecordLost)
     case tokenCreated(TokenCreated)
     case tokenRevoked(TokenRevoked)
     case tokenUsed(TokenUsed)
@@ -82,6 +84,8 @@ extension Event {
         case .logKeyRotated: .logKeyRotated
         case .logRestored: .logRestored
         case .logBackedUp: .logBackedUp
+        case .logSalvaged: .logSalvaged
+        case .recordLost: .recordLost
         case .tokenCreated: .tokenCreated
         case .tokenRevoked: .tokenRevoked
         case .tokenUsed: .tokenUsed
@@ -153,6 +157,8 @@ extension Event {
         case .logKeyRotated(let payload): body(payload)
         case .logRestored(let payload): body(payload)
         case .logBackedUp(let payload): body(payload)
+        case .logSalvaged(let payload): body(payload)
+        case .recordLost(let payload): body(payload)
         case .tokenCreated(let payload): body(payload)
         case .tokenRevoked(let payload): body(payload)
         case .tokenUsed(let payload): body(payload)
@@ -244,6 +250,8 @@ extension Event {
             case .logKeyRotated: decode(Event.logKeyRotated)
             case .logRestored: decode(Event.logRestored)
             case .logBackedUp: decode(Event.logBackedUp)
+            case .logSalvaged: decode(Event.logSalvaged)
+            case .recordLost: decode(Event.recordLost)
             case .tokenCreated: decode(Event.tokenCreated)
             case .tokenRevoked: decode(Event.tokenRevoked)
             case .tokenUsed: decode(Event.tokenUsed)

@@ -16,6 +16,10 @@ package enum EventCatalogue {
         case .logBackedUp: "A backup was begun. Until the horizon it may open what is purged after it."
         case .tokenCreated:
             "An operator or auditor token. `hash` is SHA-256 of the token. `expires_at` 0: it does not expire. subject: none."
+        case .logSalvaged:
+            "The log went on from what was whole of a damaged one, under the identity log_id. `through`: the last position taken over; `checkpoint_size`, `checkpoint_root`: the last signed checkpoint of the log before. `lost`: first and last position of each run that was lost, as far as one record can name them; `lost_count`: how many positions in all."
+        case .recordLost:
+            "Stands at the position of a record that was damaged and is lost. `first`, `last`: the run of positions it belongs to."
         case .tokenRevoked: "subject: the record that created the token."
         case .tokenUsed:
             "Somebody came in with the token; at most one record an hour says so. subject: the record that created the token."

@@ -12,6 +12,8 @@ package enum EventType: UInt16, Sendable, CaseIterable {
     case tokenRevoked = 10
     case logBackedUp = 11
     case tokenUsed = 12
+    case logSalvaged = 13
+    case recordLost = 14
     case clientCreated = 32
     case clientUpdated = 33
     case clientDeleted = 34
@@ -79,6 +81,8 @@ package enum EventType: UInt16, Sendable, CaseIterable {
         case .logKeyRotated: "key.log_rotated"
         case .logRestored: "log.restored"
         case .logBackedUp: "log.backed_up"
+        case .logSalvaged: "log.salvaged"
+        case .recordLost: "log.record_lost"
         case .tokenCreated: "token.created"
         case .tokenRevoked: "token.revoked"
         case .tokenUsed: "token.used"
@@ -151,6 +155,8 @@ package enum EventType: UInt16, Sendable, CaseIterable {
         case .logKeyRotated: .logKeyRotated(LogKeyRotated())
         case .logRestored: .logRestored(LogRestored())
         case .logBackedUp: .logBackedUp(LogBackedUp())
+        case .logSalvaged: .logSalvaged(LogSalvaged())
+        case .recordLost: .recordLost(RecordLost())
         case .tokenCreated: .tokenCreated(TokenCreated())
         case .tokenRevoked: .tokenRevoked(TokenRevoked())
         case .tokenUsed: .tokenUsed(TokenUsed())

@@ -106,10 +106,7 @@ package struct LogRestored: EventPayload {
 extension LogRestored {
     /// How ids change with it: the tag is the first 4 bytes of the new identity.
     package func branch(at position: LogPosition) -> OpaqueID.Branch {
-        OpaqueID.Branch(
-            from: position,
-            tag: logId.bytes.prefix(4).reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
-        )
+        OpaqueID.Branch(from: position, identity: logId.bytes)
     }
 }
 
@@ -121,6 +118,59 @@ package struct LogBackedUp: EventPayload {
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "horizon", &horizon)
         visitor.field(2, "key_id", &keyId)
+    }
+}
+
+/// The log went on from what was whole of a damaged one, which is another log from here on. `lost` holds the first and the last
+/// position of each run, as far as one record can name them.
+package struct LogSalvaged: EventPayload {
+    package var logIdBefore = RawBytes()
+    package var logId = RawBytes()
+    package var through = LogPosition.zero
+    package var checkpointSize = UInt64(0)
+    package var checkpointRoot = Digest.zero
+    package var lostCount = UInt64(0)
+    package var lost = ListField<LogPosition>()
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "log_id_before", &logIdBefore)
+        visitor.field(2, "log_id", &logId)
+        visitor.field(3, "through", &through)
+        visitor.field(4, "checkpoint_size", &checkpointSize)
+        visitor.field(5, "checkpoint_root", &checkpointRoot)
+        visitor.field(6, "lost_count", &lostCount)
+        visitor.field(7, "lost", &lost)
+    }
+}
+
+extension LogSalvaged {
+    /// How ids change with it, as with a restore.
+    package func branch(at position: LogPosition) -> OpaqueID.Branch {
+        OpaqueID.Branch(from: position, identity: logId.bytes)
+    }
+
+    /// The last position that is lost; the end where one record could not name all runs.
+    package var lastLost: LogPosition {
+        lost.values.count < 2 * LogSalvaged.runsMax ? lost.values.last ?? .zero : through
+    }
+
+    /// How many runs one record names.
+    package static let runsMax = 4096
+
+    /// The last position up to which the log before had the same records for certain.
+    package var shared: LogPosition {
+        lost.values.first.map { LogPosition($0.rawValue == 0 ? 0 : $0.rawValue - 1) } ?? through
+    }
+}
+
+/// Stands at the position of a record that was damaged and is lost.
+package struct RecordLost: EventPayload {
+    package var first = LogPosition.zero
+    package var last = LogPosition.zero
+    package init() {}
+    package mutating func visit(_ visitor: inout some FieldVisitor) {
+        visitor.field(1, "first", &first)
+        visitor.field(2, "last", &last)
     }
 }
 

@@ -49,6 +49,11 @@ package struct OpaqueID: Sendable {
             self.from = from
             self.tag = tag
         }
+
+        /// The branch of a log that took an identity there.
+        package init(from: LogPosition, identity: [UInt8]) {
+            self.init(from: from, tag: identity.prefix(4).reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) })
+        }
     }
 
     private let permutation: BlockPermutation

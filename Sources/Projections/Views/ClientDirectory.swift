@@ -39,6 +39,11 @@ package struct ClientDirectory: Sendable, Equatable {
             clients[id]?.apiKeys.append(APIKeyRow(position: record.position, hash: event.hash))
         case .eventPublished(let event):
             clients[id]?.published(event)
+            // Numbers of events that were lost keep their places, so that a number still says where an event stands.
+            let next = UInt64(events[id]?.count ?? 0) + 1
+            if event.sequence > next, event.sequence <= record.position.rawValue {
+                events[id, default: []] += repeatElement(.zero, count: Int(event.sequence - next))
+            }
             events[id, default: []].append(record.position)
         case .channelConnected(let event):
             if let old = clients[id]?.channels[event.platform] { removeRoute(old.route, of: id) }
