@@ -137,6 +137,30 @@ def test_consent_is_kept(golden):
         assert (answer.status_code, answer.json()["code"]) == (410, "recipient_opted_out")
 
 
+# A number as the provider wrote it then; other forms of it, and numbers of somebody else that the build of then took for it.
+FORMS = {
+    "brazil mobile without 9": (["+551187654321", "+5511987654321"], []),
+    "brazil mobile with 9": (["+5521976543210", "+552176543210"], []),
+    "brazil landline": (["+551133221705"], ["+5511933221705"]),
+    "mexico with 1": (["+5215512345678", "+525512345678"], []),
+    "argentina with 9": (["+5491123456789", "+541123456789"], []),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_customers_are_found_by_any_form_of_their_number(golden, name):
+    """The look-up hashes of then are those of forms that are not all taken for one any more."""
+    tenant = golden.tenant(golden.facts["clients"]["over Meta"]["id"])
+    forms, strangers = FORMS[name]
+    assert forms[0] == "+" + golden.facts["whatsapp_numbers"][name]
+    found = [[one["id"] for one in tenant.read(f"/v1/conversations?phone=%2B{form[1:]}")["data"]] for form in forms]
+    assert len(found[0]) == 1 and all(one == found[0] for one in found), found
+    messages = tenant.all(f"/v1/conversations/{found[0][0]}/messages")
+    assert f"I am {name}" in [one["text"] for one in messages]
+    for stranger in strangers:
+        assert tenant.read(f"/v1/conversations?phone=%2B{stranger[1:]}")["data"] == []
+
+
 def test_purged_and_erased_stay_so(golden):
     for one in golden.facts["purged"]:
         message = golden.tenant(one["client"]).message(one["message"])
