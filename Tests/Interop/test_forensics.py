@@ -436,6 +436,18 @@ def purge_mode(scene, status):
     scene.expect_purge(scene.receive())
 
 
+def purge_mode_held(scene):
+    """Nothing takes it, so it waits for an endpoint, until somebody purges it by hand."""
+    scene.subscribe(status=410)
+    answer = scene.tenant.call("PATCH", "/v1/settings", json={"inbound_body_purge": {"sms": True}})
+    assert answer.status_code == 200, answer.text
+    assert scene.tenant.inbound("disables the endpoint", customer_number()).status_code == 200
+    wait_until(lambda: scene.tenant.read("/v1/webhook")["state"] == "disabled", 10, "the endpoint to be disabled")
+    message = scene.receive()
+    assert scene.tenant.message(message)["text"] == scene.text, "it is held"
+    scene.purge(message)
+
+
 def purge_mode_send(scene):
     scene.subscribe()
     answer = scene.tenant.call("PATCH", "/v1/settings", json={"inbound_body_purge": {"sms": True}})
@@ -522,6 +534,28 @@ def whatsapp_conversation_erased(scene):
     scene.keys.note()
     erase(scene.tenant, conversation)
     scene.subjects += [message, conversation]
+
+
+def whatsapp_two_conversations_in_one(scene):
+    """Erased under the id of the younger one."""
+    scene.subscribe()
+    account, mid = scene.meta("whatsapp")
+    scene.told(account, account.text("wamid.by.number", scene.another_text("text by number")))
+    older = scene.newest()
+    by_id = account.text(mid, scene.text) | {"from_user_id": "US.13491208655302741918"}
+    del by_id["from"]
+    scene.told(account, by_id)
+    younger = scene.newest()
+    messages = [older, younger]
+    conversations = [scene.tenant.message(one)["conversation_id"] for one in messages]
+    assert len(set(conversations)) == 2
+    scene.told(account, account.text("wamid.by.both", scene.another_text("text by both")) | {
+        "from_user_id": "US.13491208655302741918"})
+    assert scene.tenant.message(younger)["conversation_id"] == conversations[0], "they are one"
+    scene.attempts(3)
+    scene.keys.note()
+    erase(scene.tenant, conversations[1])
+    scene.subjects += messages + conversations
 
 
 def whatsapp_purge_mode(scene):
@@ -614,10 +648,11 @@ WAYS = [
     inbound_delivered, inbound_without_an_endpoint, inbound_read_over_the_api, inbound_with_retries,
     inbound_as_dead_letter, inbound_replayed, inbound_shown_on_the_command_line, inbound_over_a_restart,
     inbound_over_a_kill, purged_then_restarted, send_accepted, send_rejected, send_queued,
-    send_repeated_with_its_key, purge_mode_delivered, purge_mode_failed, purge_mode_send, conversation_erased,
-    client_deleted, instagram_message_taken_back, messenger_edit_before_its_message, whatsapp_ad_and_reply,
-    whatsapp_conversation_erased, whatsapp_purge_mode, whatsapp_document, mms_with_two_files, messenger_image,
-    whatsapp_document_on_its_way, whatsapp_document_over_a_kill, whatsapp_purge_mode_with_a_file,
+    send_repeated_with_its_key, purge_mode_delivered, purge_mode_failed, purge_mode_held, purge_mode_send,
+    conversation_erased, client_deleted, instagram_message_taken_back, messenger_edit_before_its_message,
+    whatsapp_ad_and_reply, whatsapp_conversation_erased, whatsapp_two_conversations_in_one, whatsapp_purge_mode,
+    whatsapp_document, mms_with_two_files, messenger_image, whatsapp_document_on_its_way,
+    whatsapp_document_over_a_kill, whatsapp_purge_mode_with_a_file,
 ]
 
 # How glibc may copy, which on other processors it does by itself (glibc manual, "Hardware Capability Tunables").
