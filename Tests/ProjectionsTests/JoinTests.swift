@@ -95,12 +95,15 @@ import Testing
 
     @Test func aReportThatNamesBothDoesSoToo() throws {
         var (world, client, older, younger) = try twoThreads()
+        let wrote = try [older, younger].map { try #require(world.state.inbox.conversations[$0]?.lastInbound) }
+        #expect(wrote[0] < wrote[1])
         let named = message(client, "B", "W", name: "status")
         #expect(world.state.learns(from: named)?.id == older)
         world.apply(world.state.decideNaming(named, world.context))
         #expect(world.state.inbox.survivor(of: younger) == older)
         #expect(world.state.decideNaming(named, world.context).isEmpty)
         #expect(world.state.inbox.current(older)?.messages.count == 2)
+        #expect(world.state.inbox.current(older)?.lastInbound == wrote[1], "the later window, which a report does not open")
     }
 
     @Test func whatOldRecordsDoNotSayIsNotJoined() throws {
