@@ -315,6 +315,9 @@ import Testing
         #expect(now.id == row.id && now.identifiersAt > row.identifiersAt)
         #expect(now.lastInbound == row.lastInbound, "it opens no window")
         #expect(find(world, client, "W1") == nil)
+        for (address, isReplaced) in [("W1", true), ("B1", true), ("W2", false), ("W3", false)] {
+            #expect(now.hasReplaced(World.hash(address)) == isReplaced, "\(address)")
+        }
         // What the old number says later is of another person; what came late from the old pair is not.
         world.receive(message(client, nil, "W1", name: "stranger"))
         #expect(find(world, client, "W1")?.id != row.id)
