@@ -71,4 +71,15 @@ import Testing
         identifiers.platformUserID = row.userID
         #expect(RecipientAddress.of(row.named, row.platform, identifiers) == row.recipient)
     }
+
+    /// It waited in the queue while the customer's number changed.
+    @Test func anAddressThatWasReplacedIsNotUsed() {
+        var identifiers = ConversationIdentifiers()
+        let old = "+573009999999"
+        #expect(RecipientAddress.of(old, .whatsapp, identifiers, isReplaced: true) == old, "there is no other")
+        identifiers.platformUserID = Self.scoped
+        #expect(RecipientAddress.of(old, .whatsapp, identifiers, isReplaced: true) == Self.scoped)
+        identifiers.phone = Self.phone
+        #expect(RecipientAddress.of(old, .whatsapp, identifiers, isReplaced: true) == Self.phone)
+    }
 }

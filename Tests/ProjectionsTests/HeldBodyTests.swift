@@ -361,8 +361,10 @@ import Testing
         let reaction = try react(&world, client, to: message)
         #expect(try row(world, reaction).heldFor == "endpoint_disabled")
         world.configure(client) { $0.events = ListField(["*"]) }
-        world.attempt(event, .succeeded)
+        world.attempt(event, .failed)
         #expect(overdue(world).isEmpty, "the reaction is to have its attempt too")
+        #expect(try row(world, event).state == .dead)
+        #expect(throws: Refusal(.bodyPurged, "")) { try world.state.decideReplay(event, client: client) }
         world.attempt(reaction, .succeeded)
         #expect(overdue(world) == [message])
         #expect(try world.rebuilt().agrees(with: world.state))

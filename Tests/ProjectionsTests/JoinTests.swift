@@ -253,6 +253,19 @@ import Testing
         #expect(try world.rebuilt().agrees(with: world.state))
     }
 
+    /// A report about what was sent before the number changed hands comes later.
+    @Test func whatCameLateDoesNotTakeTheNumberFromSomebodyElse() throws {
+        var (world, client) = world()
+        world.receive(message(client, "B1", "W", name: "one"))
+        world.receive(message(client, "B2", "W", name: "two"))
+        let second = try #require(find(world, client, "B2")).id
+        #expect(world.state.learns(from: message(client, "B1", "W", name: "status")) == nil)
+        world.receive(message(client, "B1", "W", name: "late"))
+        #expect(find(world, client, "B1")?.messages.count == 2)
+        #expect(find(world, client, "W")?.id == second)
+        #expect(find(world, client, "B1")?.hasLostNumber == true)
+    }
+
     @Test func aNumberWithoutAnIDIsTheSamePerson() throws {
         var (world, client) = world()
         world.receive(message(client, nil, "W", name: "one"))
@@ -305,6 +318,9 @@ import Testing
         #expect(now.id == row.id && now.identifiersAt > row.identifiersAt)
         #expect(now.lastInbound == row.lastInbound, "it opens no window")
         #expect(find(world, client, "W1") == nil)
+        for (address, isReplaced) in [("W1", true), ("B1", true), ("W2", false), ("W3", false)] {
+            #expect(now.hasReplaced(World.hash(address)) == isReplaced, "\(address)")
+        }
         // What the old number says later is of another person; what came late from the old pair is not.
         world.receive(message(client, nil, "W1", name: "stranger"))
         #expect(find(world, client, "W1")?.id != row.id)
@@ -324,6 +340,39 @@ import Testing
         world.receive(message(client, "B1", "W1", name: "late"))
         #expect(find(world, client, "B1")?.messages.count == 2)
         #expect(find(world, client, "W1") == nil)
+    }
+
+    @Test func whatCameLateDoesNotJoinWhoHasTheNumberNow() throws {
+        var (world, client) = world()
+        world.receive(message(client, "B1", "W1", name: "one"))
+        let to: [(String, AddressKind)] = [("B2", .scopedID), ("W2", .number)]
+        world.apply(world.state.decide(change(client, from: ["W1"], givenUp: "W1", to: to), world.context))
+        world.receive(message(client, nil, "W1", name: "stranger"))
+        let stranger = try #require(find(world, client, "W1")).id
+        let events = world.receive(message(client, "B1", "W1", name: "late"))
+        #expect(!events.contains { $0.event.type == .conversationJoined })
+        #expect(find(world, client, "B1")?.messages.count == 2)
+        #expect(find(world, client, "W1")?.id == stranger)
+    }
+
+    @Test func aNumberAloneDoesNotJoinWhoHasAnID() throws {
+        var (world, client) = world()
+        world.receive(message(client, "B1", "W1", name: "one"))
+        world.receive(message(client, "B3", "W2", name: "stranger"))
+        let first = try #require(find(world, client, "B1")).id
+        let stranger = try #require(find(world, client, "B3")).id
+        let moved = change(client, from: ["B1", "W1"], givenUp: "W1", to: [("W2", .number)])
+        let events = world.state.decide(moved, world.context)
+        #expect(!events.contains { $0.event.type == .conversationJoined })
+        world.apply(events)
+        #expect(find(world, client, "W2")?.id == first)
+        #expect(find(world, client, "B3")?.id == stranger)
+        #expect(find(world, client, "B3")?.hasLostNumber == true)
+        // It was the customer, who wrote before the notice came: the next message says so.
+        world.receive(message(client, "B3", "W2", name: "again"))
+        #expect(find(world, client, "B3")?.id == first && find(world, client, "W2")?.id == first)
+        #expect(world.state.inbox.survivor(of: stranger) == first)
+        #expect(try world.rebuilt().agrees(with: world.state))
     }
 
     @Test func aNumberChangedToOneThatIsKnownJoins() throws {

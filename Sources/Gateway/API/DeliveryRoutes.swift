@@ -103,7 +103,9 @@ struct DeliveryRoutes: Sendable {
         let client = try context.requireClient()
         let filter = try DeadLetterFilter(try await request.optionalFields())
         let matched = try await ledger.read { state in
-            (state.deliveries.byClient[client.id] ?? []).filter { state.deliveries.rows[$0]?.state == .dead }
+            (state.deliveries.byClient[client.id] ?? []).filter { id in
+                state.deliveries.rows[id].map { state.mayReplay($0) } ?? false
+            }
         }.filter { try filter.matches($0, ledger) }
         if filter.dryRun {
             return Answer.json { json in
@@ -117,7 +119,7 @@ struct DeliveryRoutes: Sendable {
             let batch = matched[start..<min(start + 256, matched.count)]
             let committed = try await ledger.commit { state, _ in
                 // One that was replayed or discarded meanwhile is no dead letter any more.
-                let dead = batch.filter { state.deliveries.rows[$0]?.state == .dead }
+                let dead = batch.filter { id in state.deliveries.rows[id].map { state.mayReplay($0) } ?? false }
                 return (try dead.flatMap { try state.decideReplay($0, client: client.id) }, dead.count)
             }
             replayed += committed.value

@@ -91,6 +91,18 @@ extension Ledger {
         }
     }
 
+    /// Whether the customer has another address in place of the one that a send names, which may have waited meanwhile.
+    func isReplaced(
+        _ named: String,
+        in conversation: LogPosition,
+        _ client: LogPosition,
+        _ platform: Platform
+    ) throws -> Bool {
+        if named.isEmpty { return false }
+        let hash = try customerHash(client, platform, named)
+        return plan { $0.inbox.current(conversation)?.hasReplaced(hash) ?? false }
+    }
+
     /// The hashes under which earlier versions may have kept that the customer of a conversation opted out.
     func earlierAddresses(of conversation: LogPosition, _ client: LogPosition) throws -> [LookupHash] {
         let row = plan { $0.inbox.current(conversation) }

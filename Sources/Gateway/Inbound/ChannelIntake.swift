@@ -90,24 +90,40 @@ struct ChannelIntake: Sendable {
 
     /// A report may name two addresses that nobody knew to be one person's.
     private func acquaint(_ names: EventNames) async throws -> LogPosition {
-        guard names.event.customer?.otherID.isEmpty == false, var inbound = try names.inbound(MessageContent()),
-            let row = ledger.plan({ [inbound] in $0.learns(from: inbound) })
-        else { return .zero }
-        inbound.identifiers.complete(from: try await known(row))
-        return try ledger.append(flush: .byWaiter) { [inbound] state, context in
-            (state.decideNaming(inbound, context), ())
-        }.position
+        guard names.event.customer?.otherID.isEmpty == false else { return .zero }
+        while true {
+            guard var inbound = try names.inbound(MessageContent()),
+                let row = ledger.plan({ [inbound] in $0.learns(from: inbound) }),
+                // A report must not fail for what nobody can read.
+                let known = try? await known(row)
+            else { return .zero }
+            inbound.identifiers.complete(from: known)
+            let committed = try ledger.append(flush: .byWaiter) { [inbound] state, context in
+                // What was read is of that conversation alone, which may be erased or another one's part since.
+                guard state.learns(from: inbound)?.id == row.id else { return ([], Taken.again) }
+                return (state.decideNaming(inbound, context), .something)
+            }
+            if committed.value != .again { return committed.position }
+        }
     }
 
     /// The customer has other addresses: replies go there from here on.
     private func moved(_ move: ChannelEvent.Move, _ names: EventNames) async throws -> LogPosition {
-        guard var change = names.change(move) else { return try await unrecognized(names) }
-        if let row = ledger.plan({ [change] in $0.conversation(of: change) }) {
-            change.identifiers.complete(from: try await known(row))
+        while true {
+            guard var change = names.change(move) else { return try await unrecognized(names) }
+            let row = ledger.plan { [change] in $0.conversation(of: change) }
+            if let row {
+                let said = change.identifiers.phone
+                change.identifiers.complete(from: try await known(row))
+                // The number that is known is the one that is given up.
+                if change.givenUp != nil { change.identifiers.phone = said }
+            }
+            let committed = try ledger.append(flush: .byWaiter) { [change] state, context in
+                guard state.conversation(of: change)?.id == row?.id else { return ([], Taken.again) }
+                return (state.decide(change, context), .something)
+            }
+            if committed.value != .again { return committed.position }
         }
-        return try ledger.append(flush: .byWaiter) { [change] state, context in
-            (state.decide(change, context), ())
-        }.position
     }
 
     /// What is known of the customer, that of the oldest conversation first; nothing once it is erased.

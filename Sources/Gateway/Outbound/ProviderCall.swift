@@ -46,7 +46,12 @@ struct ProviderCall {
         kind = content.kind
         lookup = try ledger.lookup(client)
         let identifiers = try ledger.identifiers(conversation)
-        let recipient = RecipientAddress.of(content.recipient, platform, identifiers)
+        let recipient = RecipientAddress.of(
+            content.recipient,
+            platform,
+            identifiers,
+            isReplaced: try ledger.isReplaced(content.recipient, in: conversation, client, platform)
+        )
         let ourID = ledger.ids.encode(.message, message)
         if platform == .sms {
             let credentials = try TwilioCredentials(secret)

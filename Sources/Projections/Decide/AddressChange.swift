@@ -77,7 +77,7 @@ extension LogState {
         _ row: Inbox.ConversationRow
     ) -> Inbox.ConversationRow? {
         let rows = change.addresses.compactMap { inbox.conversation(change.client, change.platform, $0.hash) }
-        return rows.first { $0.id != row.id && !$0.isSomebodyElse(main) }
+        return rows.first { $0.id != row.id && !$0.isSomebodyElse(main) && !$0.hasOwnID(beside: main) }
     }
 
     /// Each record of it holds the whole of the new identifiers.
@@ -89,5 +89,14 @@ extension LogState {
                 event.retires = true
             }
         }
+    }
+}
+
+extension Inbox.ConversationRow {
+    /// Whether a number alone cannot tell that it is the same person: who has it here goes by an id of the same business. Should
+    /// that be the customer's new id, the next message says so.
+    fileprivate func hasOwnID(beside main: KnownAddress) -> Bool {
+        main.kind != .scopedID
+            && addresses.contains { $0.kind == .scopedID && !$0.isRetired && $0.account == main.account }
     }
 }

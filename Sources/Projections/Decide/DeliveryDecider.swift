@@ -132,10 +132,16 @@ extension LogState {
         return [NewEvent(.endpointDisabled(event), client: row.client)]
     }
 
+    /// Whether a delivery is a dead letter with a body. One of Inbound Body Purge had its attempt, and the body is only there
+    /// because something else of the message waits for its own.
+    package func mayReplay(_ row: DeliveryBook.Row) -> Bool {
+        row.state == .dead && !purges.watches.isInbound(row.message)
+    }
+
     /// Delivers a dead letter again, as a new delivery of the same event.
     package func decideReplay(_ delivery: LogPosition, client: LogPosition) throws(Refusal) -> [NewEvent] {
         let row = try deadLetter(delivery, client: client)
-        if row.state == .purged { throw Refusal(.bodyPurged, "the body of this dead letter is purged") }
+        guard mayReplay(row) else { throw Refusal(.bodyPurged, "the body of this dead letter is purged") }
         guard clients[client]?.endpoint?.enabled == true else {
             throw Refusal(.endpointDisabled, "the webhook is disabled; enable it with PUT /v1/webhook before replaying")
         }

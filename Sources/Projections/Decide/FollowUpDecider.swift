@@ -212,7 +212,7 @@ extension LogState {
         after earlier: [NewEvent]
     ) -> NewEvent {
         let isDetached = seal == nil
-        let identifiers = followUp.identifiers.completed(by: followUp.known, in: row.conversation)
+        let identifiers = followUp.identifiers.completed(by: followUp.known, in: inbox.current(row.conversation))
         return Publisher(state: self, ids: ids, context: context).publish(
             followUp.webhookType,
             client: client,

@@ -52,7 +52,9 @@ extension LogState {
             let isSomebodyElse = other.isSomebodyElse(named.main)
             return Identity(row: isSomebodyElse ? nil : other, learned: [isSomebodyElse ? address : named.main])
         case (let known?, let other?):
-            if known.id == other.id { return Identity(row: known) }
+            if known.id == other.id || known.isLate(named.main, beside: other, by: address.hash) {
+                return Identity(row: known)
+            }
             if other.isSomebodyElse(named.main) { return Identity(row: known, learned: [address]) }
             let isCertain = named.main.kind == .scopedID && other.isKnownFully(but: address.hash)
             return isCertain ? joining(known, other) : Identity(row: known)
@@ -79,6 +81,12 @@ extension LogState {
 }
 
 extension Inbox.ConversationRow {
+    /// Whether a number that is another conversation's now is named with the id that it belonged to before.
+    fileprivate func isLate(_ main: KnownAddress, beside other: Inbox.ConversationRow, by number: LookupHash) -> Bool {
+        let isRetired = addresses.contains { $0.hash == main.hash && $0.isRetired }
+        return formerAddresses.contains(number) && (isRetired || other.isSomebodyElse(main))
+    }
+
     /// Whether it is certain that no other address is an id of somebody else. Old records did not say.
     fileprivate func isKnownFully(but hash: LookupHash) -> Bool {
         addresses.allSatisfy { $0.hash == hash || $0.kind != .unknown }

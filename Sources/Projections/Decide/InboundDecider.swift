@@ -65,7 +65,7 @@ extension LogState {
         else { return [] }
         let existing = place(inbound)
         var inbound = inbound
-        inbound.identifiers = inbound.identifiers.completed(by: inbound.known, in: existing?.id)
+        inbound.identifiers = inbound.identifiers.completed(by: inbound.known, in: existing)
         var (events, conversation) = opening(inbound, existing, context)
         let message = context.next.advanced(by: events.count)
         let received = events.count

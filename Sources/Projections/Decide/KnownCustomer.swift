@@ -14,9 +14,9 @@ package struct KnownCustomer: Sendable, Equatable {
 }
 
 extension ConversationIdentifiers {
-    /// With what is known and was not said.
-    func completed(by known: KnownCustomer?, in conversation: LogPosition?) -> ConversationIdentifiers {
-        guard let known, known.conversation == conversation, phone.isEmpty else { return self }
+    /// With what is known and was not said, unless the number became somebody else's meanwhile.
+    func completed(by known: KnownCustomer?, in row: Inbox.ConversationRow?) -> ConversationIdentifiers {
+        guard let known, let row, known.conversation == row.id, !row.hasLostNumber, phone.isEmpty else { return self }
         var completed = self
         completed.phone = known.phone
         return completed

@@ -45,6 +45,11 @@ extension Inbox.ConversationRow {
         !formerAddresses.isEmpty && addresses.allSatisfy { $0.kind == .scopedID } && !addresses.isEmpty
     }
 
+    /// Whether the customer has another address in place of this one, which may be somebody else's by now.
+    package func hasReplaced(_ hash: LookupHash) -> Bool {
+        addresses.first { $0.hash == hash }?.isRetired ?? formerAddresses.contains(hash)
+    }
+
     /// Its own first; empty ones are left out.
     package var ticketRefs: [String] {
         var refs: [String] = []
