@@ -108,6 +108,7 @@ import Testing
             let end = row.seconds.map { now.advanced(bySeconds: $0) }
             #expect(TokenExpiry.parse(row.text, now: now) == end, "\(row.text)")
         }
+        #expect(TokenExpiry.parse("4294967295d", now: now) == nil, "no time can be so late")
         #expect(TokenExpiry.parse("2030-01-31T00:00:00Z", now: now) == RFC3339.parse("2030-01-31T00:00:00Z"))
     }
 
