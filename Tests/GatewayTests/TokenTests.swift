@@ -142,6 +142,28 @@ import Testing
         }
     }
 
+    /// What let the caller in has ended between that and the decision.
+    @Test func whoHasEndedMakesNoCredential() async throws {
+        try await GatewayProbe.with { probe in
+            let account = try await probe.account()
+            let client = try #require(probe.ledger.ids.decode(.client, account.id))
+            let old = try #require(try await probe.ledger.read { $0.clients[client]?.apiKeys.first?.position })
+            _ = try await probe.ledger.rotateKey(of: client, overlap: 0, by: .cli)
+            let tokens = try await probe.ledger.read { Array($0.tokens.rows.keys) }
+            _ = try await TokenControl(probe.ledger).revoke(probe.ledger.ids.encode(.token, try #require(tokens.first)))
+            let before = probe.ledger.head
+            for actor in [ChangeActor.apiKey(old), .token(.operator, try #require(tokens.first)), .nobody] {
+                await #expect(throws: GatewayError(.unauthorized, "")) {
+                    _ = try await probe.ledger.rotateKey(of: client, overlap: 0, by: actor)
+                }
+                await #expect(throws: GatewayError(.unauthorized, "")) {
+                    _ = try await probe.ledger.rotateSecret(of: client, overlap: 0, by: actor)
+                }
+            }
+            #expect(probe.ledger.head == before)
+        }
+    }
+
     @Test func anOperatorReplacesAWebhookSecret() async throws {
         try await GatewayProbe.with { probe in
             let account = try await probe.account()
