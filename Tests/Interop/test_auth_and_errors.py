@@ -457,6 +457,10 @@ def test_openapi_describes_the_contract(gateway):
         for method in operations
     }
     assert [one for one in CONTRACT_PATHS if one not in described] == []
+    assert [
+        (method, path) for path, operations in document["paths"].items() for method, one in operations.items()
+        if not path.startswith("/channels/") and "responses" in one and "400" not in one["responses"]
+    ] == [], "every path refuses a query parameter that it does not know"
 
 
 def test_openapi_describes_every_event_that_is_published(gateway):
