@@ -8,20 +8,33 @@ import Glibc
 /// binds a loaded library, so the process starts itself once more with LD_BIND_NOW (ld.so(8)).
 enum EagerBinding {
     private static let variable = "LD_BIND_NOW"
+    /// The process that has started itself again. From one with more rights than its user, glibc takes the other variable
+    /// away (2.39 and later), and it would start itself for ever.
+    private static let mark = "EAGER_BINDING_PID"
     private static let executable = "/proc/self/exe"
 
     /// Returns in a process whose functions are all bound; the process id stays the same.
     static func ensure() {
         // As the dynamic linker reads it: an empty value asks for nothing.
         if let value = getenv(variable), value.pointee != 0 { return }
+        let process = String(getpid())
+        if let value = getenv(mark), String(cString: value) == process {
+            return warn(
+                "the dynamic linker does not get \(variable), as in files with capabilities; give the process its rights "
+                    + "by systemd's AmbientCapabilities"
+            )
+        }
         setenv(variable, "1", 1)
+        setenv(mark, process, 1)
         execv(path(), CommandLine.unsafeArgv)
         execv(executable, CommandLine.unsafeArgv)
-        // Without /proc. Reading commands still work, and who serves should know what is missing.
-        Output.error(
-            "waybill: cannot start itself again with \(variable)=1 (errno \(errno)); "
-                + "set it, or parts of purged bodies may stay in memory"
-        )
+        // Without /proc.
+        warn("cannot start itself again (errno \(errno)); set \(variable)=1")
+    }
+
+    /// Reading commands still work, and who serves should know what is missing.
+    private static func warn(_ problem: String) {
+        Output.error("waybill: \(problem), or parts of purged bodies may stay in memory")
     }
 
     /// The file's own name, so that lists of processes show it; a file that was replaced meanwhile has none.

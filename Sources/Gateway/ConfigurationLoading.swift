@@ -75,7 +75,10 @@ package struct ConfigurationLoader: Sendable {
             name.hasPrefix("WAYBILL_") && !known.contains(name) && !ServiceVariables.includes(name, value: value)
         }
         if let name = unknown.keys.min() {
-            throw GatewayError(.configuration, "the environment variable \(name) is not a setting of Waybill")
+            throw GatewayError(
+                .configuration,
+                "the environment variable \(name) is not a setting of Waybill: correct its name, or unset it"
+            )
         }
     }
 
@@ -87,7 +90,7 @@ package struct ConfigurationLoader: Sendable {
             let line = values[unknown]?.line.map { " in line \($0)" } ?? ""
             throw GatewayError(
                 .configuration,
-                "\(file) has the key \(unknown)\(line), which is not a setting of Waybill"
+                "\(file) has the key \(unknown)\(line), which is not a setting of Waybill: correct its name, or leave it out"
             )
         }
         return values

@@ -116,6 +116,28 @@ import Testing
         }
     }
 
+    /// Twilio may deliver by GET; HEAD of the same is no delivery.
+    @Test(arguments: ["sms", "status"])
+    func headTakesNothing(_ kind: String) async throws {
+        try await GatewayProbe.with { probe in
+            let account = try await probe.smsAccount()
+            let query = String(decoding: FormBody.encode(GatewayProbe.message("SM1")), as: UTF8.self)
+            let target = "/channels/twilio/\(account.id)/\(kind)?\(query)"
+            let signature = TwilioSignature.expected(
+                token: [UInt8](GatewayProbe.authToken.utf8),
+                url: GatewayProbe.publicURL + target,
+                fields: []
+            )
+            let before = probe.ledger.head
+            let headers = [("X-Twilio-Signature", signature)]
+            #expect(try await probe.ask(HTTPRequest.Method.head, target, headers: headers).status == 200)
+            #expect(probe.ledger.head == before)
+            #expect(try await probe.ask(HTTPRequest.Method.get, target, headers: headers).status == 200)
+            #expect(probe.ledger.head > before)
+            #expect(try await probe.ask(HTTPRequest.Method.head, target, headers: []).status == 403)
+        }
+    }
+
     // MARK: Headers
 
     private static let single = [

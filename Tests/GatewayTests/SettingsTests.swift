@@ -91,6 +91,33 @@ import Testing
         #expect(shown["media.allow_cidrs"]?.value == "10.0.0.0/8")
     }
 
+    /// Written as text, it would be the secret of an app that everybody knows.
+    @Test(arguments: ["null", "~", "Null", "[a, null]"])
+    func nullIsNoSecret(_ value: String) {
+        #expect(detail("log.origin: x\nmeta:\n  app_secrets: \(value)\n").contains("line 3, is null"))
+    }
+
+    @Test func whatIsQuotedIsText() throws {
+        #expect(try load(text: "ai: {model: 'null', api_key: }\n")["ai.model"]?.value == "null")
+    }
+
+    @Test(arguments: [
+        ("https://user:pa55@host/x@y", "https://***@host/x@y"), ("https://host/x@y", "https://host/x@y"),
+        ("https://u@v@host?a", "https://***@host?a"),
+    ])
+    func aPasswordInAURLIsMasked(_ url: String, _ shown: String) throws {
+        #expect(try load(["data": "/d", "ai.base_url": url])["ai.base_url"]?.value == shown)
+    }
+
+    @Test func aPathThatLeavesNoRoomForTheSocketIsRefused() throws {
+        var settings = GatewayConfiguration()
+        // With the socket's name 103 bytes, which is the most.
+        settings.data = "/" + String(repeating: "d", count: 89)
+        try settings.checkFiles()
+        settings.data += "d"
+        #expect(throws: GatewayError(.configuration, "")) { try settings.checkFiles() }
+    }
+
     // MARK: Kubernetes
 
     @Test(arguments: [

@@ -108,6 +108,7 @@ import Testing
             let end = row.seconds.map { now.advanced(bySeconds: $0) }
             #expect(TokenExpiry.parse(row.text, now: now) == end, "\(row.text)")
         }
+        #expect(TokenExpiry.parse("4294967295d", now: now) == nil, "no time can be so late")
         #expect(TokenExpiry.parse("2030-01-31T00:00:00Z", now: now) == RFC3339.parse("2030-01-31T00:00:00Z"))
     }
 
@@ -138,6 +139,28 @@ import Testing
             #expect(try await probe.ask(.get, "/v1/usage", token: new).status == 200)
             let ended = try #require(RFC3339.parse(try kind.text("previous_expires_at")))
             #expect(ended > probe.ledger.now.advanced(bySeconds: 86_000))
+        }
+    }
+
+    /// What let the caller in has ended between that and the decision.
+    @Test func whoHasEndedMakesNoCredential() async throws {
+        try await GatewayProbe.with { probe in
+            let account = try await probe.account()
+            let client = try #require(probe.ledger.ids.decode(.client, account.id))
+            let old = try #require(try await probe.ledger.read { $0.clients[client]?.apiKeys.first?.position })
+            _ = try await probe.ledger.rotateKey(of: client, overlap: 0, by: .cli)
+            let tokens = try await probe.ledger.read { Array($0.tokens.rows.keys) }
+            _ = try await TokenControl(probe.ledger).revoke(probe.ledger.ids.encode(.token, try #require(tokens.first)))
+            let before = probe.ledger.head
+            for actor in [ChangeActor.apiKey(old), .token(.operator, try #require(tokens.first)), .nobody] {
+                await #expect(throws: GatewayError(.unauthorized, "")) {
+                    _ = try await probe.ledger.rotateKey(of: client, overlap: 0, by: actor)
+                }
+                await #expect(throws: GatewayError(.unauthorized, "")) {
+                    _ = try await probe.ledger.rotateSecret(of: client, overlap: 0, by: actor)
+                }
+            }
+            #expect(probe.ledger.head == before)
         }
     }
 

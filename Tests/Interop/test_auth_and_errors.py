@@ -166,6 +166,20 @@ def test_credentials_are_never_returned(gateway, tenant):
             assert secret not in answer.text
 
 
+def test_stolen_key_that_ended_while_its_request_was_on_its_way_makes_no_new_one(gateway, tenant):
+    body = b'{"overlap_seconds": 0}'
+    head = (f"POST /v1/api-key/rotate HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {tenant.key}\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n")
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as connection:
+        connection.sendall(head.encode() + body[:1])
+        time.sleep(0.2)  # The key is looked up meanwhile.
+        new = gateway.admin("POST", f"/clients/{tenant.id}/api-key/rotate", {"overlap_seconds": 0}).json()["api_key"]
+        connection.sendall(body[1:])
+        answer = connection.makefile("rb").readline()
+    assert b" 401 " in answer
+    assert tenant.get("/v1/webhook", token=new).status_code == 200
+
+
 # The shape of answers
 
 
@@ -443,6 +457,10 @@ def test_openapi_describes_the_contract(gateway):
         for method in operations
     }
     assert [one for one in CONTRACT_PATHS if one not in described] == []
+    assert [
+        (method, path) for path, operations in document["paths"].items() for method, one in operations.items()
+        if not path.startswith("/channels/") and "responses" in one and "400" not in one["responses"]
+    ] == [], "every path refuses a query parameter that it does not know"
 
 
 def test_openapi_describes_every_event_that_is_published(gateway):

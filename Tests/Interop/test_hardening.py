@@ -6,6 +6,7 @@ find the reason on any processor.
 
 import signal
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,15 @@ def test_executable_is_bound_at_its_start_and_its_table_is_read_only(binary):
     tags = dynamic(binary)
     assert tags.get("DT_FLAGS", 0) & DF_BIND_NOW and tags["DT_FLAGS_1"] & DF_1_NOW
     assert segments(binary, "PT_GNU_RELRO")
+
+
+def test_process_whose_linker_hides_the_variable_starts_itself_once():
+    """As glibc does to a file with capabilities; a process keeps its id when it starts itself."""
+    environment = {name: value for name, value in gateway_module.clean_environment({}).items() if name != "LD_BIND_NOW"}
+    done = subprocess.run(
+        ["sh", "-c", 'EAGER_BINDING_PID=$$ exec "$0" --version', gateway_module.binary()],
+        env=environment, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0 and "LD_BIND_NOW" in done.stderr
 
 
 def test_executable_lies_anywhere_and_runs_nothing_that_was_written(binary):

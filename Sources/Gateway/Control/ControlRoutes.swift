@@ -9,6 +9,21 @@ struct ControlRoutes: Sendable {
     let ledger: Ledger
     let checkpointer: Checkpointer
 
+    /// What SwiftNIO takes as the path of a socket.
+    private static let pathBytesMax = 103
+
+    /// - Throws: `configuration_invalid` for a data directory whose path leaves no room for the socket's.
+    static func checkPath(in data: String) throws(GatewayError) {
+        let excess = "\(data)/\(socketName)".utf8.count - pathBytesMax
+        guard excess > 0 else { return }
+        throw GatewayError(
+            .configuration,
+            "the path of the data directory is \(excess) bytes too long for the socket in it: "
+                + "give a shorter one, or one that begins at the working directory",
+            field: "data"
+        )
+    }
+
     func routes() -> GatewayRoutes {
         let routes = GatewayRoutes(metrics: GatewayMetrics())
         let router = routes.group()

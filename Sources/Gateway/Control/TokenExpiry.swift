@@ -10,6 +10,8 @@ package enum TokenExpiry {
         guard let unit = text.last.flatMap({ units[$0] }), text.utf8.dropLast().allSatisfy({ (48...57).contains($0) }),
             let number = UInt64(text.dropLast()), number > 0, number < 1 << 32
         else { return nil }
-        return now.advanced(bySeconds: number * unit)
+        let time = now.advanced(bySeconds: number * unit)
+        // Later than a time can be written.
+        return time < Timestamp(.max) ? time : nil
     }
 }

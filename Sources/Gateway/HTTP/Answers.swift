@@ -64,10 +64,11 @@ enum Answer {
 
 extension Request {
     /// The whole body, bounded.
-    func bytes(limit: Int) async throws -> [UInt8] {
+    func bytes(limit: Int) async throws -> [UInt8] { [UInt8](buffer: try await buffer(limit: limit)) }
+
+    func buffer(limit: Int) async throws -> ByteBuffer {
         do {
-            let buffer = try await body.collect(upTo: limit)
-            return [UInt8](buffer: buffer)
+            return try await body.collect(upTo: limit)
         } catch let error as NIOTooManyBytesError {
             _ = error
             throw GatewayError(.payloadTooLarge, "the body is larger than \(limit) bytes")

@@ -1,3 +1,4 @@
+import HTTPTypes
 import Hummingbird
 import Log
 import Projections
@@ -51,6 +52,16 @@ struct ClientAuthentication: RouterMiddleware {
             throw GatewayError(.unauthorized, "send the API key as Authorization: Bearer …")
         }
         let hash = Credential.hash(token)
+        var request = request
+        var (client, key) = try admit(hash)
+        if try await request.takeBody() { (client, key) = try admit(hash) }
+        var context = context
+        context.client = client
+        context.actor = .apiKey(key)
+        return try await next(request, context)
+    }
+
+    private func admit(_ hash: Digest) throws -> (client: ClientRow, key: LogPosition) {
         let (found, other) = ledger.recognize { [now = ledger.now] access in
             let now = max(now, access.time)
             return (access.clients.client(forKey: hash, at: now), access.tokens.token(forHash: hash, at: now))
@@ -59,10 +70,22 @@ struct ClientAuthentication: RouterMiddleware {
         guard let client = found, let key = client.apiKeys.first(where: { $0.hash == hash }) else {
             throw GatewayError(.unauthorized, "the API key is not valid")
         }
-        var context = context
-        context.client = client
-        context.actor = .apiKey(key.position)
-        return try await next(request, context)
+        return (client, key.position)
+    }
+}
+
+extension Request {
+    /// The most that a body of the API has.
+    fileprivate static let bodyBytesMax = 256 << 10
+
+    /// Waits for the body, where there may be one. Who sends it takes as long as he likes: what let him in is asked for once
+    /// more after that, for a stolen key that has ended meanwhile could still make itself a new one.
+    ///
+    /// - Returns: whether it may have waited.
+    fileprivate mutating func takeBody() async throws -> Bool {
+        guard method != .get, method != .head else { return false }
+        body = RequestBody(buffer: try await buffer(limit: Request.bodyBytesMax))
+        return true
     }
 }
 
@@ -80,6 +103,15 @@ struct TokenAuthentication: RouterMiddleware {
             throw GatewayError(.unauthorized, "send the operator token as Authorization: Bearer …")
         }
         let hash = Credential.hash(text)
+        var request = request
+        var token = try admit(hash)
+        if try await request.takeBody() { token = try admit(hash) }
+        var context = context
+        context.actor = .token(token.role, token.position)
+        return try await next(request, context)
+    }
+
+    private func admit(_ hash: Digest) throws -> TokenRegistry.Row {
         let (found, client, now) = ledger.recognize { [now = ledger.now] access in
             let now = max(now, access.time)
             return (access.tokens.token(forHash: hash, at: now), access.clients.client(forKey: hash, at: now)?.id, now)
@@ -88,8 +120,6 @@ struct TokenAuthentication: RouterMiddleware {
         guard let token = found else { throw GatewayError(.unauthorized, "the operator token is not valid") }
         if token.isUseNews(at: now) { ledger.noteUse(of: token.position) }
         guard roles.contains(token.role) else { throw GatewayError(.forbidden, "an auditor's token cannot do this") }
-        var context = context
-        context.actor = .token(token.role, token.position)
-        return try await next(request, context)
+        return token
     }
 }

@@ -25,6 +25,8 @@ struct TwilioRoutes: Sendable {
 
     private func inbound(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let (client, credentials, form, raw) = try await verified(request, context)
+        // It asks what GET would answer; nothing may come of it.
+        guard request.method != .head else { return TwilioRoutes.accepted() }
         guard let inbound = TwilioChannel.inbound(form) else {
             try await recordUnrecognized(client, raw, about: .zero, from: form["From"])
             return TwilioRoutes.accepted()
@@ -104,6 +106,8 @@ struct TwilioRoutes: Sendable {
 
     private func status(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let (client, credentials, form, raw) = try await verified(request, context)
+        // It asks what GET would answer; nothing may come of it.
+        guard request.method != .head else { return TwilioRoutes.accepted() }
         guard let report = TwilioChannel.status(form) else {
             try await recordUnrecognized(client, raw, about: .zero, from: form["To"])
             return TwilioRoutes.accepted()

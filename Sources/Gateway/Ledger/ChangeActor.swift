@@ -25,6 +25,21 @@ package enum ChangeActor: Sendable, Equatable {
     }
 }
 
+extension ChangeActor {
+    /// For what makes credentials, at the moment of the decision: what let the caller in may have ended since.
+    func requireRights(over client: LogPosition, _ state: borrowing LogState, _ now: Timestamp) throws(GatewayError) {
+        let isValid =
+            switch self {
+            case .nobody: false
+            case .cli, .firstStart, .sandbox: true
+            case .token(_, let position): state.tokens.rows[position]?.isValid(at: now) ?? false
+            case .apiKey(let position):
+                state.clients[client]?.apiKeys.contains { $0.position == position && now < $0.expiresAt } ?? false
+            }
+        guard isValid else { throw GatewayError(.unauthorized, "the key or token of this request has ended") }
+    }
+}
+
 extension Ledger {
     func name(_ actor: ChangeActor) -> String { actor.name(ids) }
 

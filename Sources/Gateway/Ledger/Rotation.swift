@@ -17,8 +17,9 @@ extension Ledger {
         by actor: ChangeActor
     ) async throws -> (secret: [UInt8], committed: Committed<LogPosition>) {
         let secret = Crypto.randomBytes(32)
-        let actor = name(actor)
+        let (maker, actor) = (actor, name(actor))
         let committed = try await commit { state, context in
+            try maker.requireRights(over: client, state, context.now)
             let valid = try Ledger.existing(client, state.clients).secrets(at: context.now)
             var events = valid.enumerated().map { index, old in
                 var event = WebhookSecretExpires()
@@ -54,8 +55,9 @@ extension Ledger {
         by actor: ChangeActor
     ) async throws -> (key: String, committed: Committed<LogPosition>) {
         let (text, hash) = Credential.make(isSandbox ? Credential.test : Credential.live)
-        let actor = name(actor)
+        let (maker, actor) = (actor, name(actor))
         let committed = try await commit { [isSandbox] state, context in
+            try maker.requireRights(over: client, state, context.now)
             let valid = try Ledger.existing(client, state.clients).apiKeys.filter { context.now < $0.expiresAt }
             var events = valid.enumerated().map { index, old in
                 var event = APIKeyExpires()

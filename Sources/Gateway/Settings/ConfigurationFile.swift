@@ -64,9 +64,22 @@ struct ConfigurationFile {
         }
     }
 
+    /// As text it would be a secret that anybody guesses.
+    private static func isNull(_ scalar: Node.Scalar) -> Bool {
+        scalar.style == .plain && ["~", "null", "Null", "NULL"].contains(scalar.string)
+    }
+
     private func scalar(_ node: Node, _ name: String) throws -> String {
         switch node {
-        case .scalar(let scalar): return scalar.string
+        case .scalar(let scalar):
+            guard !ConfigurationFile.isNull(scalar) else {
+                let line = node.mark.map { ", line \($0.line)," } ?? ""
+                throw GatewayError(
+                    .configuration,
+                    "the setting \(name) in \(path)\(line) is null, which is no value: leave it out, or put it in quotes"
+                )
+            }
+            return scalar.string
         case .sequence(let sequence): return try sequence.map { try scalar($0, name) }.joined(separator: ",")
         default:
             let line = node.mark.map { ", line \($0.line)," } ?? ""

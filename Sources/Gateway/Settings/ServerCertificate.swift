@@ -115,8 +115,9 @@ final class ServerCertificate: Sendable {
 }
 
 extension GatewayConfiguration {
-    /// Checks the files that a start reads and never makes.
+    /// Checks the files that a start reads and never makes, and that there is room for the name of the socket.
     package func checkFiles() throws {
+        try ControlRoutes.checkPath(in: data)
         if !tlsCertificate.isEmpty { _ = try ServerCertificate.load(self) }
     }
 }

@@ -38,7 +38,15 @@ package struct Setting: Sendable {
     /// The value in force, as it may be shown; empty for none.
     package func shown(_ configuration: GatewayConfiguration) -> String {
         let text = value.show(configuration)
-        return isSecret && !text.isEmpty ? "********" : text
+        return isSecret && !text.isEmpty ? "********" : Setting.withoutPassword(text)
+    }
+
+    /// A URL may have a user and a password in front of its host.
+    private static func withoutPassword(_ text: String) -> String {
+        guard text.hasPrefix("http"), let start = text.firstRange(of: "://")?.upperBound else { return text }
+        let authority = text[start...].prefix { !"/?#".contains($0) }
+        guard let at = authority.lastIndex(of: "@") else { return text }
+        return text[..<start] + "***" + text[at...]
     }
 
     /// - Parameter place: where the value was found, for people.

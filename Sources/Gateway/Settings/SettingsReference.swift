@@ -12,7 +12,8 @@ package enum SettingsReference {
 
         A value comes from a flag of the command line (`--data`, `--listen`, `--key-root`), else from the environment, else from the
         file that `--config` or `WAYBILL_CONFIG` names, else it is the default. The file is YAML or JSON, with the parts of a key
-        nested (`tls: {key: …}`) or written out (`tls.key: …`). Lists are comma-separated; in the file they may also be lists.
+        nested (`tls: {key: …}`) or written out (`tls.key: …`). Lists are comma-separated; in the file they may also be lists. `null` is
+        an error: leave the setting out.
 
         An unknown key and an unknown variable that begins with `WAYBILL_` are errors. Those that Kubernetes makes for a Service
         called `waybill` or `waybill-…` are no settings and are ignored: `…SERVICE_HOST`, `…SERVICE_PORT`, `…SERVICE_PORT_<NAME>`,
