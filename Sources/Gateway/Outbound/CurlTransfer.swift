@@ -257,7 +257,8 @@ private func beginRequest(
     _ peerPort: CInt,
     _ localPort: CInt
 ) -> CInt {
-    let ends = OpenSockets.Ends(local: localPort, peer: peerPort)
+    let host = peer.map { String(cString: $0) } ?? ""
+    let ends = OpenSockets.Ends(local: localPort, peer: peerPort, host: host)
     return transfer(context)?.permitsRequest(ends) == true ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT
 }
 

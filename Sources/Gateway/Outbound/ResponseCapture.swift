@@ -33,6 +33,7 @@ package struct ResponseCapture {
         } else if status == nil, text.starts(with: "HTTP/".utf8) {
             // What came before was an interim response.
             headers.removeAll(keepingCapacity: true)
+            headerBytes = 0
             headersEnded = false
             status = Self.status(text)
         } else if !headersEnded {
