@@ -29,6 +29,14 @@ import Testing
         #expect(capture.headers.count == 64)
     }
 
+    @Test func interimHeadersTakeNoRoomFromTheFinalOnes() {
+        var capture = ResponseCapture(bodyBytesMax: 16)
+        feed(&capture, ["HTTP/1.1 103 Early Hints\r\n"])
+        for _ in 0..<100 { feed(&capture, ["x: " + String(repeating: "y", count: 1023) + "\r\n"]) }
+        feed(&capture, ["\r\n", "HTTP/1.1 429\r\n", "Retry-After: 7\r\n"])
+        #expect(capture.headers.map(\.value) == ["7"])
+    }
+
     @Test func bodyIsCutAndReadingGivenUp() {
         var capture = ResponseCapture(bodyBytesMax: 10)
         #expect(body(&capture, 10))
