@@ -76,6 +76,18 @@ struct CurlDriverTests {
         #expect(response.bodyTruncated)
     }
 
+    /// libcurl keeps every trailer in memory as long as the exchange runs.
+    @Test func endlessTrailersAreGivenUpButStillAResponse() async throws {
+        let trailers = String(repeating: "X-More: " + String(repeating: "y", count: 1014) + "\r\n", count: 1024)
+        let server = try LoopbackServer([
+            .hang("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\(trailers)")
+        ])
+        let response = try await exchange(server).get()
+        #expect(response.status == 200)
+        #expect(response.body == Array("ok".utf8))
+        #expect(response.headers.map(\.name) == ["transfer-encoding"])
+    }
+
     @Test func redirectsAreNotFollowed() async throws {
         let server = try LoopbackServer([
             .answer("HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"), .answer(Self.ok),

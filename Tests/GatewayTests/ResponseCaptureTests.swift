@@ -51,7 +51,7 @@ import Testing
     }
 
     private func feed(_ capture: inout ResponseCapture, _ lines: [String]) {
-        for line in lines { Array(line.utf8).withUnsafeBytes { capture.takeHeader(line: $0) } }
+        for line in lines { _ = Array(line.utf8).withUnsafeBytes { capture.takeHeader(line: $0) } }
     }
 
     private func body(_ capture: inout ResponseCapture, _ count: Int) -> Bool {

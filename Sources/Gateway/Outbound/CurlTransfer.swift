@@ -202,9 +202,10 @@ extension CurlTransfer {
         return policy.permits(address)
     }
 
-    fileprivate func takeHeader(_ line: UnsafeRawBufferPointer) {
-        capture.takeHeader(line: line)
+    fileprivate func takeHeader(_ line: UnsafeRawBufferPointer) -> Bool {
+        let isMoreWanted = capture.takeHeader(line: line)
         if statusAt == nil, capture.status != nil { statusAt = .now }
+        return isMoreWanted
     }
 
     fileprivate func takeBody(_ bytes: UnsafeRawBufferPointer) -> Bool {
@@ -220,17 +221,18 @@ private func transfer(_ context: UnsafeMutableRawPointer?) -> CurlTransfer? {
     context.map { Unmanaged<CurlTransfer>.fromOpaque($0).takeUnretainedValue() }
 }
 
+/// Returning less than was offered makes libcurl end the exchange.
 private func receiveHeader(
     _ bytes: UnsafeMutablePointer<CChar>?,
     _ size: Int,
     _ count: Int,
     _ context: UnsafeMutableRawPointer?
 ) -> Int {
-    transfer(context)?.takeHeader(UnsafeRawBufferPointer(start: bytes, count: size * count))
-    return size * count
+    let wanted = transfer(context)?.takeHeader(UnsafeRawBufferPointer(start: bytes, count: size * count)) ?? false
+    return wanted ? size * count : 0
 }
 
-/// Returning less than was offered makes libcurl end the exchange.
+/// The same.
 private func receiveBody(
     _ bytes: UnsafeMutablePointer<CChar>?,
     _ size: Int,
@@ -267,7 +269,7 @@ private func beginRequest(
 extension CurlTransfer {
     /// What came of the exchange, once libcurl is done with it.
     func outcome(_ code: CURLcode) -> Result<OutgoingResponse, TransferError> {
-        // A body that was too long to read to its end is still a response.
+        // What was too long to read to its end is still a response.
         guard code == CURLE_OK || (code == CURLE_WRITE_ERROR && (capture.stoppedReading || sinkHasEnough)) else {
             return ended(failure(code), detail: detail(code))
         }
