@@ -269,6 +269,33 @@ struct CurlDriverTests {
         server.stop()
     }
 
+    /// Who hung up then would have sent half of a request, and counted it as taken.
+    @Test func aSuccessThatComesEarlyStopsNoRequest() async throws {
+        let server = try LoopbackServer([], early: Self.ok)
+        let driver = try makeDriver()
+        let body = String(repeating: "x", count: 16 << 20)
+        var asked = request(server.url, body: body, timeout: .seconds(60))
+        asked.bodyWait = .milliseconds(50)
+        #expect(await driver.perform(asked).status == 200)
+        try await eventually { server.requests.count == 1 }
+        #expect((server.requests.first?.utf8.count ?? 0) > body.utf8.count)
+        await driver.shutdown()
+        server.stop()
+    }
+
+    @Test func aSuccessOfARequestThatDidNotLeaveInTimeIsNone() async throws {
+        let server = try LoopbackServer([], early: Self.ok)
+        let driver = try makeDriver()
+        let body = String(repeating: "x", count: 16 << 20)
+        var asked = request(server.url, body: body, timeout: .milliseconds(400))
+        asked.bodyWait = .milliseconds(50)
+        let error = await driver.perform(asked).failure
+        #expect(error?.failure == .timedOut)
+        #expect(error?.requestBytesSent == true)
+        await driver.shutdown()
+        server.stop()
+    }
+
     /// The last thing that fails is a connect, but the request had been on its way before.
     @Test func aRepeatThatCannotConnectStillCountsAsSent() async throws {
         let server = try LoopbackServer([.answer(Self.ok), .close])

@@ -27,6 +27,7 @@ final class CurlTransfer {
     private let sockets: OpenSockets
     private let atMostOnce: Bool
     private let bodyWait: Duration?
+    private let requestBytes: Int
     private let isRepeat: Bool
     /// Whether bytes of the request had left when this repeat began.
     private let leftBefore: Bool
@@ -57,6 +58,7 @@ final class CurlTransfer {
         self.sockets = sockets
         atMostOnce = request.atMostOnce
         bodyWait = request.bodyWait
+        requestBytes = request.body.count
         startedAt = first?.startedAt ?? .now
         isRepeat = first != nil
         leftBefore = first?.requestMayHaveLeft ?? false
@@ -279,7 +281,10 @@ extension CurlTransfer {
     /// What came of an exchange that ends like this, now: an error, or the response as far as it came where its status is
     /// enough.
     func ended(_ failure: TransferFailure, detail: String) -> Result<OutgoingResponse, TransferError> {
-        if bodyWait != nil, let status = capture.status { return .success(response(status, isCut: true)) }
+        let isOurDoing = failure == .timedOut || failure == .shuttingDown
+        if bodyWait != nil, let status = capture.status, !(isOurDoing && isStillSending) {
+            return .success(response(status, isCut: true))
+        }
         return .failure(
             TransferError(failure, requestBytesSent: requestMayHaveLeft, detail: detail, duration: duration)
         )
@@ -287,8 +292,14 @@ extension CurlTransfer {
 
     /// Whether the body was waited for as long as it is worth.
     func isAnswered(by now: ContinuousClock.Instant) -> Bool {
-        guard let bodyWait, let statusAt else { return false }
-        return now - statusAt >= bodyWait
+        guard let bodyWait, let statusAt, now - statusAt >= bodyWait else { return false }
+        return !isStillSending
+    }
+
+    /// Whether the server told of success before it had the whole request: who hangs up then has sent half of it. After any
+    /// other status libcurl sends no more by itself.
+    private var isStillSending: Bool {
+        (200..<300).contains(capture.status ?? 0) && easy.bytesUploaded < requestBytes
     }
 
     /// Whether an exchange that failed like this should be tried once more, on a fresh connection.
