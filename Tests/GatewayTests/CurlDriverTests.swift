@@ -76,6 +76,18 @@ struct CurlDriverTests {
         #expect(response.bodyTruncated)
     }
 
+    /// libcurl keeps every trailer in memory as long as the exchange runs.
+    @Test func endlessTrailersAreGivenUpButStillAResponse() async throws {
+        let trailers = String(repeating: "X-More: " + String(repeating: "y", count: 1014) + "\r\n", count: 1024)
+        let server = try LoopbackServer([
+            .hang("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\(trailers)")
+        ])
+        let response = try await exchange(server).get()
+        #expect(response.status == 200)
+        #expect(response.body == Array("ok".utf8))
+        #expect(response.headers.map(\.name) == ["transfer-encoding"])
+    }
+
     @Test func redirectsAreNotFollowed() async throws {
         let server = try LoopbackServer([
             .answer("HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"), .answer(Self.ok),
@@ -253,6 +265,33 @@ struct CurlDriverTests {
         #expect(response.body == Array("half".utf8))
         #expect(response.duration < .seconds(30))
         try await eventually { server.goneClients == 1 }
+        await driver.shutdown()
+        server.stop()
+    }
+
+    /// Who hung up then would have sent half of a request, and counted it as taken.
+    @Test func aSuccessThatComesEarlyStopsNoRequest() async throws {
+        let server = try LoopbackServer([], early: Self.ok)
+        let driver = try makeDriver()
+        let body = String(repeating: "x", count: 16 << 20)
+        var asked = request(server.url, body: body, timeout: .seconds(60))
+        asked.bodyWait = .milliseconds(50)
+        #expect(await driver.perform(asked).status == 200)
+        try await eventually { server.requests.count == 1 }
+        #expect((server.requests.first?.utf8.count ?? 0) > body.utf8.count)
+        await driver.shutdown()
+        server.stop()
+    }
+
+    @Test func aSuccessOfARequestThatDidNotLeaveInTimeIsNone() async throws {
+        let server = try LoopbackServer([], early: Self.ok)
+        let driver = try makeDriver()
+        let body = String(repeating: "x", count: 16 << 20)
+        var asked = request(server.url, body: body, timeout: .milliseconds(400))
+        asked.bodyWait = .milliseconds(50)
+        let error = await driver.perform(asked).failure
+        #expect(error?.failure == .timedOut)
+        #expect(error?.requestBytesSent == true)
         await driver.shutdown()
         server.stop()
     }

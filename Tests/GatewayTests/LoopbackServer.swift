@@ -28,6 +28,7 @@ final class LoopbackServer: Sendable {
     }
 
     let port: UInt16
+    private let early: String?
     private let listener: Int32
     private let state: Mutex<State>
 
@@ -39,8 +40,10 @@ final class LoopbackServer: Sendable {
 
     var resets: Int { state.withLock { $0.resets } }
 
-    init(_ steps: [Step]) throws {
+    /// - Parameter early: answers the beginning of a request, whose rest is read more than half a second later.
+    init(_ steps: [Step], early: String? = nil) throws {
         let (listener, port) = try Self.listen()
+        self.early = early
         self.listener = listener
         self.port = port
         state = Mutex(State(steps: steps))
@@ -79,6 +82,7 @@ final class LoopbackServer: Sendable {
 
     private func serve(_ connection: Int32) {
         defer { close(connection) }
+        if let early { return answer(early, connection) }
         while let request = Self.readRequest(connection) {
             let step = state.withLock { state in
                 state.requests.append(request)
@@ -110,6 +114,16 @@ final class LoopbackServer: Sendable {
 // MARK: - Sockets
 
 extension LoopbackServer {
+    private func answer(_ early: String, _ connection: Int32) {
+        var room: Int32 = 65_536
+        setsockopt(connection, SOL_SOCKET, SO_RCVBUF, &room, socklen_t(MemoryLayout<Int32>.size))
+        guard let beginning = Self.read(connection) else { return }
+        Self.write(early, to: connection)
+        usleep(700_000)
+        guard let request = Self.readRequest(connection, String(decoding: beginning, as: UTF8.self)) else { return }
+        state.withLock { $0.requests.append(request) }
+    }
+
     struct SocketError: Error {
         let code: Int32
     }
@@ -131,8 +145,8 @@ extension LoopbackServer {
     }
 
     /// A whole request, or nil if the client goes away first or two minutes pass.
-    private static func readRequest(_ connection: Int32) -> String? {
-        var text = ""
+    private static func readRequest(_ connection: Int32, _ beginning: String = "") -> String? {
+        var text = beginning
         while true {
             if let end = text.firstRange(of: "\r\n\r\n")?.upperBound {
                 let missing = contentLength(text[..<end]) - text[end...].utf8.count

@@ -29,6 +29,14 @@ import Testing
         #expect(capture.headers.count == 64)
     }
 
+    @Test func interimHeadersTakeNoRoomFromTheFinalOnes() {
+        var capture = ResponseCapture(bodyBytesMax: 16)
+        feed(&capture, ["HTTP/1.1 103 Early Hints\r\n"])
+        for _ in 0..<100 { feed(&capture, ["x: " + String(repeating: "y", count: 1023) + "\r\n"]) }
+        feed(&capture, ["\r\n", "HTTP/1.1 429\r\n", "Retry-After: 7\r\n"])
+        #expect(capture.headers.map(\.value) == ["7"])
+    }
+
     @Test func bodyIsCutAndReadingGivenUp() {
         var capture = ResponseCapture(bodyBytesMax: 10)
         #expect(body(&capture, 10))
@@ -43,7 +51,7 @@ import Testing
     }
 
     private func feed(_ capture: inout ResponseCapture, _ lines: [String]) {
-        for line in lines { Array(line.utf8).withUnsafeBytes { capture.takeHeader(line: $0) } }
+        for line in lines { _ = Array(line.utf8).withUnsafeBytes { capture.takeHeader(line: $0) } }
     }
 
     private func body(_ capture: inout ResponseCapture, _ count: Int) -> Bool {

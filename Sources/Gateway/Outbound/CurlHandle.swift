@@ -44,6 +44,12 @@ struct EasyHandle: ~Copyable {
         var value = 0
         return waybill_curl_get_long(pointer, info, &value) == CURLE_OK ? value : 0
     }
+
+    /// How much of the request's body the system took so far.
+    var bytesUploaded: Int {
+        var value: curl_off_t = 0
+        return waybill_curl_get_size(pointer, CURLINFO_SIZE_UPLOAD_T, &value) == CURLE_OK ? Int(value) : 0
+    }
 }
 
 /// A request's header lines. libcurl reads the list while the exchange runs and never frees it.

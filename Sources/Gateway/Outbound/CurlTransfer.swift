@@ -27,6 +27,7 @@ final class CurlTransfer {
     private let sockets: OpenSockets
     private let atMostOnce: Bool
     private let bodyWait: Duration?
+    private let requestBytes: Int
     private let isRepeat: Bool
     /// Whether bytes of the request had left when this repeat began.
     private let leftBefore: Bool
@@ -57,6 +58,7 @@ final class CurlTransfer {
         self.sockets = sockets
         atMostOnce = request.atMostOnce
         bodyWait = request.bodyWait
+        requestBytes = request.body.count
         startedAt = first?.startedAt ?? .now
         isRepeat = first != nil
         leftBefore = first?.requestMayHaveLeft ?? false
@@ -202,9 +204,10 @@ extension CurlTransfer {
         return policy.permits(address)
     }
 
-    fileprivate func takeHeader(_ line: UnsafeRawBufferPointer) {
-        capture.takeHeader(line: line)
+    fileprivate func takeHeader(_ line: UnsafeRawBufferPointer) -> Bool {
+        let isMoreWanted = capture.takeHeader(line: line)
         if statusAt == nil, capture.status != nil { statusAt = .now }
+        return isMoreWanted
     }
 
     fileprivate func takeBody(_ bytes: UnsafeRawBufferPointer) -> Bool {
@@ -220,17 +223,18 @@ private func transfer(_ context: UnsafeMutableRawPointer?) -> CurlTransfer? {
     context.map { Unmanaged<CurlTransfer>.fromOpaque($0).takeUnretainedValue() }
 }
 
+/// Returning less than was offered makes libcurl end the exchange.
 private func receiveHeader(
     _ bytes: UnsafeMutablePointer<CChar>?,
     _ size: Int,
     _ count: Int,
     _ context: UnsafeMutableRawPointer?
 ) -> Int {
-    transfer(context)?.takeHeader(UnsafeRawBufferPointer(start: bytes, count: size * count))
-    return size * count
+    let wanted = transfer(context)?.takeHeader(UnsafeRawBufferPointer(start: bytes, count: size * count)) ?? false
+    return wanted ? size * count : 0
 }
 
-/// Returning less than was offered makes libcurl end the exchange.
+/// The same.
 private func receiveBody(
     _ bytes: UnsafeMutablePointer<CChar>?,
     _ size: Int,
@@ -257,7 +261,8 @@ private func beginRequest(
     _ peerPort: CInt,
     _ localPort: CInt
 ) -> CInt {
-    let ends = OpenSockets.Ends(local: localPort, peer: peerPort)
+    let host = peer.map { String(cString: $0) } ?? ""
+    let ends = OpenSockets.Ends(local: localPort, peer: peerPort, host: host)
     return transfer(context)?.permitsRequest(ends) == true ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT
 }
 
@@ -266,7 +271,7 @@ private func beginRequest(
 extension CurlTransfer {
     /// What came of the exchange, once libcurl is done with it.
     func outcome(_ code: CURLcode) -> Result<OutgoingResponse, TransferError> {
-        // A body that was too long to read to its end is still a response.
+        // What was too long to read to its end is still a response.
         guard code == CURLE_OK || (code == CURLE_WRITE_ERROR && (capture.stoppedReading || sinkHasEnough)) else {
             return ended(failure(code), detail: detail(code))
         }
@@ -276,7 +281,10 @@ extension CurlTransfer {
     /// What came of an exchange that ends like this, now: an error, or the response as far as it came where its status is
     /// enough.
     func ended(_ failure: TransferFailure, detail: String) -> Result<OutgoingResponse, TransferError> {
-        if bodyWait != nil, let status = capture.status { return .success(response(status, isCut: true)) }
+        let isOurDoing = failure == .timedOut || failure == .shuttingDown
+        if bodyWait != nil, let status = capture.status, !(isOurDoing && isStillSending) {
+            return .success(response(status, isCut: true))
+        }
         return .failure(
             TransferError(failure, requestBytesSent: requestMayHaveLeft, detail: detail, duration: duration)
         )
@@ -284,8 +292,14 @@ extension CurlTransfer {
 
     /// Whether the body was waited for as long as it is worth.
     func isAnswered(by now: ContinuousClock.Instant) -> Bool {
-        guard let bodyWait, let statusAt else { return false }
-        return now - statusAt >= bodyWait
+        guard let bodyWait, let statusAt, now - statusAt >= bodyWait else { return false }
+        return !isStillSending
+    }
+
+    /// Whether the server told of success before it had the whole request: who hangs up then has sent half of it. After any
+    /// other status libcurl sends no more by itself.
+    private var isStillSending: Bool {
+        (200..<300).contains(capture.status ?? 0) && easy.bytesUploaded < requestBytes
     }
 
     /// Whether an exchange that failed like this should be tried once more, on a fresh connection.

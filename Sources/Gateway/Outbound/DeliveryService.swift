@@ -176,6 +176,9 @@ package struct DeliveryService: Service {
         let newest = DeliveryService.secrets(client).max() ?? endpoint.position
         try await ledger.log.waitUntilDurable(newest)
         let settings = try EndpointSettings(try ledger.secret(endpoint.position))
+        // What is purged after its one attempt may not reach the endpoint twice in it. Asked before the body is read, for a purge
+        // that comes in between ends the watch.
+        let hasOneAttempt = ledger.plan { $0.purges.watches.contains(row.message) }
         let body = try rendering.body(of: row.event, carriesFiles: true)
         guard case .eventPublished(let event) = try ledger.event(at: row.event).event else {
             throw GatewayError(.internalError, "position \(row.event) is not an event")
@@ -201,8 +204,7 @@ package struct DeliveryService: Service {
             // A body with files in it takes its time on the way.
             timeout: DeliveryService.timeout + .seconds(body.count >> 20),
             connectTimeout: .seconds(10),
-            // What is purged after its one attempt may not reach the endpoint twice in it.
-            atMostOnce: ledger.plan { $0.purges.watches.contains(row.message) }
+            atMostOnce: hasOneAttempt
         )
         outgoing.bodyWait = DeliveryService.bodyWait
         return (outgoing, secrets.first ?? .zero, endpoint.position)

@@ -1,17 +1,19 @@
 import Glibc
 
-/// The sockets of the driver's connections, by their two ports.
+/// The sockets of the driver's connections, by their ends.
 ///
 /// Before libcurl 7.88 writes a request to a kept connection it asks whether the server has left it, and misses a reset, and
-/// the polite farewell of TLS (`close_notify`). It does not say on which socket it is about to write either. The ports it
+/// the polite farewell of TLS (`close_notify`). It does not say on which socket it is about to write either. The ends it
 /// does say, and by them the socket is found that was opened for an earlier request.
 ///
 /// Not Sendable: the driver's thread alone uses it, and alone closes these sockets.
 final class OpenSockets {
-    /// The ports of a connection.
+    /// The ports of a connection, and the server's address: connections to two servers may share both ports.
     struct Ends: Hashable {
         let local: CInt
         let peer: CInt
+        /// As `inet_ntop` writes it.
+        let host: String
     }
 
     /// So many are kept before those that are closed are forgotten; more than a driver has connections.
@@ -44,24 +46,27 @@ final class OpenSockets {
     }
 
     private static func ends(of socket: CInt) -> Ends? {
-        guard let local = port({ getsockname(socket, $0, $1) }), let peer = port({ getpeername(socket, $0, $1) }) else {
+        guard let local = name({ getsockname(socket, $0, $1) }), let peer = name({ getpeername(socket, $0, $1) }) else {
             return nil
         }
-        return Ends(local: local, peer: peer)
+        return Ends(local: local.port, peer: peer.port, host: peer.address.description)
     }
 
-    /// The port in an address of either family, where it lies at the same place.
-    private static func port(
-        _ name: (UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> CInt
-    ) -> CInt? {
+    /// An address of either family, and its port, which lies at the same place in both.
+    private static func name(
+        _ ask: (UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> CInt
+    ) -> (address: IPAddress, port: CInt)? {
         var storage = sockaddr_storage()
         var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
-        let isKnown = withUnsafeMutablePointer(to: &storage) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { name($0, &length) == 0 }
+        let address = withUnsafeMutablePointer(to: &storage) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { name in
+                ask(name, &length) == 0 ? IPAddress(name, length: Int(length)) : nil
+            }
         }
-        guard isKnown, [sa_family_t(AF_INET), sa_family_t(AF_INET6)].contains(storage.ss_family) else { return nil }
-        return withUnsafeBytes(of: &storage) { bytes in
+        guard let address else { return nil }
+        let port = withUnsafeBytes(of: &storage) { bytes in
             CInt(UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: 2, as: UInt16.self)))
         }
+        return (address, port)
     }
 }

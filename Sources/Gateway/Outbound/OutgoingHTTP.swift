@@ -20,7 +20,8 @@ package struct OutgoingRequest: Sendable {
     /// time: with `atMostOnce` only if no byte of the request had left.
     package var atMostOnce: Bool
     /// With a value the status line decides: once it came, the body is waited for so long, and a body that breaks off or
-    /// does not end is cut. Nil: a response without its whole body is none.
+    /// does not end is cut. A success that comes before the whole request has left is waited for until it has. Nil: a response
+    /// without its whole body is none.
     package var bodyWait: Duration?
     /// Takes the body of a success in place of the response; an exchange that brings nothing for half a minute then ends.
     package var sink: (any BodySink)?

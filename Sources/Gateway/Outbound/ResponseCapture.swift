@@ -4,17 +4,20 @@ package struct ResponseCapture {
     package static let headerBytesMax = 64 << 10
     /// How much body is read and thrown away behind the captured part, so that the connection stays usable.
     package static let discardedBytesMax = 256 << 10
+    /// How much of header lines and trailers is read. libcurl bounds what stands before a body, and keeps all trailers in memory.
+    package static let linesBytesMax = 512 << 10
 
     /// The code of the final response, from its status line on; interim responses (1xx) are none.
     package private(set) var status: Int?
     package private(set) var headers: [(name: String, value: String)] = []
     package private(set) var body: [UInt8] = []
     package private(set) var bodyTruncated = false
-    /// Whether reading was given up because the body is longer than is worth reading.
+    /// Whether reading was given up because the body, or what follows it, is longer than is worth reading.
     package private(set) var stoppedReading = false
 
     private let bodyBytesMax: Int
     private var headerBytes = 0
+    private var linesBytes = 0
     private var headersEnded = false
     /// Whether anything came that reads like HTTP.
     private(set) var hasBegun = false
@@ -24,8 +27,15 @@ package struct ResponseCapture {
         self.bodyBytesMax = max(0, bodyBytesMax)
     }
 
-    /// Takes one line as libcurl hands it out: status lines, headers, the empty line after them, and trailers.
-    package mutating func takeHeader(line: UnsafeRawBufferPointer) {
+    /// Takes one line as libcurl hands it out: status lines, headers, the empty line after them, and trailers. Says whether more
+    /// is wanted.
+    package mutating func takeHeader(line: UnsafeRawBufferPointer) -> Bool {
+        linesBytes += line.count
+        guard linesBytes <= Self.linesBytesMax else {
+            // Trailers follow a whole body.
+            stoppedReading = headersEnded && status != nil
+            return false
+        }
         let text = line.trimming(Self.isLineEnd)
         hasBegun = true
         if text.isEmpty {
@@ -33,12 +43,14 @@ package struct ResponseCapture {
         } else if status == nil, text.starts(with: "HTTP/".utf8) {
             // What came before was an interim response.
             headers.removeAll(keepingCapacity: true)
+            headerBytes = 0
             headersEnded = false
             status = Self.status(text)
         } else if !headersEnded {
             // Behind the end there are only trailers, which a response's meaning must not hang on.
             addHeader(text)
         }
+        return true
     }
 
     /// Takes a part of the body and says whether more is wanted.
