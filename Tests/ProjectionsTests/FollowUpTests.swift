@@ -250,6 +250,26 @@ import Testing
         #expect(world.state.purges.pending[.secret(echo)] != nil)
     }
 
+    @Test func whatIsTakenBackBeforeTheAnswerIsPurgedWithIt() throws {
+        var (world, client) = world()
+        world.receive(message(client))
+        let conversation = try #require(world.state.inbox.messages.values.first?.conversation)
+        let sent = try world.send(
+            world.request(client, key: "k") {
+                $0.platform = .instagram
+                $0.recipient = .conversation(conversation)
+            }
+        )
+        world.start([sent])
+        world.apply(world.state.decideEcho(message(client, id: "ours"), world.context))
+        take(&world, followUp(client, .unsend, key: "unsend/ours", target: "ours"))
+        #expect(!world.state.isPurged(sent), "nothing has said yet that it is this one")
+        world.finish(sent, .accepted) { $0.providerKey = World.hash("message/ours") }
+        #expect(world.status(sent) == .sent)
+        #expect(world.state.isPurged(sent) && world.state.purges.pending[.message(sent)] != nil)
+        #expect(try world.rebuilt().agrees(with: world.state))
+    }
+
     @Test func anEchoKnowsTheCustomerByEitherAddress() throws {
         var (world, client) = world(.whatsapp)
         world.receive(message(client, .whatsapp, id: "m0"))

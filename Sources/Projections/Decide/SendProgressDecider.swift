@@ -225,7 +225,7 @@ extension LogState {
             )
             events += statusEvent(report, row.conversation, row.platform, body, ids, context, after: events)
         }
-        return events
+        return events + takenBack(message, as: result.providerKey, ids: ids, context, after: events)
     }
 
     /// What the answer means beside what else is known. The provider's own report that it has the message outweighs a refusal,
@@ -311,9 +311,9 @@ extension LogState {
                 ? [] : [SealedPart(.content, [UInt8](report.platformMessageID.utf8))],
             seal: body.seal
         )
-        let events = [changed] + optOut(report.client, row.conversation, row.platform, report.code)
-        return events
-            + statusEvent(report, row.conversation, row.platform, body, ids, context, after: events)
+        var events = [changed] + optOut(report.client, row.conversation, row.platform, report.code)
+        events += statusEvent(report, row.conversation, row.platform, body, ids, context, after: events)
+        return events + takenBack(report.message, as: report.providerKey, ids: ids, context, after: events)
     }
 
     /// The conversation as an event shows it that is not a customer's message.
