@@ -28,7 +28,7 @@ class MetaTenant(Tenant):
         """The event of a customer's message."""
         def found():
             for event in self.events():
-                if event["data"].get("message", {}).get("platform_message_id") == mid:
+                if event.get("data", {}).get("message", {}).get("platform_message_id") == mid:
                     return event["data"]
 
         return wait_until(found, 5, f"the event of {mid}")
