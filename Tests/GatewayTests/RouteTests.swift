@@ -188,6 +188,21 @@ import Testing
         }
     }
 
+    @Test(arguments: ["k, k", "k,l", "\"k\", \"k\"", "\"k\",\"l\""])
+    func keysThatWereJoinedAreNoKey(_ header: String) async throws {
+        try await GatewayProbe.with { probe in
+            let account = try await probe.smsAccount()
+            let before = probe.ledger.head
+            let body = #"{"to_phone":"+15551234567","text":"hi"}"#
+            let reply = try await probe.send(account, body, headers: ["Idempotency-Key": header])
+            #expect(reply.status == 400)
+            #expect(reply.field == "Idempotency-Key")
+            #expect(probe.ledger.head == before, "nothing is sent")
+            let quoted = try await probe.send(account, body, headers: ["Idempotency-Key": "\"k, k\""])
+            #expect(try quoted.text("idempotency_key") == "k, k")
+        }
+    }
+
     // MARK: The request's id
 
     @Test func theProcessLogNamesTheRequestAsTheAnswerDoes() async throws {

@@ -122,7 +122,7 @@ struct SendForm: Sendable {
     /// The key from header or body; without one the request gets a key of its own and is never taken for a repeat.
     private static func key(_ fields: JSONFields, _ header: String?) throws -> String {
         let body = try fields.string("idempotency_key")
-        let fromHeader = header.map(unquoted)
+        let fromHeader = try header.map(single)
         if let body, let fromHeader, body != fromHeader {
             throw GatewayError(
                 .invalidRequest,
@@ -141,10 +141,19 @@ struct SendForm: Sendable {
         return key
     }
 
-    /// A structured-field string (`"abc"`) or the bare text.
-    private static func unquoted(_ header: String) -> String {
-        guard header.count >= 2, header.hasPrefix("\""), header.hasSuffix("\"") else { return header }
-        return String(header.dropFirst().dropLast())
+    /// A structured-field string (`"abc"`) or the bare text. What stands between joins repeated headers with commas, and a list of
+    /// keys is no key.
+    private static func single(_ header: String) throws -> String {
+        let isQuoted = header.count >= 2 && header.hasPrefix("\"") && header.hasSuffix("\"")
+        let key = isQuoted ? String(header.dropFirst().dropLast()) : header
+        guard !key.contains(isQuoted ? "\"" : ",") else {
+            throw GatewayError(
+                .invalidRequest,
+                "the header Idempotency-Key may have one value only; put a key with a comma in double quotes",
+                field: "Idempotency-Key"
+            )
+        }
+        return key
     }
 
     /// Everything but the key, in one unambiguous form: what a repeat must match.
