@@ -103,7 +103,7 @@ import Testing
         #expect(world.state.inbox.survivor(of: younger) == older)
         #expect(world.state.decideNaming(named, world.context).isEmpty)
         #expect(world.state.inbox.current(older)?.messages.count == 2)
-        #expect(world.state.inbox.current(older)?.lastInbound == wrote[1], "the later window, which a report does not open")
+        #expect(world.state.inbox.current(older)?.lastInbound == wrote[1], "the later window; a report opens none")
     }
 
     @Test func whatOldRecordsDoNotSayIsNotJoined() throws {
