@@ -300,9 +300,7 @@ class Story:
     def tenants(self):
         for name, client in self.facts["clients"].items():
             if name != "deleted":
-                tenant = object.__new__(Tenant)
-                tenant.gateway, tenant.key, tenant.id = self.gateway, client["key"], client["id"]
-                yield tenant
+                yield Tenant.known(self.gateway, client["id"], client["key"])
 
     def reads(self):
         """What the API answers."""

@@ -41,10 +41,8 @@ class Golden:
         return [json.loads(line) for line in gzip.decompress((self.folder / "replay.jsonl.gz").read_bytes()).splitlines()]
 
     def tenant(self, client_id):
-        tenant = object.__new__(Tenant)
-        tenant.gateway, tenant.id = self.gateway, client_id
-        tenant.key = next(one["key"] for one in self.facts["clients"].values() if one["id"] == client_id)
-        return tenant
+        key = next(one["key"] for one in self.facts["clients"].values() if one["id"] == client_id)
+        return Tenant.known(self.gateway, client_id, key)
 
 
 def restore_files(source, target, sizes):

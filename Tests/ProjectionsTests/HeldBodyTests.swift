@@ -393,7 +393,8 @@ import Testing
 
     // MARK: Files
 
-    @Test func filesThatAreNotThereYetAreWaitedForAfterwards() throws {
+    /// A WhatsApp image that is yet to be fetched, and no endpoint.
+    private func heldImage() throws -> (World, client: LogPosition, message: LogPosition, event: LogPosition) {
         var world = World()
         let client = world.client(sms: false)
         world.connect(client, .whatsapp)
@@ -407,6 +408,11 @@ import Testing
         let events = world.receive(inbound)
         let message = first.advanced(by: try #require(events.firstIndex { $0.event.type == .messageReceived }))
         let event = first.advanced(by: try #require(events.firstIndex { $0.event.type == .eventPublished }))
+        return (world, client, message, event)
+    }
+
+    @Test func filesThatAreNotThereYetAreWaitedForAfterwards() throws {
+        var (world, client, message, event) = try heldImage()
         world.configure(client) { $0.events = ListField(["*"]) }
         #expect(world.offeredDeliveries().isEmpty)
         let failed = MediaResult.failed(code: "not_found", isFinal: true)
@@ -416,19 +422,7 @@ import Testing
     }
 
     @Test func filesThatCameWhileItWasHeldDoNotLetItGo() throws {
-        var world = World()
-        let client = world.client(sms: false)
-        world.connect(client, .whatsapp)
-        world.purgeBodies(client, .whatsapp)
-        var inbound = world.inbound(client, id: "m1")
-        inbound.platform = .whatsapp
-        var image = MessageContent.Media(type: "image")
-        image.providerID = "m"
-        inbound.content.media = [image]
-        let first = world.context.next
-        let events = world.receive(inbound)
-        let message = first.advanced(by: try #require(events.firstIndex { $0.event.type == .messageReceived }))
-        let event = first.advanced(by: try #require(events.firstIndex { $0.event.type == .eventPublished }))
+        var (world, client, message, event) = try heldImage()
         let failed = MediaResult.failed(code: "not_found", isFinal: true)
         world.apply(world.state.decide(failed, message: message, index: 0, seal: World.seal, world.context))
         #expect(world.offeredDeliveries().isEmpty)

@@ -37,7 +37,7 @@ struct ConversationFilter {
             Set(try platforms.map { try ledger.customerHash(client, $0, id) })
         }
         let found = try (phone ?? user).map { (id, platforms) in
-            try platforms.compactMap { try ledger.earlierConversation(client, $0, [id]) }
+            try platforms.compactMap { try ledger.earlier(client, $0, [id]).conversation }
         }
         earlier = Set(found ?? [])
     }

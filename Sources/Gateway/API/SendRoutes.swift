@@ -87,10 +87,9 @@ struct SendRoutes: Sendable {
         case .conversation(let id): request.earlierAddresses = try ledger.earlierAddresses(of: id, request.client)
         case .phone, .platformUser:
             for platform in [Platform.sms, .whatsapp] where form.platform == nil || form.platform == platform {
-                let address = form.recipient.address
-                request.earlierAddresses += try ledger.earlierCustomerHashes(request.client, platform, address)
-                let found = try ledger.earlierConversation(request.client, platform, [address])
-                request.earlierConversation = request.earlierConversation ?? found
+                let earlier = try ledger.earlier(request.client, platform, [form.recipient.address])
+                request.earlierAddresses += earlier.addresses
+                request.earlierConversation = request.earlierConversation ?? earlier.conversation
             }
         }
     }

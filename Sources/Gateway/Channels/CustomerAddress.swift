@@ -72,10 +72,23 @@ extension Ledger {
         CustomerAddress.earlierHashes(platform, id, try lookup(client))
     }
 
-    /// The conversation of a customer whom only a hash of an earlier version finds. Such a hash may stand for two people, so it
-    /// counts only where the sealed identifiers, to which answers go, name this one.
-    func earlierConversation(_ client: LogPosition, _ platform: Platform, _ ids: [String]) throws -> LogPosition? {
-        let earlier = try ids.flatMap { try earlierCustomerHashes(client, platform, $0) }
+    /// What earlier versions made of a customer's ids, and the conversation that only this finds.
+    func earlier(
+        _ client: LogPosition,
+        _ platform: Platform,
+        _ ids: [String]
+    ) throws -> (addresses: [LookupHash], conversation: LogPosition?) {
+        let addresses = try ids.flatMap { try earlierCustomerHashes(client, platform, $0) }
+        return (addresses, try conversation(client, platform, ids, earlier: addresses))
+    }
+
+    /// Such a hash may stand for two people, so it counts only where the sealed identifiers, to which answers go, name this one.
+    private func conversation(
+        _ client: LogPosition,
+        _ platform: Platform,
+        _ ids: [String],
+        earlier: [LookupHash]
+    ) throws -> LogPosition? {
         if earlier.isEmpty { return nil }
         let current = try ids.map { try customerHash(client, platform, $0) }
         let candidates = plan { state -> [LogPosition] in

@@ -161,18 +161,11 @@ package enum GraphRequest {
     }
 
     private static func whatsAppRecipient(_ recipient: String, _ json: inout JSONWriter) {
-        if isBusinessScoped(recipient) {
+        if WhatsAppAddress.isScopedID(recipient) {
             json.string("recipient", recipient)
         } else {
             json.string("to", recipient.hasPrefix("+") ? String(recipient.dropFirst()) : recipient)
         }
-    }
-
-    /// `US.1349…`: a country, a dot, and an id that only this business knows the person by.
-    private static func isBusinessScoped(_ recipient: String) -> Bool {
-        let bytes = [UInt8](recipient.utf8)
-        guard bytes.count > 3, bytes[2] == UInt8(ascii: ".") else { return false }
-        return bytes[..<2].allSatisfy { (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0) }
     }
 
     private static func link(_ media: OutgoingMessage.Media, _ json: inout JSONWriter) {

@@ -2,19 +2,16 @@ import Projections
 
 /// What WhatsApp's ids of a person look like.
 enum WhatsAppAddress {
-    /// Two letters of a country and a dot, as in `US.13491208655302741918`. A `wa_id` is a number.
+    /// `US.13491208655302741918`: a country, a dot, and an id that only this business knows the person by. A `wa_id` is a number.
     static func isScopedID(_ id: String) -> Bool {
         let bytes = Array(id.utf8.prefix(4))
-        return bytes.count == 4 && isLetter(bytes[0]) && isLetter(bytes[1]) && bytes[2] == UInt8(ascii: ".")
+        guard bytes.count == 4, bytes[2] == UInt8(ascii: ".") else { return false }
+        return bytes[..<2].allSatisfy { (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0) }
     }
 
     static func kind(_ id: String) -> AddressKind {
         if isScopedID(id) { return .scopedID }
         return !id.isEmpty && id.utf8.allSatisfy { (48...57).contains($0) } ? .number : .unknown
-    }
-
-    private static func isLetter(_ byte: UInt8) -> Bool {
-        (65...90).contains(byte) || (97...122).contains(byte)
     }
 }
 

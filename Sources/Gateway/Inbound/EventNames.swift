@@ -58,8 +58,7 @@ struct EventNames {
         let other = customer.otherID.isEmpty ? nil : address(customer.otherID)
         inbound.otherCustomer = other == inbound.customer ? nil : other
         let ids = [customer.id, customer.otherID].filter { !$0.isEmpty }
-        inbound.earlierAddresses = ids.flatMap { CustomerAddress.earlierHashes(event.platform, $0, lookup) }
-        inbound.earlierConversation = try ledger.earlierConversation(client, event.platform, ids)
+        (inbound.earlierAddresses, inbound.earlierConversation) = try ledger.earlier(client, event.platform, ids)
         if event.platform == .whatsapp {
             inbound.customerKind = WhatsAppAddress.kind(customer.id)
             inbound.otherKind = WhatsAppAddress.kind(customer.otherID)

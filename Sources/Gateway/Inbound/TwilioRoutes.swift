@@ -59,8 +59,7 @@ struct TwilioRoutes: Sendable {
             customer: try ledger.customerHash(client, .sms, inbound.from),
             account: own.isAnswering ? try ledger.hash(client, .smsAccount, own.phone) : .absent
         )
-        message.earlierAddresses = try ledger.earlierCustomerHashes(client, .sms, inbound.from)
-        message.earlierConversation = try ledger.earlierConversation(client, .sms, [inbound.from])
+        (message.earlierAddresses, message.earlierConversation) = try ledger.earlier(client, .sms, [inbound.from])
         message.identifiers.phone = inbound.from
         message.identifiers.accountPhone = own.phone
         message.identifiers.accountID = own.id

@@ -245,7 +245,7 @@ extension LogState {
         guard let client = clients[inbound.client], message(inbound.client, inbound.duplicateKey) == nil,
             deduplication.first(inbound.client, inbound.duplicateKey) == nil
         else { return [] }
-        var (events, conversation) = opening(inbound, place(inbound), context)
+        var (events, conversation) = opening(inbound, identity(inbound.named), context)
         var event = MessageEchoed()
         event.platform = inbound.platform
         event.kind = inbound.content.kind

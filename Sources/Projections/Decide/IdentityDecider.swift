@@ -68,15 +68,18 @@ extension LogState {
 
     /// What a report about a message of ours tells of the customer, beside its own subject: that two addresses are one person's.
     package func decideNaming(_ inbound: InboundMessage, _ context: DecisionContext) -> [NewEvent] {
-        guard let row = learns(from: inbound) else { return [] }
-        return opening(inbound, row, context).0
+        learned(from: inbound).map { opening(inbound, $0, context).0 } ?? []
     }
 
     /// The conversation of which something new would be known by two addresses that are named together.
-    package func learns(from inbound: InboundMessage) -> Inbox.ConversationRow? {
+    package func learns(from inbound: InboundMessage) -> Inbox.ConversationRow? { learned(from: inbound)?.row }
+
+    /// Nil where nothing new would be known, or of nobody who is known.
+    private func learned(from inbound: InboundMessage) -> Identity? {
         guard clients[inbound.client] != nil, inbound.otherCustomer != nil else { return nil }
         let identity = identity(inbound.named)
-        return identity.younger == nil && identity.learned.isEmpty ? nil : identity.row
+        let isNews = identity.younger != nil || !identity.learned.isEmpty
+        return isNews && identity.row != nil ? identity : nil
     }
 }
 

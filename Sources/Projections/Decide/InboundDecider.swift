@@ -63,10 +63,11 @@ extension LogState {
         guard let client = clients[inbound.client],
             deduplication.first(inbound.client, inbound.duplicateKey) == nil
         else { return [] }
-        let existing = place(inbound)
+        let identity = identity(inbound.named)
+        let existing = identity.row
         var inbound = inbound
         inbound.identifiers = inbound.identifiers.completed(by: inbound.known, in: existing)
-        var (events, conversation) = opening(inbound, existing, context)
+        var (events, conversation) = opening(inbound, identity, context)
         let message = context.next.advanced(by: events.count)
         let received = events.count
         let replyTo = inbound.replyTo.flatMap { self.message(inbound.client, $0) }.map { ids.encode(.message, $0) }
@@ -110,17 +111,14 @@ extension LogState {
         return events
     }
 
-    /// The conversation that a message belongs to, found by either address, with all of another one that it is joined with.
-    func place(_ inbound: InboundMessage) -> Inbox.ConversationRow? { identity(inbound.named).row }
-
     /// The conversation, and what opens it, joins it or makes it known by another address too.
     func opening(
         _ inbound: InboundMessage,
-        _ existing: Inbox.ConversationRow?,
+        _ identity: Identity,
         _ context: DecisionContext
     ) -> ([NewEvent], LogPosition) {
+        let existing = identity.row
         let conversation = existing?.id ?? context.next
-        let identity = identity(inbound.named)
         var known = identity.learned
         // WhatsApp may call a number otherwise than it was dialled, and wants answers to what it calls it. Of two conversations
         // that are one now, what was just said says best who the customer is.
