@@ -100,7 +100,7 @@ struct MediaRoutes: Sendable {
             headers[.contentRange] = "bytes \(range.lowerBound)-\(range.upperBound - 1)/\(length)"
         }
         let status = asked.isPartial ? HTTPResponse.Status.partialContent : .ok
-        return Response(status: status, headers: headers, body: try body(message, index, range, length))
+        return Response(status: status, headers: headers, body: try body(context, message, index, range, length))
     }
 
     /// Only what is got has ranges (RFC 9110, section 14.2), and only of the file that the caller has begun with.
@@ -111,14 +111,21 @@ struct MediaRoutes: Sendable {
     }
 
     /// Reads what shows that the file is whole before the answer begins.
-    private func body(_ message: LogPosition, _ index: Int, _ range: Range<Int>, _ length: Int) throws -> ResponseBody {
+    private func body(
+        _ context: GatewayContext,
+        _ message: LogPosition,
+        _ index: Int,
+        _ range: Range<Int>,
+        _ length: Int
+    ) throws -> ResponseBody {
         let file = try shelf.open(message, index)
         guard try file.bytes() == UInt64(length) else {
             throw GatewayError(.internalError, "the file has not the length that is on record")
         }
         if !range.isEmpty { _ = try file.chunk(range.lowerBound / SealedFileWriter.chunkBytes) }
+        let loop = context.channel.eventLoop
         return ResponseBody(contentLength: range.count) { writer in
-            try await MediaRoutes.send(file, range, &writer)
+            try await MediaRoutes.send(file, range, &writer, on: loop)
             try await writer.finish(nil)
         }
     }
@@ -128,7 +135,8 @@ struct MediaRoutes: Sendable {
     private static func send(
         _ file: OpenMediaFile,
         _ range: Range<Int>,
-        _ writer: inout any ResponseBodyWriter
+        _ writer: inout any ResponseBodyWriter,
+        on loop: any EventLoop
     ) async throws {
         if range.isEmpty { return }
         let size = SealedFileWriter.chunkBytes
@@ -140,6 +148,9 @@ struct MediaRoutes: Sendable {
             try await writer.write(
                 ByteBuffer(bytes: chunk[(wanted.lowerBound - offset)..<(wanted.upperBound - offset)])
             )
+            // A writer learns from the event loop that the client takes nothing more. A loop that is behind has not said so
+            // yet, and the whole file would wait in memory.
+            try await loop.submit {}.get()
         }
     }
 }

@@ -15,6 +15,8 @@ package struct GatewayContext: RequestContext {
     /// As whom the history names who is asking.
     package var actor = ChangeActor.nobody
     let isHTTP2: Bool
+    /// The connection, or with HTTP/2 the stream, that the request came on.
+    let channel: any Channel
 
     /// Where Hummingbird has an id of its own, which nobody outside ever sees.
     private static let logKey = "hb.request.id"
@@ -24,6 +26,7 @@ package struct GatewayContext: RequestContext {
         requestID = "req_" + Base32.encode(Crypto.publicRandomBytes(12))
         // A stream of HTTP/2 belongs to a connection, which belongs to the server.
         isHTTP2 = source.channel.parent?.parent != nil
+        channel = source.channel
         logger[metadataKey: GatewayContext.logKey] = "\(requestID)"
     }
 

@@ -80,11 +80,11 @@ final class OpenMediaFile: Sendable {
     /// Plaintext of one chunk.
     ///
     /// - Throws: `bodyPurged` once the message is purged.
-    func chunk(_ number: Int) throws -> [UInt8] { try content.reader().chunk(number) }
+    func chunk(_ number: Int) throws -> [UInt8] { try content.read { try $0.chunk(number) } }
 
-    func bytes() throws -> UInt64 { try content.reader().bytes }
+    func bytes() throws -> UInt64 { try content.read { $0.bytes } }
 
-    func chunkCount() throws -> Int { try content.reader().chunkCount }
+    func chunkCount() throws -> Int { try content.read { $0.chunkCount } }
 
     /// Key and descriptor. Apart, because who may close it must not keep the file itself.
     private final class Content: Sendable {
@@ -103,13 +103,14 @@ final class OpenMediaFile: Sendable {
             }
         }
 
-        /// Lets go of both.
+        /// Lets go of both, once what is being read of them has been read.
         func close() { state.withLock { $0 = .closed } }
 
-        func reader() throws -> SealedFileReader {
+        /// The lock is held while a chunk is read: whoever closes knows afterwards that nobody has the descriptor.
+        func read<Value>(_ part: (SealedFileReader) throws -> sending Value) throws -> sending Value {
             try state.withLock { state in
                 guard case .open(let reader) = state else { throw GatewayError.purged }
-                return reader
+                return try part(reader)
             }
         }
     }
