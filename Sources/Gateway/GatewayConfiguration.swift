@@ -40,6 +40,18 @@ package struct GatewayConfiguration: Sendable {
     package var idempotencyRetention: UInt64 = 7 * 86_400
     /// Messages of one client that may wait to be sent.
     package var queueMax = 100_000
+    /// Connections that are open at once; 0 for what the limit of descriptors leaves.
+    package var connectionsMax = 0
+    /// Of them, those of one address.
+    package var connectionsPerAddressMax = 256
+    /// Proxies whose word on where a request comes from is taken.
+    package var trustedProxies: [IPNetwork] = []
+    /// What all requests that are being worked on may hold in memory, in bytes.
+    package var requestMemoryBytes = 128 << 20
+    /// Sends of one client a second; 0 for what its plan has.
+    package var sendsPerSecond = 0
+    /// Reads of one client a second; 0 for what its plan has.
+    package var readsPerSecond = 0
     package var log = LogConfiguration()
     package var isSandbox = false
     package var version = WaybillVersion.current

@@ -222,6 +222,50 @@ package enum SettingsTable {
             "Networks beyond the public ones that files may be fetched from, then also over plain http; else `address_refused`. "
                 + "For development."
         ),
+        Setting(
+            "limits.connections",
+            "a whole number from 0 to 1000000",
+            .integer(\.connectionsMax, in: 0...1_000_000),
+            example: "4000",
+            "Connections that are open at once; 0 for what the limit of descriptors leaves."
+        ),
+        Setting(
+            "limits.connections_per_address",
+            "a whole number from 1 to 1000000",
+            .integer(\.connectionsPerAddressMax, in: 1...1_000_000),
+            example: "64",
+            "Connections that one address may have; of IPv6, one network of 64 bits. Trusted proxies are exempt."
+        ),
+        Setting(
+            "limits.trusted_proxies",
+            "a list of networks like 127.0.0.0/8",
+            .networks(\.trustedProxies),
+            example: "10.0.0.0/24",
+            "Proxies whose `X-Forwarded-For` says where a request comes from."
+        ),
+        Setting(
+            "limits.memory_bytes",
+            "a whole number from 16777216 to 17179869184",
+            .integer(\.requestMemoryBytes, in: 16 << 20...16 << 30),
+            example: "268435456",
+            "What all requests that are being worked on may hold in memory together; beyond it 503 with `Retry-After`."
+        ),
+        Setting(
+            "limits.sends_per_second",
+            "a whole number from 0 to 1000000",
+            .integer(\.sendsPerSecond, in: 0...1_000_000),
+            example: "50",
+            reloads: true,
+            "Sends of one client a second; 0 for what its plan has. Beyond it 429 `rate_limited`."
+        ),
+        Setting(
+            "limits.reads_per_second",
+            "a whole number from 0 to 1000000",
+            .integer(\.readsPerSecond, in: 0...1_000_000),
+            example: "100",
+            reloads: true,
+            "Other requests of one client a second; 0 for what its plan has. Beyond it 429 `rate_limited`."
+        ),
     ]
 
     // MARK: The log
