@@ -2,8 +2,8 @@
 
     cd Tests/Interop && PYTHONPATH=. WAYBILL_BIN=… python ../Golden/capture.py ../Golden/NAME
 
-Beside NAME it writes NAME-restored: the same history restored from a backup, whose end was lost. `README.md` says what is in the
-folders. Nothing of it protects anybody: all keys, tokens and texts were made for it.
+Beside NAME it writes NAME-restored, the same history restored from a backup whose end was lost, and NAME-salvaged, what was saved of
+that after a record was damaged. `README.md` says what is in the folders. Nothing of it protects anybody: all keys, tokens and texts were made for it.
 """
 
 import gzip
@@ -24,6 +24,7 @@ from support.meta_tenant import APP_SECRET, MetaTenant
 from support.receiver import Receiver
 from support.tenant import Tenant, customer_number
 from support.wait import wait_until
+from test_salvage import flip, place_of
 
 SETTINGS = {
     "WAYBILL_LOG_SEGMENT_BYTES": str(1 << 20),
@@ -223,6 +224,38 @@ class Story:
         tenant.hook(account, account.message(stopped, "STOP", account.new_message_id()))
         self.facts["whatsapp_stopped"] = stopped.wa_id
 
+    def identities(self):
+        """Two conversations that become one, and a number that changes."""
+        tenant, _ = self.client("two that are one")
+        account = self.graph.account("whatsapp")
+        tenant.connect(account)
+        number, scoped = phone_person(), Customer(user_id="CO.13491208655302740000")
+        for customer in (number, scoped, Customer(wa_id=number.wa_id, user_id=scoped.user_id)):
+            tenant.hook(account, account.message(customer, "It is me", account.new_message_id()))
+        moved, new = phone_person(), phone_person()
+        tenant.hook(account, account.message(moved, "I move", account.new_message_id()))
+        item = account.message(moved, "", type="system", system={
+            "body": "User Ana changed", "type": "user_changed_number", "wa_id": new.wa_id})
+        del item["value"]["messages"][0]["text"], item["value"]["contacts"]
+        tenant.hook(account, item)
+        for number in ("5531976543219", "553176543219"):
+            tenant.hook(account, account.message(Customer(wa_id=number), "One mobile, two forms", account.new_message_id()))
+        customer = customer_number()
+        assert tenant.inbound("To the one number", customer).status_code == 200
+        tenant.phone = self.facts["clients"]["two that are one"]["phone"] = customer_number()
+        assert tenant.connect_sms().status_code == 200
+        assert tenant.inbound("To the other", customer).status_code == 200
+
+    def held(self):
+        """In Inbound Body Purge, an event that nobody takes is held, and goes out when the add-on is back."""
+        tenant, endpoint = self.client("held for a while")
+        assert tenant.call("PATCH", "/v1/settings", json={"inbound_body_purge": {"sms": True}}).status_code == 200
+        path = f"/clients/{tenant.id}"
+        assert self.gateway.admin("PATCH", path, {"addon": {"status": "none"}}).status_code == 200
+        assert tenant.inbound("Held", customer_number()).status_code == 200
+        assert self.gateway.admin("PATCH", path, {"addon": {"status": "active"}}).status_code == 200
+        wait_until(lambda: endpoint.requests, 10, "the held event")
+
     def deliveries(self):
         tenant, endpoint = self.client("failing endpoint")
         endpoint.script = [500] * 8
@@ -297,6 +330,11 @@ class Story:
             wait_until(lambda: not [one for one in tenant.all("/v1/deliveries")
                                     if one["state"] in ("scheduled", "in_flight")], 40, "the deliveries")
 
+    def inbound_again(self, text):
+        """For the first client, whatever process serves it now."""
+        self.first.gateway = self.gateway
+        return self.first.inbound(text, customer_number())
+
     def tenants(self):
         for name, client in self.facts["clients"].items():
             if name != "deleted":
@@ -343,19 +381,37 @@ def pack(path, content):
     path.write_bytes(gzip.compress(content, 9, mtime=0))
 
 
+def salvage(story, source, directory):
+    """The history of `source` without the event that is damaged here, served once under its new name."""
+    path, _, end = place_of(source.data, "event.published", 1)
+    flip(path, end - 1)
+    salvaged = Gateway(directory, story.twilio, **source.settings)
+    directory.mkdir()
+    salvaged.run_ok("salvage", "--data", source.data, "--to", salvaged.data)
+    salvaged._operator = source.operator
+    salvaged.start()
+    story.gateway = salvaged
+    story.settle()
+    story.facts["reads"] = story.reads()
+    # Checkpoints of before are those of a log that was given up.
+    story.facts["checkpoint"] = story.facts["checkpoint_after_rotation"] = story.checkpoint()
+    assert salvaged.stop() == 0
+    return salvaged
+
+
 def main():
     target = Path(sys.argv[1]).resolve()
     with tempfile.TemporaryDirectory() as temporary:
         story = Story(Path(temporary))
         try:
-            for chapter in (story.sms, story.meta, story.deliveries, story.accounts, story.bulk, story.keys,
+            for chapter in (story.sms, story.meta, story.identities, story.held, story.deliveries, story.accounts, story.bulk, story.keys,
                             story.discarded_tail, story.settle):
                 print(chapter.__name__, flush=True)
                 chapter()
             gateway, backup = story.gateway, Path(temporary) / "backup"
             gateway.run_ok("backup", "--data", gateway.data, "--to", backup, "--backup-key", Path(temporary) / "backup.key",
                            "--horizon", "1")
-            assert story.first.inbound("After the backup", customer_number()).status_code == 200
+            assert story.inbound_again("After the backup").status_code == 200
             story.settle()
             story.facts["reads"] = story.reads()
             gateway.kill()
@@ -367,12 +423,16 @@ def main():
             restored._operator = gateway.operator
             restored.start()
             story.gateway = restored
+            for number in range(3):
+                assert story.inbound_again(f"After the restore {number}").status_code == 200
             story.settle()
             story.facts["reads"] = story.reads()
             assert restored.stop() == 0
             store(restored.data, target.with_name(target.name + "-restored"), story.facts, restored)
+            salvaged = salvage(story, restored, Path(temporary) / "salvaged")
+            store(salvaged.data, target.with_name(target.name + "-salvaged"), story.facts, salvaged)
             types = {json.loads(line)["type"] for line in gzip.decompress(
-                (target.with_name(target.name + "-restored") / "replay.jsonl.gz").read_bytes()).splitlines()}
+                (target.with_name(target.name + "-salvaged") / "replay.jsonl.gz").read_bytes()).splitlines()}
             schema = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", gateway.run_ok("schema")))
             print("not written:", sorted(schema - types))
         finally:

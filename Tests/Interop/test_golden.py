@@ -15,7 +15,7 @@ from support.gateway import REPOSITORY, Gateway
 from support.meta_tenant import APP_SECRET
 from support.tenant import Tenant
 
-FOLDERS = ["landed-1", "landed-1-restored"]
+FOLDERS = ["landed-1", "landed-1-restored", "landed-2", "landed-2-restored", "landed-2-salvaged"]
 GOLDEN = REPOSITORY / "Tests" / "Golden"
 SETTINGS = {
     "WAYBILL_LOG_SEGMENT_BYTES": str(1 << 20), "WAYBILL_IDEMPOTENCY_RETENTION": "36500d",
