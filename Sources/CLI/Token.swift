@@ -36,7 +36,7 @@ struct Token: AsyncParsableCommand {
 
         private func end() throws -> Timestamp? {
             guard let expires else { return nil }
-            let now = Timestamp(EventLog.systemTime())
+            let now = Timestamp(GuardedClock().now)
             guard let time = TokenExpiry.parse(expires, now: now), time > now else {
                 throw ValidationError("--expires is a time to come: 90d, 12h, 30m, or 2030-01-31T00:00:00Z")
             }

@@ -36,6 +36,7 @@ package struct InvariantCheck {
         if references.contains(where: { $0 > record.position }) { rules.append("refers to a later record") }
         if hasLosses { return rules }
         switch record.event {
+        case .clockJumped(let event): rules += jumped(event)
         case .eventPublished(let event): rules += sequence(event, record)
         case .conversationJoined(let event): rules += joined(event, record)
         case .deliveryStarted(let event): rules += started(event)
@@ -49,6 +50,14 @@ package struct InvariantCheck {
         default: break
         }
         return rules
+    }
+
+    private func jumped(_ event: ClockJumped) -> [String] {
+        let moved = max(
+            event.wallAfter.nanoseconds(since: event.wallBefore),
+            event.wallBefore.nanoseconds(since: event.wallAfter)
+        )
+        return moved > SteadyTime.jump ? [] : ["a jump of the wall clock of no more than 60 s is on record"]
     }
 
     private func joined(_ event: ConversationJoined, _ record: EventRecord) -> [String] {
