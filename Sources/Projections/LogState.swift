@@ -129,7 +129,8 @@ package struct LogState: Sendable {
 
     /// Whether two folds know the same. Schedules are derived from what is compared here and left out.
     package func agrees(with other: LogState) -> Bool {
-        position == other.position && time == other.time && clock == other.clock && idKey == other.idKey && verifierKey == other.verifierKey
+        position == other.position && time == other.time && clock == other.clock && idKey == other.idKey
+            && verifierKey == other.verifierKey
             && rootGeneration == other.rootGeneration && keyEpoch == other.keyEpoch
             && identity == other.identity && branches == other.branches && backups == other.backups
             && tokens == other.tokens

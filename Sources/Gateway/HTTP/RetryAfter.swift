@@ -4,7 +4,7 @@ package import Projections
 package enum RetryAfter {
     /// A date in it means the server's clock, which may show anything: it is compared with the `Date` beside it, and only where
     /// there is none with our own.
-    static func seconds(of response: OutgoingResponse, now: Timestamp) -> UInt64? {
+    package static func seconds(of response: OutgoingResponse, now: Timestamp) -> UInt64? {
         guard let value = response.header("retry-after") else { return nil }
         let date = response.header("date").flatMap { HTTPDate.parse($0, now: now) }.flatMap { UInt64(exactly: $0) }
         return seconds(value, now: date.map { Timestamp(0).advanced(bySeconds: $0) } ?? now)

@@ -3,7 +3,7 @@ import Projections
 
 extension Ledger {
     /// Puts on record what the wall clock did; each jump once.
-    func recordJumps() async throws {
+    package func recordJumps() async throws {
         let jumps = clock.takeJumps()
         if jumps.isEmpty { return }
         try await commitOutcome { [clock] _, _ in Ledger.events(jumps, clock.mark) }

@@ -22,6 +22,12 @@ package struct ClockJump: Equatable, Sendable {
     package let wall: UInt64
     package let boot: BootTime
 
+    package init(expected: UInt64, wall: UInt64, boot: BootTime) {
+        self.expected = expected
+        self.wall = wall
+        self.boot = boot
+    }
+
     /// The same jump as seen at a later moment of the boot clock.
     package func moved(to later: BootTime) -> ClockJump {
         let passed = ClockArithmetic.distance(later.nanoseconds, from: boot.nanoseconds)
