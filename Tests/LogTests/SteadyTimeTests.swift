@@ -199,4 +199,14 @@ import Testing
         #expect(there.jump == nil)
         #expect(there.time == last)
     }
+
+    /// Of a jump that was followed for a while after its mark, the way back is a jump all the same.
+    @Test func theWayBackAcrossARestartIsAJump() {
+        let mark = ClockMark(time: Self.start, boot: Self.at(0), bootID: Self.bootID, wall: Self.start + Self.day)
+        let passed = 10 * Self.second
+        let last = Self.start + passed + Self.second
+        let there = Self.resumed(mark, last: last, wall: Self.start + passed, boot: passed)
+        #expect(there.time == last)
+        #expect(there.jump?.nanoseconds == -Int64(Self.day))
+    }
 }

@@ -95,11 +95,14 @@ package struct SteadyTime: Equatable, Sendable {
         self.init(mark)
         jump = advance(wall: wall, boot: boot)
         guard time < last else { return }
+        let followed = ClockArithmetic.distance(last, from: time)
         time = last
+        guard let found = jump else { return }
+        noted = ClockArithmetic.distance(ClockArithmetic.clamp(wall), from: last)
         // Many small settings of the wall clock that the process before had followed are no jump.
-        if jump != nil {
+        if found.nanoseconds.magnitude <= SteadyTime.jump + followed.magnitude {
             noted = 0
-            jump = advance(wall: wall, boot: boot)
+            jump = nil
         }
     }
 
