@@ -10,6 +10,8 @@ package struct InvariantCheck {
     }
 
     package private(set) var violations: [Violation] = []
+    /// Worth knowing, and no violation.
+    package private(set) var clockJumps = 0
     private var state = LogState()
     /// Once records are lost, and it is on record that they are, what they began may go on without its beginning.
     private var hasLosses = false
@@ -26,6 +28,7 @@ package struct InvariantCheck {
             return
         }
         if case .recordLost = record.event { hasLosses = true }
+        if case .clockJumped = record.event { clockJumps += 1 }
         for rule in broken(record) { violations.append(Violation(position: record.position, rule: rule)) }
         state.apply(record)
     }
