@@ -39,16 +39,20 @@ struct Verify: ParsableCommand {
         var problems = past.unreadable + past.unknownKeys(history)
         let judged = past.judge(history, &report)
         problems += judged.problems
-        if invariants, report.findings.isEmpty { problems += try violations() }
-        let result = VerifyResult(report: report, problems: problems, notes: judged.notes)
+        var notes = judged.notes
+        if invariants, report.findings.isEmpty { problems += try violations(&notes) }
+        let result = VerifyResult(report: report, problems: problems, notes: notes)
         if json { Output.line(result.json) } else { result.print() }
         if result.state != .ok { throw ExitCode(1) }
     }
 
-    private func violations() throws -> [VerifyResult.Problem] {
+    private func violations(_ notes: inout [String]) throws -> [VerifyResult.Problem] {
         let log = try ReadOnlyLog(directory: data)
         var check = InvariantCheck()
         try log.reader.scan(from: LogPosition(1)) { check.apply($0) }
+        if check.clockJumps > 0 {
+            notes.append("the wall clock jumped; replay --type clock.jumped shows each of \(check.clockJumps)")
+        }
         return check.violations.map {
             VerifyResult.Problem(position: $0.position.rawValue, text: $0.rule)
         }

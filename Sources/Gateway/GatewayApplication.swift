@@ -121,7 +121,7 @@ package struct GatewayApplication: Service {
             logger: logger
         )
         var services: [any Service] = [
-            PlanningClock(ledger: ledger), LogWatch(ledger: ledger),
+            PlanningClock(ledger: ledger), LogWatch(ledger: ledger), ClockWatch(ledger: ledger, logger: logger),
             CheckpointService(checkpointer: checkpointer, logger: logger),
             DeliveryService(
                 ledger: ledger,

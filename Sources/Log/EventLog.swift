@@ -40,7 +40,7 @@ public final class EventLog: Sendable {
         directory: String,
         configuration: LogConfiguration = LogConfiguration(),
         storage: any Storage = PosixStorage(),
-        now: @escaping @Sendable () -> UInt64 = systemTime,
+        now: @escaping @Sendable () -> UInt64 = GuardedClock().reader,
         alarm: @escaping @Sendable (LogError) -> Void = { _ in }
     ) throws(LogError) -> EventLog {
         try LogOpening(
@@ -86,13 +86,6 @@ public final class EventLog: Sendable {
                 segmentSize: recovered.writer.segment.size
             )
         )
-    }
-
-    /// UTC nanoseconds since 1970 from the system's clock.
-    package static let systemTime: @Sendable () -> UInt64 = {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
 
     // MARK: Append

@@ -21,7 +21,7 @@ package struct LogOpening: ~Copyable {
         directory: String,
         configuration: LogConfiguration = LogConfiguration(),
         storage: any Storage = PosixStorage(),
-        now: @escaping @Sendable () -> UInt64 = EventLog.systemTime,
+        now: @escaping @Sendable () -> UInt64 = GuardedClock().reader,
         lock held: DirectoryLock? = nil,
         alarm: @escaping @Sendable (LogError) -> Void = { _ in }
     ) throws(LogError) {

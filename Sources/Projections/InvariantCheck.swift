@@ -10,6 +10,8 @@ package struct InvariantCheck {
     }
 
     package private(set) var violations: [Violation] = []
+    /// Worth knowing, and no violation.
+    package private(set) var clockJumps = 0
     private var state = LogState()
     /// Once records are lost, and it is on record that they are, what they began may go on without its beginning.
     private var hasLosses = false
@@ -26,6 +28,7 @@ package struct InvariantCheck {
             return
         }
         if case .recordLost = record.event { hasLosses = true }
+        if case .clockJumped = record.event { clockJumps += 1 }
         for rule in broken(record) { violations.append(Violation(position: record.position, rule: rule)) }
         state.apply(record)
     }
@@ -36,6 +39,7 @@ package struct InvariantCheck {
         if references.contains(where: { $0 > record.position }) { rules.append("refers to a later record") }
         if hasLosses { return rules }
         switch record.event {
+        case .clockJumped(let event): rules += jumped(event)
         case .eventPublished(let event): rules += sequence(event, record)
         case .conversationJoined(let event): rules += joined(event, record)
         case .deliveryStarted(let event): rules += started(event)
@@ -49,6 +53,14 @@ package struct InvariantCheck {
         default: break
         }
         return rules
+    }
+
+    private func jumped(_ event: ClockJumped) -> [String] {
+        let moved = max(
+            event.wallAfter.nanoseconds(since: event.wallBefore),
+            event.wallBefore.nanoseconds(since: event.wallAfter)
+        )
+        return moved > SteadyTime.jump ? [] : ["a jump of the wall clock of no more than 60 s is on record"]
     }
 
     private func joined(_ event: ConversationJoined, _ record: EventRecord) -> [String] {

@@ -7,6 +7,8 @@ package struct LogState: Sendable {
     /// The last record folded in.
     package private(set) var position = LogPosition.zero
     package private(set) var time = Timestamp(0)
+    /// What the clocks of the machine showed last.
+    package private(set) var clock: ClockMark?
     /// Keys the permutation of API ids; from the log's first record.
     package private(set) var idKey: [UInt8] = []
     /// The key that checkpoints are signed with from here on, as a C2SP verifier key.
@@ -38,6 +40,7 @@ package struct LogState: Sendable {
     package mutating func apply(_ record: EventRecord) {
         position = record.position
         time = record.time
+        clock = record.clockMark ?? clock
         if case .logCreated(let event) = record.event { idKey = event.idKey.bytes }
         if case .logKeyRotated(let event) = record.event { verifierKey = event.verifierKeyAfter }
         keyEpoch = max(keyEpoch, UInt64(record.keyEpoch))
@@ -126,7 +129,8 @@ package struct LogState: Sendable {
 
     /// Whether two folds know the same. Schedules are derived from what is compared here and left out.
     package func agrees(with other: LogState) -> Bool {
-        position == other.position && time == other.time && idKey == other.idKey && verifierKey == other.verifierKey
+        position == other.position && time == other.time && clock == other.clock && idKey == other.idKey
+            && verifierKey == other.verifierKey
             && rootGeneration == other.rootGeneration && keyEpoch == other.keyEpoch
             && identity == other.identity && branches == other.branches && backups == other.backups
             && tokens == other.tokens

@@ -24,7 +24,10 @@ struct GatewayProbe: Sendable {
     let routes: [Route]
 
     /// A data directory's ledger, with small segments.
-    static func openLedger(_ directory: TemporaryDirectory) async throws -> Ledger {
+    static func openLedger(
+        _ directory: TemporaryDirectory,
+        clock: GuardedClock = GuardedClock()
+    ) async throws -> Ledger {
         var log = LogConfiguration()
         log.segmentBytes = 1 << 20
         return try await Ledger.open(
@@ -32,7 +35,8 @@ struct GatewayProbe: Sendable {
             root: RootKeyFile(path: directory.path + "/root.key"),
             configuration: log,
             version: "test",
-            isSandbox: false
+            isSandbox: false,
+            clock: clock
         )
     }
 

@@ -11,16 +11,28 @@ import Testing
 @Suite struct HeldBodyRouteTests {
     /// Moves the ledger's clock on.
     private final class Clock: Sendable {
-        private let ahead = Mutex<UInt64>(0)
-        var now: UInt64 { EventLog.systemTime() + ahead.withLock { $0 } }
-        func pass(seconds: UInt64) { ahead.withLock { $0 += seconds * 1_000_000_000 } }
+        private let ahead = Mutex(Duration.zero)
+        private let start = GuardedClock().now
+        private let began = BootTime.now
+
+        func pass(seconds: UInt64) { ahead.withLock { $0 += .seconds(seconds) } }
+
+        /// The boot clock and the wall clock go on together.
+        var guarded: GuardedClock {
+            let boot: @Sendable () -> BootTime = { BootTime.now.advanced(by: self.ahead.withLock { $0 }) }
+            let wall: @Sendable () -> UInt64 = {
+                Timestamp(self.start).advanced(byNanoseconds: boot().nanoseconds - self.began.nanoseconds).nanoseconds
+            }
+            return GuardedClock(ClockSources(wall: wall, boot: boot))
+        }
     }
 
     private func with(_ body: @Sendable (GatewayProbe, Clock) async throws -> Void) async throws {
         let directory = TemporaryDirectory()
         let opened = try await GatewayProbe.openLedger(directory)
         let clock = Clock()
-        let ledger = Ledger(log: opened.log, keys: opened.keys, state: try await opened.read { copy $0 }) { clock.now }
+        let state = try await opened.read { copy $0 }
+        let ledger = Ledger(log: opened.log, keys: opened.keys, state: state, clock: clock.guarded)
         do {
             try await GatewayProbe.with(ledger) { try await body($0, clock) }
         } catch {

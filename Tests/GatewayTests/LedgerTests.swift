@@ -124,7 +124,7 @@ struct LedgerTests {
             log: ledger.log,
             keys: ledger.keys,
             state: try await ledger.read { copy $0 },
-            clock: { 5 }
+            clock: GuardedClock(ClockSources(wall: { 5 }, boot: { BootTime(nanoseconds: 5) }))
         )
         for number in 0..<5 as Range<UInt64> { try await receive(frozen, inbound(client, number)) }
         var before = UInt64(0)

@@ -17,6 +17,26 @@ import Testing
         #expect(RetryAfter.seconds(value, now: Self.now) == seconds)
     }
 
+    private static let answers: [([String: String], UInt64?)] = [
+        (["retry-after": "Sun, 06 Nov 1994 08:49:37 GMT", "date": "Sun, 06 Nov 1994 08:49:30 GMT"], 7),
+        (["retry-after": "Mon, 07 Nov 1994 08:49:37 GMT", "date": "Mon, 07 Nov 1994 08:49:30 GMT"], 7),
+        (["retry-after": "Sun, 06 Nov 1994 08:49:37 GMT", "date": "soon"], 7),
+        (["retry-after": "Sun, 06 Nov 1994 08:49:37 GMT"], 7), (["retry-after": "5", "date": "soon"], 5),
+        (["retry-after": "soon"], nil), ([:], nil),
+    ]
+
+    /// Both dates are the server's, whatever our clock shows.
+    @Test(arguments: answers) func isReckonedByTheServersClock(_ headers: [String: String], _ seconds: UInt64?) {
+        let response = OutgoingResponse(
+            status: 429,
+            headers: headers.map { ($0.key, $0.value) },
+            body: [],
+            bodyTruncated: false,
+            duration: .zero
+        )
+        #expect(RetryAfter.seconds(of: response, now: Self.now) == seconds)
+    }
+
     @Test(arguments: [
         "", " ", "-1", "+5", "1.5", "soon", "Sun, 06 Nov 1994 08:49:37", "Sun, 06 Nov 1994 08:49:37 CET",
         "Xyz, 06 Nov 1994 08:49:37 GMT", "Sun, 6 Nov 1994 08:49:37 GMT", "Sun, 31 Nov 1994 08:49:37 GMT",

@@ -27,7 +27,7 @@ struct LogDirectory {
 
     func open(
         _ configuration: LogConfiguration = .small(),
-        now: @escaping @Sendable () -> UInt64 = EventLog.systemTime
+        now: @escaping @Sendable () -> UInt64 = GuardedClock().reader
     ) throws(LogError) -> EventLog {
         try EventLog.open(directory: path, configuration: configuration, now: now)
     }

@@ -89,9 +89,9 @@ struct WebhookRoutes: Sendable {
             (try state.decideTest(client: client.id, ids: ids, context), ())
         }
         let delivery = committed.position
-        let deadline = ContinuousClock.now + .seconds(20)
+        let deadline = BootTime.now.advanced(by: .seconds(20))
         var row = try await ledger.read { $0.deliveries.rows[delivery] }
-        while let current = row, current.trail == .zero, ContinuousClock.now < deadline {
+        while let current = row, current.trail == .zero, BootTime.now < deadline {
             try await Task.sleep(for: .milliseconds(10))
             row = try await ledger.read { $0.deliveries.rows[delivery] }
         }

@@ -20,7 +20,7 @@ package final class SignupDesk: Sendable {
 
     private struct Kept {
         let token: String
-        let until: ContinuousClock.Instant
+        let until: BootTime
     }
 
     private struct State {
@@ -96,7 +96,7 @@ package final class SignupDesk: Sendable {
     }
 
     private func sweep() {
-        let now = ContinuousClock.now
+        let now = BootTime.now
         state.withLock { state in state.kept = state.kept.filter { $0.value.until > now } }
     }
 
@@ -105,7 +105,7 @@ package final class SignupDesk: Sendable {
     /// - Parameter pin: what to register the number with.
     func carryOut(_ signup: EmbeddedSignup, for client: LogPosition, pin: String) async throws -> Grant {
         let app = try requireApp()
-        let deadline = ContinuousClock.now.advanced(by: SignupDesk.totalTime)
+        let deadline = BootTime.now.advanced(by: SignupDesk.totalTime)
         let bought = try await buyToken(signup, client, app, deadline)
         let subscribed = await ask(deadline) { signup.subscribe(bought, baseURL: baseURL, timeout: $0) }
         try EmbeddedSignup.check(.subscribe, subscribed)
@@ -127,7 +127,7 @@ package final class SignupDesk: Sendable {
         _ signup: EmbeddedSignup,
         _ client: LogPosition,
         _ app: MetaApp,
-        _ deadline: ContinuousClock.Instant
+        _ deadline: BootTime
     ) async throws -> String {
         let key = SignupDesk.key(signup, client)
         if let token = keptToken(key) { return token }
@@ -138,10 +138,10 @@ package final class SignupDesk: Sendable {
     }
 
     private func ask(
-        _ deadline: ContinuousClock.Instant,
+        _ deadline: BootTime,
         _ request: (Duration) -> OutgoingRequest
     ) async -> Result<OutgoingResponse, TransferError> {
-        let rest = ContinuousClock.now.duration(to: deadline)
+        let rest = deadline.since(BootTime.now)
         guard rest > .zero else {
             return .failure(TransferError(.timedOut, requestBytesSent: false, detail: "the time was up"))
         }
@@ -162,7 +162,7 @@ package final class SignupDesk: Sendable {
     }
 
     private func keptToken(_ key: [UInt8]) -> String? {
-        let now = ContinuousClock.now
+        let now = BootTime.now
         return state.withLock { state in
             guard let kept = state.kept[key], kept.until > now else { return nil }
             return kept.token
@@ -170,7 +170,7 @@ package final class SignupDesk: Sendable {
     }
 
     private func keep(_ token: String, _ key: [UInt8]) {
-        let now = ContinuousClock.now
+        let now = BootTime.now
         state.withLock { state in
             if state.kept.count >= SignupDesk.keptMax,
                 let oldest = state.kept.min(by: { $0.value.until < $1.value.until })?.key

@@ -25,7 +25,7 @@ package struct Backup: Sendable {
         to target: String,
         keyFile: String,
         days: Int,
-        now: UInt64 = EventLog.systemTime()
+        now: UInt64 = GuardedClock().now
     ) throws {
         // A wrong directory must not become a new log.
         _ = try ReadOnlyLog(directory: data)
@@ -48,7 +48,7 @@ package struct Backup: Sendable {
         isKeyNew = known == nil
         key = try known ?? file.create()
         created = Timestamp(now)
-        horizon = Timestamp(now + UInt64(days) * 86_400_000_000_000)
+        horizon = created.advanced(bySeconds: UInt64(days) * 86_400)
     }
 
     private static func requireEmpty(_ target: String, _ names: [String]) throws {

@@ -31,7 +31,7 @@ package struct Restore {
         keyFile: String?,
         acceptsLoss: Bool,
         log: LogConfiguration,
-        now: UInt64 = EventLog.systemTime()
+        now: UInt64 = GuardedClock().now
     ) throws {
         self.source = source
         self.data = data

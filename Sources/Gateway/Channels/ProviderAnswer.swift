@@ -23,15 +23,14 @@ enum ProviderAnswer {
             result.code = "http_\(response.status)"
             if response.status == 429 { result.outcome = .retryLater }
             result.httpStatus = UInt64(max(response.status, 0))
-            result.retryAfter = response.header("retry-after").flatMap { RetryAfter.seconds($0, now: finishedAt) }
+            result.retryAfter = RetryAfter.seconds(of: response, now: finishedAt)
             result.excerpt = Array(response.body.prefix(excerptBytes))
             judge(response, &result)
         case .failure(let error):
             result.code = error.failure.rawValue
             if !error.requestBytesSent { result.outcome = .retryLater }
         }
-        result.durationMilliseconds =
-            (finishedAt.nanoseconds - min(startedAt.nanoseconds, finishedAt.nanoseconds)) / 1_000_000
+        result.durationMilliseconds = finishedAt.milliseconds(since: startedAt)
         return result
     }
 }

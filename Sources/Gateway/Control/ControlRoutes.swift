@@ -35,7 +35,9 @@ struct ControlRoutes: Sendable {
                 throw fields.wrong("role", "operator or auditor")
             }
             let expiry = try fields.string("expires_at").map { text in
-                guard let time = RFC3339.parse(text) else { throw fields.wrong("expires_at", "a time in RFC 3339") }
+                guard let time = tokens.end(text) else {
+                    throw fields.wrong("expires_at", "a time in RFC 3339, or 90d")
+                }
                 return time
             }
             let label = try fields.string("label") ?? ""

@@ -46,6 +46,9 @@ package struct TokenControl: Sendable {
         }
     }
 
+    /// The moment that a person's words mean now.
+    package func end(_ text: String) -> Timestamp? { TokenExpiry.parse(text, now: ledger.now) }
+
     package func list() async throws -> [UInt8] {
         let rows = try await ledger.read { $0.tokens.rows.values.sorted { $0.position < $1.position } }
         var json = JSONWriter()

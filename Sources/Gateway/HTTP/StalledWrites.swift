@@ -1,3 +1,4 @@
+import Log
 import NIOCore
 
 /// Closes a connection whose other side takes nothing of an answer for a while: it would hold its memory, and a shutdown, for as
@@ -10,18 +11,18 @@ final class StalledWrites: ChannelOutboundHandler, RemovableChannelHandler {
 
     private let patience: TimeAmount
     private var waiting = 0
-    private var progress = NIODeadline.now()
+    private var progress = BootTime.now
     private var timer: Scheduled<Void>?
 
     init(patience: TimeAmount = .seconds(30)) { self.patience = patience }
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
-        if waiting == 0 { progress = .now() }
+        if waiting == 0 { progress = BootTime.now }
         waiting += 1
         let promise = promise ?? context.eventLoop.makePromise()
         promise.futureResult.assumeIsolated().whenComplete { _ in
             self.waiting -= 1
-            self.progress = .now()
+            self.progress = BootTime.now
         }
         context.write(data, promise: promise)
         if timer == nil { look(in: patience, context) }
@@ -33,7 +34,8 @@ final class StalledWrites: ChannelOutboundHandler, RemovableChannelHandler {
         timer = context.eventLoop.assumeIsolated().scheduleTask(in: time) {
             self.timer = nil
             guard self.waiting > 0 else { return }
-            let left = self.progress + self.patience - .now()
+            let waited = TimeAmount(BootTime.now.since(self.progress))
+            let left = self.patience - waited
             if left > .nanoseconds(0) { self.look(in: left, context) } else { context.close(promise: nil) }
         }
     }

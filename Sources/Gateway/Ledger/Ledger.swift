@@ -19,7 +19,7 @@ package final class Ledger: Sendable {
     /// Who may come in, as of the last change to that. Apart from `state`, so that a request need not wait for a running
     /// decision only to be recognised.
     private let access: Mutex<Access>
-    private let clock: @Sendable () -> UInt64
+    package let clock: GuardedClock
     /// Planners to wake; one signal that waits stands for all.
     private let planners = Mutex<[Planner: AsyncStream<Void>.Continuation]>([:])
     let secrets = SecretCache()
@@ -58,7 +58,7 @@ package final class Ledger: Sendable {
         keys: KeyStore,
         state: LogState,
         isSandbox: Bool = false,
-        clock: @escaping @Sendable () -> UInt64 = EventLog.systemTime
+        clock: GuardedClock = GuardedClock()
     ) {
         self.log = log
         self.keys = keys
@@ -77,7 +77,11 @@ package final class Ledger: Sendable {
         return LookupHash(Crypto.hmacSHA256(key: routeKey, message: message)) ?? .absent
     }
 
-    package var now: Timestamp { Timestamp(clock()) }
+    /// The time by which everything is dated, compared and waited for; see `GuardedClock`.
+    package var now: Timestamp { Timestamp(clock.now) }
+
+    /// What others compare with their own clocks; see `GuardedClock.wall`.
+    var wall: Timestamp { Timestamp(clock.wall) }
 
     // MARK: Write
 
@@ -101,7 +105,7 @@ package final class Ledger: Sendable {
     ) throws -> Committed<Value> {
         if edge { try log.admitEdge() }
         let (committed, reservation) = try state.withLock { state in
-            let now = Timestamp(max(clock(), state.time.nanoseconds + 1))
+            let now = max(self.now, state.time.advanced(byNanoseconds: 1))
             let context = DecisionContext(now: now, next: state.position.next)
             let (events, value) = try decide(&state, context)
             guard !events.isEmpty else {
@@ -162,7 +166,7 @@ package final class Ledger: Sendable {
             var record = EventRecord(
                 event.event,
                 position: position,
-                time: Timestamp(context.now.nanoseconds + UInt64(index)),
+                time: context.now.advanced(byNanoseconds: UInt64(index)),
                 client: event.client,
                 conversation: event.conversation,
                 message: event.message,
@@ -205,10 +209,10 @@ package final class Ledger: Sendable {
         _ body: (borrowing LogState) -> Value,
         until isEnough: (Value) -> Bool
     ) async throws -> Value {
-        let deadline = ContinuousClock.now + time
+        let deadline = BootTime.now.advanced(by: time)
         while true {
             let value = try await read(body)
-            if isEnough(value) || ContinuousClock.now >= deadline { return value }
+            if isEnough(value) || BootTime.now >= deadline { return value }
             try await Task.sleep(for: pause)
         }
     }

@@ -11,6 +11,7 @@ extension Ledger {
     ///   - restored: what a restore, whose last step this is, puts on record.
     ///   - salvaged: likewise for a salvage.
     ///   - lock: the writer's lock, when the caller has it already.
+    ///   - clock: goes on from where the history ends.
     package static func open(
         directory: String,
         root: any RootKeyHolder,
@@ -20,6 +21,7 @@ extension Ledger {
         restored: LogRestored? = nil,
         salvaged: LogSalvaged? = nil,
         lock: DirectoryLock? = nil,
+        clock: GuardedClock = GuardedClock(),
         alarm: @escaping @Sendable (LogError) -> Void = { _ in }
     ) async throws -> Ledger {
         let storage = PosixStorage()
@@ -28,6 +30,7 @@ extension Ledger {
             directory: directory,
             configuration: configuration,
             storage: storage,
+            now: clock.reader,
             lock: lock,
             alarm: alarm
         )
@@ -36,6 +39,7 @@ extension Ledger {
         // Before anything is written: a history that cannot be read refuses the start, which may be tried again and again.
         var state = LogState()
         try state.catchUp(opening.reader, through: opening.reader.end)
+        clock.resume(after: state.clock, last: state.time.nanoseconds)
         let log = try opening.finish()
         do {
             let keys = try KeyStore.open(
@@ -46,7 +50,7 @@ extension Ledger {
                 storage: storage
             )
             if log.durable == .zero { try await begin(log, &state) }
-            var ledger = Ledger(log: log, keys: keys, state: state, isSandbox: isSandbox)
+            var ledger = Ledger(log: log, keys: keys, state: state, isSandbox: isSandbox, clock: clock)
             try await ledger.recordStart(version: version)
             if let restored {
                 try await ledger.record(restored)
@@ -54,7 +58,7 @@ extension Ledger {
             if let salvaged { try await ledger.record(salvaged) }
             if restored != nil || salvaged != nil {
                 // Ids are others from here on.
-                ledger = Ledger(log: log, keys: keys, state: ledger.plan { $0 }, isSandbox: isSandbox)
+                ledger = Ledger(log: log, keys: keys, state: ledger.plan { $0 }, isSandbox: isSandbox, clock: clock)
             }
             try await ledger.settleInterrupted()
             return ledger
@@ -80,8 +84,13 @@ extension Ledger {
         started.keyEpoch = UInt64(keys.epoch)
         started.sandbox = isSandbox
         let tails = log.recovery.discarded
-        _ = try await commit(edge: false) { _, _ in
-            ([NewEvent(.processStarted(started))] + tails.map(Ledger.discarded), ())
+        // What the wall clock did since the process before ended is found by the clock as it resumes.
+        let jumps = clock.takeJumps()
+        _ = try await commit(edge: false) { [clock] _, _ in
+            let mark = clock.mark
+            started.show(mark)
+            let first = [NewEvent(.processStarted(started))] + Ledger.events(jumps, mark)
+            return (first + tails.map(Ledger.discarded), ())
         }
         for tail in tails { try log.acknowledgeDiscarded(tail) }
         // A crash may have come between a new root key and its record.
@@ -154,7 +163,10 @@ extension Ledger {
         var stopped = ProcessStopped()
         stopped.reason = reason
         // A log that has failed cannot take the record; there is nobody left to tell, and recovery will see it.
-        _ = try? await commit(edge: false) { _, _ in ([NewEvent(.processStopped(stopped))], ()) }
+        _ = try? await commit(edge: false) { [clock] _, _ in
+            stopped.show(clock.mark)
+            return ([NewEvent(.processStopped(stopped))], ())
+        }
     }
 
     package func close(reason: String) async {

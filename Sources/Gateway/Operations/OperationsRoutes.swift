@@ -37,7 +37,13 @@ struct OperationsRoutes: Sendable {
                 ("waybill_idempotency_keys", UInt64(state.idempotency.count)),
             ].map { (name: $0.0, value: $0.1) }
         }
+        let clock = ledger.clock.status
+        let clocks = [
+            (name: "waybill_clock_jumps_total", value: UInt64(clock.jumps)),
+            (name: "waybill_clock_behind_seconds", value: UInt64(max(clock.behind, 0)) / 1_000_000_000),
+            (name: "waybill_clock_ahead_seconds", value: min(clock.behind, 0).magnitude / 1_000_000_000),
+        ]
         let durable = (name: "waybill_log_durable_position", value: ledger.log.durable.rawValue)
-        return Answer.text(.ok, "text/plain; version=0.0.4", metrics.render(gauges: gauges + [durable]))
+        return Answer.text(.ok, "text/plain; version=0.0.4", metrics.render(gauges: gauges + clocks + [durable]))
     }
 }

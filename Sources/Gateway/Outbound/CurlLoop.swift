@@ -1,4 +1,5 @@
 import Glibc
+import Log
 
 /// The driver's thread: it alone touches the multi handle and the transfers.
 ///
@@ -20,7 +21,7 @@ final class CurlLoop {
     private let sockets = OpenSockets()
     private var queue: TransferQueue<Submission>
     private var running: [ObjectIdentifier: Running] = [:]
-    private var sweptAt = ContinuousClock.now
+    private var sweptAt = BootTime.now
 
     init(multi: consuming MultiHandle, settings: TransferSettings, queue: TransferQueue<Submission>) {
         mailbox = CurlMailbox(waker: multi.waker)
@@ -146,15 +147,15 @@ extension CurlLoop {
     /// Ends what waited too long for a place or for the rest of a body, which libcurl knows nothing of, and what libcurl has
     /// failed to end.
     private func sweepIfDue() {
-        let now = ContinuousClock.now
-        guard now - sweptAt >= Self.sweepInterval else { return }
+        let now = BootTime.now
+        guard now.since(sweptAt) >= Self.sweepInterval else { return }
         sweptAt = now
-        for submission in queue.removeWaiting(where: { now - $0.submittedAt > $0.request.timeout }) {
+        for submission in queue.removeWaiting(where: { now.since($0.submittedAt) > $0.request.timeout }) {
             let error = submission.refusal(.timedOut, detail: "no place among the running requests became free")
             submission.continuation.resume(returning: .failure(error))
         }
         for entry in running.values
-        where now - entry.transfer.startedAt > entry.submission.request.timeout + Self.overdue
+        where now.since(entry.transfer.startedAt) > entry.submission.request.timeout + Self.overdue
             || entry.transfer.isAnswered(by: now)
         {
             finish(entry.transfer, entry.transfer.ended(.timedOut, detail: "the time was up"))

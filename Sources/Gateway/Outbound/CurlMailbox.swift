@@ -1,3 +1,4 @@
+import Log
 import Synchronization
 
 /// One request on its way to the driver's thread and the task that waits for it.
@@ -6,7 +7,7 @@ struct Submission: Sendable {
     /// `host:port`, by which places are given out.
     let host: String
     let ticket: CancellationTicket
-    let submittedAt = ContinuousClock.now
+    let submittedAt = BootTime.now
     let continuation: CheckedContinuation<Result<OutgoingResponse, TransferError>, Never>
 
     /// The error for a request that never began.
@@ -15,7 +16,7 @@ struct Submission: Sendable {
             failure,
             requestBytesSent: false,
             detail: detail,
-            duration: ContinuousClock.now - submittedAt
+            duration: BootTime.now.since(submittedAt)
         )
     }
 }

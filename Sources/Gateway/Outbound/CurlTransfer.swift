@@ -1,5 +1,6 @@
 import CCurl
 import Glibc
+import Log
 
 /// What all exchanges of one driver have in common.
 struct TransferSettings: Sendable {
@@ -19,7 +20,7 @@ struct TransferSettings: Sendable {
 /// lets it go, and it takes it out of the multi handle first, so that no callback can come afterwards.
 final class CurlTransfer {
     /// When the exchange began; that of a repeat began with the first try.
-    let startedAt: ContinuousClock.Instant
+    let startedAt: BootTime
 
     private let easy: EasyHandle
     private let headers: HeaderList
@@ -34,7 +35,7 @@ final class CurlTransfer {
     private let sink: (any BodySink)?
     private var sinkHasEnough = false
     private var capture: ResponseCapture
-    private var statusAt: ContinuousClock.Instant?
+    private var statusAt: BootTime?
     private var addressesTried = 0
     private var addressesRefused = 0
     private var socketsOpened: [CInt] = []
@@ -59,7 +60,7 @@ final class CurlTransfer {
         atMostOnce = request.atMostOnce
         bodyWait = request.bodyWait
         requestBytes = request.body.count
-        startedAt = first?.startedAt ?? .now
+        startedAt = first?.startedAt ?? BootTime.now
         isRepeat = first != nil
         leftBefore = first?.requestMayHaveLeft ?? false
         sink = request.sink
@@ -206,7 +207,7 @@ extension CurlTransfer {
 
     fileprivate func takeHeader(_ line: UnsafeRawBufferPointer) -> Bool {
         let isMoreWanted = capture.takeHeader(line: line)
-        if statusAt == nil, capture.status != nil { statusAt = .now }
+        if statusAt == nil, capture.status != nil { statusAt = BootTime.now }
         return isMoreWanted
     }
 
@@ -291,8 +292,8 @@ extension CurlTransfer {
     }
 
     /// Whether the body was waited for as long as it is worth.
-    func isAnswered(by now: ContinuousClock.Instant) -> Bool {
-        guard let bodyWait, let statusAt, now - statusAt >= bodyWait else { return false }
+    func isAnswered(by now: BootTime) -> Bool {
+        guard let bodyWait, let statusAt, now.since(statusAt) >= bodyWait else { return false }
         return !isStillSending
     }
 
@@ -323,7 +324,7 @@ extension CurlTransfer {
         )
     }
 
-    private var duration: Duration { ContinuousClock.now - startedAt }
+    private var duration: Duration { BootTime.now.since(startedAt) }
 
     private func failure(_ code: CURLcode) -> TransferFailure {
         let failure = Self.failures[code.rawValue] ?? .protocolError

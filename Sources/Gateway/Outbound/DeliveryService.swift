@@ -148,13 +148,13 @@ package struct DeliveryService: Service {
             return DeliveryResult(.failed, error: "insecure_url", startedAt: startedAt)
         }
         let answer = await driver.perform(request.outgoing)
-        var result = DeliveryService.result(answer, startedAt: startedAt, finishedAt: ledger.now)
+        let finishedAt = ledger.now
+        var result = DeliveryService.result(answer, startedAt: startedAt, finishedAt: finishedAt)
         health.note(row.client, answered: result.httpStatus > 0)
         refused.note(result.error, of: row.client, ledger.ids.encode(.client, row.client))
         result.secret = request.secret
         result.endpoint = request.endpoint
-        let spent = ledger.now.nanoseconds - min(startedAt.nanoseconds, ledger.now.nanoseconds)
-        result.durationMilliseconds = spent / 1_000_000
+        result.durationMilliseconds = finishedAt.milliseconds(since: startedAt)
         metrics.count(
             "waybill_delivery_attempts_total{result=\"\(result.verdict == .succeeded ? "success" : "failure")\"}"
         )
@@ -188,7 +188,8 @@ package struct DeliveryService: Service {
         headers += WebhookSignature.headers(
             body: body,
             id: ledger.ids.encode(.event, row.event),
-            seconds: now.nanoseconds / 1_000_000_000,
+            // The receiver compares it with its own clock.
+            seconds: ledger.wall.wholeSeconds,
             secrets: try secrets.map { try ledger.secret($0) },
             prefix: headerPrefix
         )
@@ -223,7 +224,7 @@ package struct DeliveryService: Service {
             var result = DeliveryResult(verdict, startedAt: startedAt)
             result.httpStatus = UInt64(max(response.status, 0))
             if verdict != .succeeded { result.error = "http_status" }
-            result.retryAfter = response.header("retry-after").flatMap { RetryAfter.seconds($0, now: finishedAt) }
+            result.retryAfter = RetryAfter.seconds(of: response, now: finishedAt)
             result.excerpt = Array(response.body.prefix(1024))
             return result
         case .failure(let error):

@@ -14,7 +14,7 @@ package final class InlineMemory: Sendable {
         var shares: [LogPosition: Share] = [:]
         /// What is kept for the delivery that found no room first, as long as it goes on asking; else smaller ones would take
         /// each gap before it.
-        var claim: (delivery: LogPosition, bytes: Int, until: ContinuousClock.Instant)?
+        var claim: (delivery: LogPosition, bytes: Int, until: BootTime)?
     }
 
     /// Who is refused asks again within a second.
@@ -31,7 +31,7 @@ package final class InlineMemory: Sendable {
     /// - Parameter bytes: what needs more than half of all counts as that half.
     package func take(_ bytes: Int, for delivery: LogPosition, of client: LogPosition) -> Bool {
         if bytes == 0 { return true }
-        let (bytes, now) = (min(bytes, most / 2), ContinuousClock.now)
+        let (bytes, now) = (min(bytes, most / 2), BootTime.now)
         return state.withLock { state in
             if let claim = state.claim, claim.until < now || claim.delivery == delivery { state.claim = nil }
             let held = state.shares.values.reduce(0) { $0 + $1.bytes }

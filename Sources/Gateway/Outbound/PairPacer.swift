@@ -14,21 +14,21 @@ package final class PairPacer: Sendable {
     /// Pairs remembered before those are forgotten whose time has caught up with them.
     private static let countMax = 10_000
 
-    private let clocks = Mutex<[LogPosition: UInt64]>([:])
+    private let clocks = Mutex<[LogPosition: Timestamp]>([:])
 
     package init() {}
 
     /// When the next message to this customer may go out; nil for now.
     package func nextTime(_ conversation: LogPosition, now: Timestamp) -> Timestamp? {
         guard let clock = clocks.withLock({ $0[conversation] }) else { return nil }
-        let allowed = clock - min(clock, (PairPacer.burst - 1) * PairPacer.interval)
-        return allowed > now.nanoseconds ? Timestamp(allowed) : nil
+        let allowed = clock.moved(backByNanoseconds: (PairPacer.burst - 1) * PairPacer.interval)
+        return allowed > now ? allowed : nil
     }
 
     package func charge(_ conversation: LogPosition, now: Timestamp) {
         clocks.withLock { clocks in
-            if clocks.count >= PairPacer.countMax { clocks = clocks.filter { $0.value > now.nanoseconds } }
-            clocks[conversation] = max(clocks[conversation] ?? 0, now.nanoseconds) + PairPacer.interval
+            if clocks.count >= PairPacer.countMax { clocks = clocks.filter { $0.value > now } }
+            clocks[conversation] = max(clocks[conversation] ?? now, now).advanced(byNanoseconds: PairPacer.interval)
         }
     }
 }

@@ -17,17 +17,17 @@ package final class SenderPacer: Sendable {
         if perSecond == 0 { return most }
         let next = free.withLock { $0[sender] } ?? now
         guard next <= now else { return 0 }
-        let late = min(now.nanoseconds - next.nanoseconds, SenderPacer.catchUp)
-        return min(1 + Int(late / (1_000_000_000 / perSecond)), most)
+        let late = min(now.nanoseconds(since: next), SenderPacer.catchUp)
+        return min(1 + Int(late / max(1_000_000_000 / perSecond, 1)), most)
     }
 
     package func charge(_ sender: SendQueue.Sender, segments: UInt64, perSecond: UInt64, now: Timestamp) {
         if perSecond == 0 { return }
         let cost = max(segments, 1) * 1_000_000_000 / perSecond
         free.withLock { free in
-            let earliest = Timestamp(now.nanoseconds - min(now.nanoseconds, SenderPacer.catchUp))
+            let earliest = now.moved(backByNanoseconds: SenderPacer.catchUp)
             let start = max(free[sender] ?? now, earliest)
-            free[sender] = Timestamp(start.nanoseconds + cost)
+            free[sender] = start.advanced(byNanoseconds: cost)
         }
     }
 }

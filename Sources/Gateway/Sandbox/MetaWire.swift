@@ -42,11 +42,11 @@ enum MetaWire {
     private static let businessAccounts = "whatsapp_business_account"
 
     /// - Parameter place: of the message's file, where it has one.
-    static func message(_ message: CustomerMessage, _ place: Place?) -> Item {
+    static func message(_ message: CustomerMessage, _ place: Place?, at time: Timestamp) -> Item {
         let id = Hex.encode(Crypto.randomBytes(16))
         switch message.platform {
         case .facebook, .instagram:
-            return direct(message.platform, message.account, from: message.from) { json in
+            return direct(message.platform, message.account, from: message.from, at: time) { json in
                 json.object("message") { json in
                     json.string("mid", "m_" + id)
                     if !message.text.isEmpty { json.string("text", message.text) }
@@ -68,7 +68,7 @@ enum MetaWire {
                         json.object { json in
                             json.string("from", message.from)
                             json.string("id", "wamid." + id)
-                            json.string("timestamp", String(milliseconds / 1000))
+                            json.string("timestamp", String(time.wholeSeconds))
                             content(of: message, place, &json)
                         }
                     }
@@ -107,14 +107,21 @@ enum MetaWire {
         }
     }
 
-    static func status(_ id: String, _ status: String, ours: String, account: String, to: String) -> Item {
+    static func status(
+        _ id: String,
+        _ status: String,
+        ours: String,
+        account: String,
+        to: String,
+        at time: Timestamp
+    ) -> Item {
         whatsApp(account) { json in
             json.array("statuses") { json in
                 json.element { json in
                     json.object { json in
                         json.string("id", id)
                         json.string("status", status)
-                        json.string("timestamp", String(milliseconds / 1000))
+                        json.string("timestamp", String(time.wholeSeconds))
                         json.string("recipient_id", to)
                         if !ours.isEmpty { json.string("biz_opaque_callback_data", ours) }
                     }
@@ -123,33 +130,34 @@ enum MetaWire {
         }
     }
 
-    static func read(account: String, by customer: String) -> Item {
-        direct(.facebook, account, from: customer) { json in
-            json.object("read") { $0.number("watermark", milliseconds) }
+    static func read(account: String, by customer: String, at time: Timestamp) -> Item {
+        direct(.facebook, account, from: customer, at: time) { json in
+            json.object("read") { $0.number("watermark", time.nanoseconds / 1_000_000) }
         }
     }
 
-    static func seen(_ id: String, account: String, by customer: String) -> Item {
-        direct(.instagram, account, from: customer) { json in json.object("read") { $0.string("mid", id) } }
+    static func seen(_ id: String, account: String, by customer: String, at time: Timestamp) -> Item {
+        direct(.instagram, account, from: customer, at: time) { json in
+            json.object("read") { $0.string("mid", id) }
+        }
     }
-
-    private static var milliseconds: UInt64 { EventLog.systemTime() / 1_000_000 }
 
     private static func direct(
         _ platform: Platform,
         _ account: String,
         from: String,
+        at time: Timestamp,
         _ event: (inout JSONWriter) -> Void
     ) -> Item {
         let entry = JSONWriter.object { json in
             json.string("id", account)
-            json.number("time", milliseconds)
+            json.number("time", time.nanoseconds / 1_000_000)
             json.array("messaging") { json in
                 json.element { json in
                     json.object { json in
                         json.object("sender") { $0.string("id", from) }
                         json.object("recipient") { $0.string("id", account) }
-                        json.number("timestamp", milliseconds)
+                        json.number("timestamp", time.nanoseconds / 1_000_000)
                         event(&json)
                     }
                 }

@@ -34,7 +34,7 @@ final class Sandbox: Sendable {
         let files = SandboxFiles()
         let asked = failures
         twilio = driver.map { SimulatedTwilio(driver: $0, files: files, failures: asked) }
-        graph = driver.map { SimulatedGraph(driver: $0, files: files, failures: asked) }
+        graph = driver.map { SimulatedGraph(driver: $0, files: files, failures: asked, clock: ledger.clock) }
     }
 
     private var baseURL: String { "http://127.0.0.1:\(state.withLock { $0.port })" }

@@ -1,6 +1,6 @@
 import HTTPTypes
 import Hummingbird
-import Log
+package import Log
 import Projections
 import Synchronization
 
@@ -28,6 +28,7 @@ package final class SimulatedGraph: Sendable {
 
     package let accessToken = Hex.encode(Crypto.randomBytes(16))
     package let appSecret = Hex.encode(Crypto.randomBytes(16))
+    private let clock: GuardedClock
     private let driver: CurlDriver
     private let files: SandboxFiles
     private let failures: SandboxFailures
@@ -45,11 +46,19 @@ package final class SimulatedGraph: Sendable {
         let body: [UInt8]
     }
 
-    package init(driver: CurlDriver, files: SandboxFiles, failures: SandboxFailures) {
+    package init(
+        driver: CurlDriver,
+        files: SandboxFiles,
+        failures: SandboxFailures,
+        clock: GuardedClock = GuardedClock()
+    ) {
+        self.clock = clock
         self.driver = driver
         self.files = files
         self.failures = failures
     }
+
+    private var now: Timestamp { Timestamp(clock.now) }
 
     /// Where webhooks go.
     package func use(webhook: String) { state.withLock { $0.webhook = webhook } }
@@ -135,7 +144,7 @@ package final class SimulatedGraph: Sendable {
         if isWhatsApp {
             for status in ["sent", "delivered", "read"] {
                 try? await Task.sleep(for: .milliseconds(150))
-                let item = MetaWire.status(id, status, ours: ours, account: account, to: recipient)
+                let item = MetaWire.status(id, status, ours: ours, account: account, to: recipient, at: now)
                 await post(MetaWire.webhook([item]))
             }
             return
@@ -144,8 +153,8 @@ package final class SimulatedGraph: Sendable {
         let isInstagram = SimulatedGraph.platform(of: account, isWhatsApp: false) == .instagram
         let item =
             isInstagram
-            ? MetaWire.seen(id, account: SimulatedGraph.account(.instagram), by: recipient)
-            : MetaWire.read(account: account, by: recipient)
+            ? MetaWire.seen(id, account: SimulatedGraph.account(.instagram), by: recipient, at: now)
+            : MetaWire.read(account: account, by: recipient, at: now)
         await post(MetaWire.webhook([item]))
     }
 
@@ -159,7 +168,7 @@ package final class SimulatedGraph: Sendable {
     package func webhook(of messages: [CustomerMessage]) -> [UInt8] {
         MetaWire.webhook(
             messages.map { message in
-                MetaWire.message(message, message.file.map { file in keep(file, of: message.platform) })
+                MetaWire.message(message, message.file.map { file in keep(file, of: message.platform) }, at: now)
             }
         )
     }

@@ -13,7 +13,7 @@ final class Doorbell: @unchecked Sendable {
         var attributes = pthread_condattr_t()
         pthread_condattr_init(&attributes)
         // A jump of the wall clock must not stretch or cut a wait.
-        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+        pthread_condattr_setclock(&attributes, MonotonicDeadline.clock)
         pthread_cond_init(condition, &attributes)
         pthread_condattr_destroy(&attributes)
     }
@@ -37,7 +37,7 @@ final class Doorbell: @unchecked Sendable {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
         var deadline = timespec()
-        if let timeout { deadline = Doorbell.deadline(after: timeout) }
+        if let timeout { deadline = MonotonicDeadline.after(timeout) }
         while !rung {
             let result =
                 timeout == nil
@@ -46,17 +46,6 @@ final class Doorbell: @unchecked Sendable {
         }
         defer { rung = false }
         return rung
-    }
-
-    private static func deadline(after timeout: Duration) -> timespec {
-        var now = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &now)
-        let (seconds, attoseconds) = timeout.components
-        let nanoseconds = Int(now.tv_nsec) + Int(attoseconds / 1_000_000_000)
-        return timespec(
-            tv_sec: now.tv_sec + Int(seconds) + nanoseconds / 1_000_000_000,
-            tv_nsec: nanoseconds % 1_000_000_000
-        )
     }
 }
 

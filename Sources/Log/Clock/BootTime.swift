@@ -10,7 +10,7 @@ package struct BootTime: Comparable, Hashable, Sendable {
     package static var now: BootTime {
         var time = timespec()
         clock_gettime(CLOCK_BOOTTIME, &time)
-        return BootTime(nanoseconds: UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec))
+        return BootTime(nanoseconds: UInt64(max(time.tv_sec, 0)) &* 1_000_000_000 &+ UInt64(max(time.tv_nsec, 0)))
     }
 
     package static func < (a: BootTime, b: BootTime) -> Bool { a.nanoseconds < b.nanoseconds }

@@ -32,23 +32,24 @@ final class BackgroundSealer: Sendable {
     /// Returns when `isEnding`.
     func run() {
         // Segments that could not be sealed, and when to try again; nil for never.
-        var failed: [UInt64: ContinuousClock.Instant?] = [:]
+        var failed: [UInt64: BootTime?] = [:]
         var buffers = SealingBuffers()
         while !isEnding() {
-            let now = ContinuousClock.now
-            let excluded = failed.filter { ($0.value ?? .now + BackgroundSealer.retryDelay) > now }
+            let now = BootTime.now
+            let excluded = failed.filter { $0.value.map { $0 > now } ?? true }
             guard let (entry, end) = catalog.firstUnsealed(except: Set(excluded.keys)) else {
                 let next = excluded.values.compactMap { $0 }.min()
                 // Idle, it has no memory; behind a burst, it goes on with what it has.
                 buffers = SealingBuffers()
-                _ = bell.wait(timeout: next.map { $0 - now })
+                _ = bell.wait(timeout: next.map { $0.since(now) })
                 continue
             }
             do {
                 try seal(entry, end, buffers)
             } catch {
                 alarm(error)
-                failed[entry.header.number] = .some(error.code == .corrupt ? nil : .now + BackgroundSealer.retryDelay)
+                let later = BootTime.now.advanced(by: BackgroundSealer.retryDelay)
+                failed[entry.header.number] = .some(error.code == .corrupt ? nil : later)
             }
         }
     }

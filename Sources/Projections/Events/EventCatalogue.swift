@@ -6,9 +6,10 @@ package enum EventCatalogue {
             "The first record. `id_key` keys the permutation that makes API ids from positions."
         case .tailDiscarded: "Opening found bytes that were never acknowledged and moved them to quarantine."
         case .clockJumped:
-            "The wall clock moved by more than 60 s against the boot clock. No timer follows it."
-        case .processStarted: "A process opened the log for writing."
-        case .processStopped: "A process closed the log in order."
+            "The wall clock moved by more than 60 s against the boot clock. No timer follows it. `wall_before`: where it would have been; `boot_id`, `boot_nanoseconds`: the boot of the machine and its clock."
+        case .processStarted:
+            "A process opened the log for writing. `boot_id`, `boot_nanoseconds`, `wall`: what the machine's clocks showed."
+        case .processStopped: "A process closed the log in order. The clocks as in `process.started`."
         case .rootKeyRotated: "The key state was sealed under a new root key."
         case .logKeyRotated: "Checkpoints are signed with a new key."
         case .logRestored:

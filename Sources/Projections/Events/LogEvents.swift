@@ -28,38 +28,52 @@ package struct TailDiscarded: EventPayload {
     }
 }
 
-/// The wall clock moved by more than 60 s against the boot clock. No timer follows it.
+/// The wall clock moved by more than 60 s against the boot clock. No timer follows it. `wall_before`: where it would have been.
 package struct ClockJumped: EventPayload {
     package var wallBefore = Timestamp(0)
     package var wallAfter = Timestamp(0)
     package var bootNanoseconds = UInt64(0)
+    package var bootId = RawBytes()
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "wall_before", &wallBefore)
         visitor.field(2, "wall_after", &wallAfter)
         visitor.field(3, "boot_nanoseconds", &bootNanoseconds)
+        visitor.field(4, "boot_id", &bootId)
     }
 }
 
-/// A process opened the log for writing.
+/// A process opened the log for writing. `boot_id`, `boot_nanoseconds`, `wall`: what the machine's clocks showed.
 package struct ProcessStarted: EventPayload {
     package var version = ""
     package var keyEpoch = UInt64(0)
     package var sandbox = false
+    package var bootId = RawBytes()
+    package var bootNanoseconds = UInt64(0)
+    package var wall = Timestamp(0)
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "version", &version)
         visitor.field(2, "key_epoch", &keyEpoch)
         visitor.field(3, "sandbox", &sandbox)
+        visitor.field(4, "boot_id", &bootId)
+        visitor.field(5, "boot_nanoseconds", &bootNanoseconds)
+        visitor.field(6, "wall", &wall)
     }
 }
 
-/// A process closed the log in order.
+/// A process closed the log in order. The clocks as in `process.started`.
 package struct ProcessStopped: EventPayload {
     package var reason = ""
+    package var bootId = RawBytes()
+    package var bootNanoseconds = UInt64(0)
+    package var wall = Timestamp(0)
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "reason", &reason)
+        visitor.field(2, "boot_id", &bootId)
+        visitor.field(3, "boot_nanoseconds", &bootNanoseconds)
+        visitor.field(4, "wall", &wall)
     }
 }
 

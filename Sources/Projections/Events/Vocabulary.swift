@@ -176,19 +176,3 @@ package struct LookupHash: Hashable, Sendable {
         withUnsafeBytes(of: (high.bigEndian, low.bigEndian)) { [UInt8]($0) }
     }
 }
-
-/// A moment in UTC nanoseconds since 1970.
-package struct Timestamp: Hashable, Comparable, Sendable {
-    package let nanoseconds: UInt64
-
-    package init(_ nanoseconds: UInt64) { self.nanoseconds = nanoseconds }
-
-    package static func < (a: Timestamp, b: Timestamp) -> Bool { a.nanoseconds < b.nanoseconds }
-
-    /// A time far beyond any date this system meets stands for "never" and is not passed.
-    package func advanced(bySeconds seconds: UInt64) -> Timestamp {
-        let (step, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-        let (sum, carried) = nanoseconds.addingReportingOverflow(step)
-        return overflow || carried ? Timestamp(.max) : Timestamp(sum)
-    }
-}

@@ -33,7 +33,7 @@ package enum HTTPDate {
         guard parts[0].last == ",", longDays.contains(String(parts[0].dropLast())), parts[3] == "GMT",
             date.count == 3, let short = number(date[2], 2)
         else { return nil }
-        let present = RFC3339.civil(fromDays: Int64(now.nanoseconds / 1_000_000_000) / 86_400).year
+        let present = RFC3339.civil(fromDays: Int64(now.wholeSeconds) / 86_400).year
         let year = present - present % 100 + short
         return seconds(year > present + 50 ? year - 100 : year, date[1], number(date[0], 2), parts[2])
     }

@@ -55,8 +55,7 @@ package struct ParkedBook: Sendable, Equatable {
     private mutating func park(_ event: ProviderEventParked, _ record: EventRecord) {
         let client = record.client
         var order = self.order.removeValue(forKey: client) ?? []
-        let age = ParkedBook.retention * 1_000_000_000
-        let late = Timestamp(record.time.nanoseconds - min(record.time.nanoseconds, age))
+        let late = record.time.moved(backBySeconds: ParkedBook.retention)
         while let first = order.first {
             if let row = rows[first], row.time >= late, counts[client, default: 0] < ParkedBook.countMax { break }
             remove(first)
