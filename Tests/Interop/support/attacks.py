@@ -27,6 +27,8 @@ from pathlib import Path
 
 START_SECONDS, STOP_SECONDS = 3, 20
 MIB = 1024 * 1024
+# Of a body, so that little of it waits in this process.
+PIECE = b" " * (MIB // 4)
 # Eight, so that a limit for each address leaves them more than a thousand connections.
 STRANGERS = [f"127.0.0.{number}" for number in range(2, 10)]
 # Linux: the port is chosen with the destination, so that the same one serves several addresses.
@@ -276,12 +278,13 @@ class BodyDrip(HeaderDrip):
 class HalfBodies(Attack):
     """Half of the longest body that a provider may send, and then nothing."""
 
-    workers = 150
+    workers = 300
 
     async def use(self, wire, number):
         await wire.send(request("POST", "/channels/meta", length=4 * MIB, X_Hub_Signature_256="sha256=" + "0" * 64,
                                 Content_Type="application/json"))
-        await wire.send(bytes(2 * MIB))
+        for _ in range(8):
+            await wire.send(PIECE)
         await wire.wait_for_close()
 
 
@@ -303,7 +306,7 @@ class BigBodies(Attack):
 
     workers = 300
     rate = 200
-    hold_seconds = 0.5
+    hold_seconds = 2.0
 
     async def use(self, wire, number):
         await self.pace.turn()
@@ -311,10 +314,9 @@ class BigBodies(Attack):
         kind = "application/json" if number % 2 else "application/x-www-form-urlencoded"
         await wire.send(request("POST", path, length=4 * MIB, X_Hub_Signature_256="sha256=" + "0" * 64,
                                 X_Twilio_Signature="c2lnbmF0dXJl", Content_Type=kind))
-        piece = b"a" * (MIB // 4)
         for _ in range(15):
-            await wire.send(piece)
-        await wire.send(piece[:-1])
+            await wire.send(PIECE)
+        await wire.send(PIECE[:-1])
         await asyncio.sleep(self.hold_seconds)
         await wire.send(b"a")
         await wire.answer()
@@ -328,9 +330,8 @@ class RefusedBodies(Attack):
     async def use(self, wire, number):
         await wire.send(request("POST", "/v1/send", length=2048 * MIB, token="wb_live_nobody",
                                 Content_Type="application/json"))
-        piece = b" " * (MIB // 8)
         while True:
-            await wire.send(piece)
+            await wire.send(PIECE)
             # Read, so that an end of the connection is seen as soon as it is there.
             if wire.reader.at_eof():
                 raise Closed
