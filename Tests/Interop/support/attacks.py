@@ -313,15 +313,17 @@ class BigBodies(Attack):
 
     async def use(self, wire, number):
         await self.pace.turn()
-        path = "/channels/meta" if number % 2 else self.sms_path()
-        kind = "application/json" if number % 2 else "application/x-www-form-urlencoded"
-        await wire.send(request("POST", path, length=4 * MIB, X_Hub_Signature_256="sha256=" + "0" * 64,
+        if number % 4:
+            path, kind, size = "/channels/meta", "application/json", 4 * MIB
+        else:
+            path, kind, size = self.sms_path(), "application/x-www-form-urlencoded", MIB
+        await wire.send(request("POST", path, length=size, X_Hub_Signature_256="sha256=" + "0" * 64,
                                 X_Twilio_Signature="c2lnbmF0dXJl", Content_Type=kind))
-        for _ in range(15):
+        for _ in range(size // len(PIECE) - 1):
             await wire.send(PIECE)
         await wire.send(PIECE[:-1])
         await asyncio.sleep(self.hold_seconds)
-        await wire.send(b"a")
+        await wire.send(b" ")
         await wire.answer()
 
 

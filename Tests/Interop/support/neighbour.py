@@ -23,8 +23,8 @@ WAYS = ("inbound", "send", "read")
 class Kept:
     """One connection, opened again when it was closed; asks again until there is an answer that is none of haste."""
 
-    def __init__(self, port, tls=False):
-        self.port, self.tls = port, tls
+    def __init__(self, gateway, tls=False):
+        self.gateway, self.port, self.tls = gateway, gateway.port, tls
         self.connection = None
         self.hurdles = Counter()
 
@@ -41,6 +41,9 @@ class Kept:
                 self.close()
                 self.hurdles["cut"] += 1
                 status = repr(failure)
+            # None while a test kills it and starts it again.
+            process = self.gateway.process
+            assert process is None or process.poll() is None, f"the process ended\n{self.gateway.log_tail()}"
             assert time.monotonic() < deadline, f"{method} {path}: no answer within {ANSWER_SECONDS} s, last {status}"
             time.sleep(0.01)
 
@@ -71,7 +74,7 @@ class Neighbour:
 
     def __init__(self, tenant, endpoint, rate=10, tls=False):
         self.tenant, self.endpoint, self.rate = tenant, endpoint, rate
-        self._kept = {way: Kept(tenant.gateway.port, tls) for way in WAYS}
+        self._kept = {way: Kept(tenant.gateway, tls) for way in WAYS}
         self._over = threading.Event()
         self._threads, self._failures = [], []
         # The ledger: texts of what was acknowledged, with the time it was due.
@@ -210,7 +213,8 @@ class Figures:
 
     def as_json(self):
         return {way: {f"p{p}_ms": round(1000 * self.at(way, p), 2) for p in (50, 99)} for way in WAYS} | {
-            "samples": min(len(values) for values in self.samples.values()), "hurdles": {str(k): v for k, v in self.hurdles.items()}}
+            "samples": min(len(values) for values in self.samples.values()),
+            "hurdles": {str(what): count for what, count in self.hurdles.items()}}
 
 
 class MemoryWatch:
