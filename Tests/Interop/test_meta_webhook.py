@@ -529,7 +529,7 @@ def post_until(ended, account, name, asked, acknowledged):
         mid = f"m_{name}-{n}"
         asked.append(mid)
         try:
-            answer = account.post(account.text(mid, mid), timeout=5)
+            answer = account.post(account.text(mid, mid), timeout=20)
         except requests.exceptions.RequestException:
             return
         if answer.status_code == 200:

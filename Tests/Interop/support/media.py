@@ -396,7 +396,8 @@ class Party:
         def found():
             return self.webhooks_of(mid)
 
-        return wait_until(found, seconds, f"the webhook of {mid}")[0]
+        # Several tests say that a file does not hold its webhook back, and give less than the time that a file may.
+        return wait_until(found, seconds, f"the webhook of {mid}", exactly=True)[0]
 
     def webhooks_of(self, mid):
         return [one for one in list(self.endpoint.requests)
