@@ -6,6 +6,7 @@ import Projections
 struct OperationsRoutes: Sendable {
     let ledger: Ledger
     let metrics: GatewayMetrics
+    let connections: ConnectionRegistry?
 
     func add(to router: Routes) {
         router.get("/healthz") { _, _ in Answer.json { $0.string("status", "ok") } }
@@ -38,6 +39,7 @@ struct OperationsRoutes: Sendable {
             ].map { (name: $0.0, value: $0.1) }
         }
         let durable = (name: "waybill_log_durable_position", value: ledger.log.durable.rawValue)
-        return Answer.text(.ok, "text/plain; version=0.0.4", metrics.render(gauges: gauges + [durable]))
+        let open = connections.map { [(name: "waybill_connections", value: UInt64(max(0, $0.count)))] } ?? []
+        return Answer.text(.ok, "text/plain; version=0.0.4", metrics.render(gauges: gauges + [durable] + open))
     }
 }
