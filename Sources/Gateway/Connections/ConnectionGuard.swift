@@ -1,11 +1,11 @@
 import Log
-import NIOCore
+package import NIOCore
 
 /// The first handler of a connection: asks for its place, and watches the time between requests and that of headers.
 ///
 /// One timer a connection, which is set again only when it goes off or would go off too late.
-final class ConnectionGuard: ChannelInboundHandler, RemovableChannelHandler {
-    typealias InboundIn = ByteBuffer
+package final class ConnectionGuard: ChannelInboundHandler, RemovableChannelHandler {
+    package typealias InboundIn = ByteBuffer
 
     private enum Wait {
         case header
@@ -27,30 +27,30 @@ final class ConnectionGuard: ChannelInboundHandler, RemovableChannelHandler {
     private var due: (wait: Wait, at: BootTime)?
     private var timer: (task: Scheduled<Void>, at: BootTime)?
 
-    init(registry: ConnectionRegistry, connection: Connection, limits: TimeLimits) {
+    package init(registry: ConnectionRegistry, connection: Connection, limits: TimeLimits) {
         self.registry = registry
         self.connection = connection
         self.limits = limits
     }
 
-    func handlerAdded(context: ChannelHandlerContext) {
+    package func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
         if context.channel.isActive { begin(context) }
     }
 
-    func handlerRemoved(context: ChannelHandlerContext) {
+    package func handlerRemoved(context: ChannelHandlerContext) {
         timer?.task.cancel()
         timer = nil
         due = nil
         self.context = nil
     }
 
-    func channelActive(context: ChannelHandlerContext) {
+    package func channelActive(context: ChannelHandlerContext) {
         context.fireChannelActive()
         begin(context)
     }
 
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         if running == 0 {
             hasBegun = true
             if !hasStreams, due?.wait != .header { expect(.header, within: limits.header) }
@@ -95,7 +95,7 @@ final class ConnectionGuard: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     private func expect(_ wait: Wait, within time: Duration) {
-        let at = BootTime.now.advanced(by: time)
+        let at = limits.now().advanced(by: time)
         due = (wait, at)
         if let timer, timer.at <= at { return }
         timer?.task.cancel()
@@ -113,7 +113,7 @@ final class ConnectionGuard: ChannelInboundHandler, RemovableChannelHandler {
 
     private func look() {
         guard let due, let context else { return }
-        let left = due.at.since(.now)
+        let left = due.at.since(limits.now())
         if left > .zero { return wake(in: left, at: due.at) }
         self.due = nil
         switch due.wait {

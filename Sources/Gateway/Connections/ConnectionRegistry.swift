@@ -1,5 +1,5 @@
 import Log
-import NIOCore
+package import NIOCore
 import Synchronization
 
 /// The connections of one server: counts them, makes room for new ones, and closes them at the end.
@@ -19,7 +19,7 @@ package final class ConnectionRegistry: Sendable {
     }
 
     private struct State {
-        var table: ConnectionTable<ObjectIdentifier>
+        var table: ConnectionTable<ObjectIdentifier, SourceAddress>
         var connections: [ObjectIdentifier: Connection] = [:]
         var isStopping = false
     }
@@ -73,7 +73,7 @@ package final class ConnectionRegistry: Sendable {
     // MARK: The end
 
     /// Admits nobody, and closes who is idle now or gets idle.
-    func stop() {
+    package func stop() {
         let idle = state.withLock { state -> [Connection] in
             state.isStopping = true
             return state.connections.filter { state.table.isIdle($0.key) }.map(\.value)
@@ -82,7 +82,7 @@ package final class ConnectionRegistry: Sendable {
     }
 
     /// Ends whatever still runs.
-    func cut() {
+    package func cut() {
         let all = state.withLock { state in
             state.isStopping = true
             return Array(state.connections.values)
@@ -119,7 +119,7 @@ package final class ConnectionRegistry: Sendable {
 }
 
 /// One connection, and the task that serves it.
-final class Connection: Sendable {
+package final class Connection: Sendable {
     let channel: any Channel
     private let state = Mutex(State())
 
@@ -130,10 +130,10 @@ final class Connection: Sendable {
         var isCut = false
     }
 
-    init(_ channel: any Channel) { self.channel = channel }
+    package init(_ channel: any Channel) { self.channel = channel }
 
     /// Serves it, until that ends or it is cut. Work that does not heed its cancellation is left behind: a stop waits for nobody.
-    func run(_ work: @escaping @Sendable () async -> Void) async {
+    package func run(_ work: @escaping @Sendable () async -> Void) async {
         let task = Task {
             await work()
             self.end()
@@ -156,7 +156,7 @@ final class Connection: Sendable {
         }
     }
 
-    func cut() {
+    package func cut() {
         let task = state.withLock { state in
             state.isCut = true
             return state.task

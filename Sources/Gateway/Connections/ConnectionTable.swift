@@ -3,8 +3,8 @@
 ///
 /// One that was chosen to be closed counts no more, but it is known until it has closed: a request that reached it before the close
 /// did takes it back, over the limits if need be.
-struct ConnectionTable<ID: Hashable & Sendable>: Sendable {
-    enum Admission: Equatable, Sendable {
+package struct ConnectionTable<ID: Hashable & Sendable, Address: Hashable & Sendable>: Sendable {
+    package enum Admission: Equatable, Sendable {
         /// In the place of another one, where there was no room.
         case admitted(closing: ID?)
         /// All that could have made room are working.
@@ -12,7 +12,7 @@ struct ConnectionTable<ID: Hashable & Sendable>: Sendable {
     }
 
     private struct Row {
-        let source: SourceAddress?
+        let source: Address?
         /// Since which turn it is idle; nil while it works or is about to be closed.
         var idle: UInt64?
         var isLeaving = false
@@ -26,13 +26,13 @@ struct ConnectionTable<ID: Hashable & Sendable>: Sendable {
     private let most: Int
     private let mostPerSource: Int
     private var rows: [ID: Row] = [:]
-    private var sources: [SourceAddress: Source] = [:]
+    private var sources: [Address: Source] = [:]
     private var idle = IdleQueue<ID>()
     private var turn: UInt64 = 0
     /// Those that are about to be closed left out.
-    private(set) var count = 0
+    package private(set) var count = 0
 
-    init(most: Int, mostPerSource: Int) {
+    package init(most: Int, mostPerSource: Int) {
         self.most = max(1, most)
         self.mostPerSource = max(1, mostPerSource)
     }
@@ -40,7 +40,7 @@ struct ConnectionTable<ID: Hashable & Sendable>: Sendable {
     /// A new connection, which is idle.
     ///
     /// - Parameter source: nil where connections are not counted by address.
-    mutating func admit(_ id: ID, source: SourceAddress?) -> Admission {
+    package mutating func admit(_ id: ID, source: Address?) -> Admission {
         var leaving: ID?
         let isCurrent = isCurrent
         if let source, (sources[source]?.count ?? 0) >= mostPerSource {
@@ -58,7 +58,7 @@ struct ConnectionTable<ID: Hashable & Sendable>: Sendable {
     }
 
     /// A request has begun on it.
-    mutating func work(_ id: ID) {
+    package mutating func work(_ id: ID) {
         guard let row = rows[id] else { return }
         if row.isLeaving { enter(row.source) }
         rows[id]?.isLeaving = false
@@ -66,7 +66,7 @@ struct ConnectionTable<ID: Hashable & Sendable>: Sendable {
     }
 
     /// It waits for its next request.
-    mutating func rest(_ id: ID) {
+    package mutating func rest(_ id: ID) {
         guard let row = rows[id], !row.isLeaving else { return }
         turn += 1
         rows[id]?.idle = turn
@@ -79,15 +79,15 @@ struct ConnectionTable<ID: Hashable & Sendable>: Sendable {
         }
     }
 
-    mutating func closed(_ id: ID) {
+    package mutating func closed(_ id: ID) {
         guard let row = rows.removeValue(forKey: id), !row.isLeaving else { return }
         exit(row.source)
     }
 
     /// Whether it is still meant to be closed.
-    func isLeaving(_ id: ID) -> Bool { rows[id]?.isLeaving ?? false }
+    package func isLeaving(_ id: ID) -> Bool { rows[id]?.isLeaving ?? false }
 
-    func isIdle(_ id: ID) -> Bool { rows[id]?.idle != nil }
+    package func isIdle(_ id: ID) -> Bool { rows[id]?.idle != nil }
 
     private mutating func leave(_ id: ID) {
         guard let row = rows[id] else { return }
@@ -96,12 +96,12 @@ struct ConnectionTable<ID: Hashable & Sendable>: Sendable {
         exit(row.source)
     }
 
-    private mutating func enter(_ source: SourceAddress?) {
+    private mutating func enter(_ source: Address?) {
         count += 1
         if let source { sources[source, default: Source()].count += 1 }
     }
 
-    private mutating func exit(_ source: SourceAddress?) {
+    private mutating func exit(_ source: Address?) {
         count -= 1
         guard let source, let members = sources[source]?.count else { return }
         if members > 1 { sources[source]?.count = members - 1 } else { sources[source] = nil }

@@ -2,26 +2,26 @@ import Glibc
 
 /// How the descriptors that the process may have are shared out. The rest is for the log, keys, checkpoints, files that are being
 /// read, threads' own, and connections that are about to be closed.
-struct DescriptorBudget: Equatable, Sendable {
+package struct DescriptorBudget: Equatable, Sendable {
     /// For everything that is not shared out.
-    static let reserve = 96
+    package static let reserve = 96
     /// Below it there is nothing to share out.
-    static let limitMin = 160
+    package static let limitMin = 160
     /// More connections than this only for who asks for them: each holds memory.
-    static let connectionsMax = 10_000
+    package static let connectionsMax = 10_000
 
-    let connections: Int
+    package let connections: Int
     /// Outgoing connections: webhooks, providers, and files from each of two drivers, which also hold a file each.
-    let deliveries: Int
-    let calls: Int
-    let files: Int
+    package let deliveries: Int
+    package let calls: Int
+    package let files: Int
 
     private static let filesShare = 3
 
     /// - Parameter limit: of open descriptors.
     /// - Parameter asked: connections, as the settings have them; 0 for what is left.
     /// - Returns: nil when the limit is too low to work with.
-    init?(limit: Int, asked: Int, deliveries: Int, calls: Int, files: Int) {
+    package init?(limit: Int, asked: Int, deliveries: Int, calls: Int, files: Int) {
         guard limit >= DescriptorBudget.limitMin else { return nil }
         let room = limit - DescriptorBudget.reserve
         let wanted = deliveries + calls + DescriptorBudget.filesShare * files
@@ -36,7 +36,7 @@ struct DescriptorBudget: Equatable, Sendable {
     }
 
     /// What of the settings could not be had.
-    func isLess(than asked: Int) -> Bool { asked > connections }
+    package func isLess(than asked: Int) -> Bool { asked > connections }
 }
 
 /// The limit of open descriptors of this process.

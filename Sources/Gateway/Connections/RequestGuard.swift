@@ -1,18 +1,20 @@
 import HTTPTypes
 import Log
-import NIOCore
-import NIOHTTPTypes
+package import NIOCore
+package import NIOHTTPTypes
 
 /// Guards the requests of an HTTP/1 connection, or the one of a stream of HTTP/2: the time for a body and for taking the answer, the
 /// end of a connection after its last answer, and the word on which a client that asked sends its body.
-final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
-    typealias InboundIn = HTTPRequestPart
-    typealias InboundOut = HTTPRequestPart
-    typealias OutboundIn = HTTPResponsePart
-    typealias OutboundOut = HTTPResponsePart
+package final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
+    package typealias InboundIn = HTTPRequestPart
+    package typealias InboundOut = HTTPRequestPart
+    package typealias OutboundIn = HTTPResponsePart
+    package typealias OutboundOut = HTTPResponsePart
 
     /// Fired when a route begins to read the body of a request that waits for `100 Continue`.
-    struct BodyIsWanted: Sendable {}
+    package struct BodyIsWanted: Sendable {
+        package init() {}
+    }
 
     /// A piece of an answer; by whole ones it is seen how much of it was taken.
     private static let pieceBytes = 64 << 10
@@ -45,15 +47,15 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private let body: Waiting
     private let answer: Waiting
 
-    init(limits: TimeLimits = TimeLimits()) {
+    package init(limits: TimeLimits = TimeLimits()) {
         self.limits = limits
-        body = Waiting(limits.body)
-        answer = Waiting(limits.answer)
+        body = Waiting(limits.body, limits.now)
+        answer = Waiting(limits.answer, limits.now)
     }
 
     // MARK: Life
 
-    func handlerAdded(context: ChannelHandlerContext) {
+    package func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
         let pipeline = context.pipeline.syncOperations
         if let own = try? pipeline.handler(type: ConnectionGuard.self) {
@@ -66,7 +68,7 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
         connection?.attach(self, isStream: isStream)
     }
 
-    func handlerRemoved(context: ChannelHandlerContext) {
+    package func handlerRemoved(context: ChannelHandlerContext) {
         body.end()
         answer.end()
         while untaken > 0 { taken() }
@@ -74,20 +76,20 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
         self.context = nil
     }
 
-    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    package func errorCaught(context: ChannelHandlerContext, error: any Error) {
         // What follows on the connection cannot be told apart any more.
         isLast = true
         context.fireErrorCaught(error)
     }
 
-    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+    package func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         if isLingering, event as? NIOCore.ChannelEvent == .inputClosed { context.close(promise: nil) }
         context.fireUserInboundEventTriggered(event)
     }
 
     // MARK: Requests
 
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let part = unwrapInboundIn(data)
         switch part {
         case .head(let request):
@@ -107,7 +109,7 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
         context.fireChannelRead(data)
     }
 
-    func read(context: ChannelHandlerContext) {
+    package func read(context: ChannelHandlerContext) {
         // Without it nobody waits for the client: what it sends is not asked for.
         if isReading, !isLingering {
             body.start(context) { self.bodyIsLate() }
@@ -132,7 +134,7 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
 
     // MARK: Answers
 
-    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+    package func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
         if isAnswered {
             promise?.fail(ChannelError.ioOnClosedChannel)
             return
@@ -195,7 +197,7 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
         if closesWhenTaken, untaken == 0 { context?.close(promise: nil) }
     }
 
-    func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
+    package func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
         guard mode == .all, unanswered == 0, untaken > 0, context.channel.isActive else {
             return context.close(mode: mode, promise: promise)
         }
@@ -203,7 +205,11 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
         context.channel.closeFuture.cascade(to: promise)
     }
 
-    func triggerUserOutboundEvent(context: ChannelHandlerContext, event: Any, promise: EventLoopPromise<Void>?) {
+    package func triggerUserOutboundEvent(
+        context: ChannelHandlerContext,
+        event: Any,
+        promise: EventLoopPromise<Void>?
+    ) {
         guard event is BodyIsWanted else { return context.triggerUserOutboundEvent(event, promise: promise) }
         if awaitsContinue, isReading, !isAnswering, unanswered == 1 {
             context.writeAndFlush(wrapOutboundOut(.head(HTTPResponse(status: .continue))), promise: nil)
@@ -273,18 +279,22 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
 
 /// Somebody is waited for, a piece at a time, as long as the patience lasts.
 private final class Waiting {
+    private let now: @Sendable () -> BootTime
     private var patience: Patience
     private var since: BootTime?
     private var pieces = 0
     private var timer: Scheduled<Void>?
 
-    init(_ patience: Patience) { self.patience = patience }
+    init(_ patience: Patience, _ now: @escaping @Sendable () -> BootTime) {
+        self.patience = patience
+        self.now = now
+    }
 
     func renew(_ patience: Patience) { self.patience = patience }
 
     /// One thing is waited for; again for the same is nothing new.
     func start(_ context: ChannelHandlerContext, late: @escaping () -> Void) {
-        if since == nil { since = .now }
+        if since == nil { since = now() }
         if timer == nil { look(in: patience.left, context, late) }
     }
 
@@ -303,7 +313,7 @@ private final class Waiting {
     func finish(earning bytes: Int) {
         pieces -= 1
         stop(earning: bytes)
-        if pieces > 0 { since = .now }
+        if pieces > 0 { since = now() }
     }
 
     func end() {
@@ -314,9 +324,9 @@ private final class Waiting {
 
     private func settle() {
         guard let since else { return }
-        let now = BootTime.now
-        patience.use(now.since(since))
-        self.since = now
+        let moment = now()
+        patience.use(moment.since(since))
+        self.since = moment
     }
 
     /// Set again only when it goes off, so that a piece costs no timer.
