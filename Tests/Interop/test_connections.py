@@ -144,6 +144,8 @@ def test_limits_hold_by_address_and_a_proxy_is_exempt(make_gateway, make_tenant)
     time.sleep(0.3)
     assert rest(connect(gateway.port), 5) == b"", "refused"
     assert all(map(is_open, [*mine, other, *proxied]))
+    for connection in mine:
+        connection.close()
     assert gateway.stop() == 0
 
 

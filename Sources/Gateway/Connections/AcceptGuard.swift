@@ -1,3 +1,4 @@
+import Glibc
 import Logging
 import NIOCore
 
@@ -18,6 +19,12 @@ final class AcceptGuard: ChannelInboundHandler, RemovableChannelHandler {
         self.logger = logger
     }
 
+    /// Whether the next connection would fail too: there is nothing to accept it with. One whose other side has left is passed over.
+    private static func lasts(_ error: any Error) -> Bool {
+        guard let error = error as? IOError else { return true }
+        return [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(error.errnoCode)
+    }
+
     /// As the first handler of a server's channel: an error that reached those behind it would end the server.
     static func install(on channel: any Channel, _ metrics: GatewayMetrics, _ logger: Logger) async {
         let installed = channel.eventLoop.submit {
@@ -34,7 +41,7 @@ final class AcceptGuard: ChannelInboundHandler, RemovableChannelHandler {
             isTold = true
             logger.warning("a connection could not be accepted", metadata: ["error": "\(error)"])
         }
-        guard !isPaused else { return }
+        guard !isPaused, AcceptGuard.lasts(error) else { return }
         isPaused = true
         try? context.channel.syncOptions?.setOption(.autoRead, value: false)
         context.eventLoop.assumeIsolated().scheduleTask(in: pause) {

@@ -22,6 +22,8 @@ package final class ConnectionGuard: ChannelInboundHandler, RemovableChannelHand
     private var hasBegun = false
     /// With HTTP/2, where bytes need not belong to a request.
     private var hasStreams = false
+    /// What may still come after the last answer; nil before.
+    private var bytesLeft: Int?
     /// Of HTTP/1: who can answer.
     private weak var requests: RequestGuard?
     private var due: (wait: Wait, at: BootTime)?
@@ -51,7 +53,14 @@ package final class ConnectionGuard: ChannelInboundHandler, RemovableChannelHand
     }
 
     package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        if running == 0 {
+        if let left = bytesLeft {
+            let left = left - unwrapInboundIn(data).readableBytes
+            bytesLeft = left
+            if left < 0 {
+                if context.channel.isActive { registry.count(.unwantedBody) }
+                return context.close(promise: nil)
+            }
+        } else if running == 0 {
             hasBegun = true
             if !hasStreams, due?.wait != .header { expect(.header, within: limits.header) }
         }
@@ -80,6 +89,9 @@ package final class ConnectionGuard: ChannelInboundHandler, RemovableChannelHand
         expect(.idle, within: limits.idle)
         if !registry.ended(connection) { close() }
     }
+
+    /// The last answer is given.
+    func hear(atMost bytes: Int) { bytesLeft = bytes }
 
     func close() { context?.close(promise: nil) }
 

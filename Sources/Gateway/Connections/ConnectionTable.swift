@@ -42,12 +42,11 @@ package struct ConnectionTable<ID: Hashable & Sendable, Address: Hashable & Send
     /// - Parameter source: nil where connections are not counted by address.
     package mutating func admit(_ id: ID, source: Address?) -> Admission {
         var leaving: ID?
-        let isCurrent = isCurrent
         if let source, (sources[source]?.count ?? 0) >= mostPerSource {
-            guard let oldest = sources[source]?.idle.takeOldest(where: isCurrent) else { return .refused }
+            guard let oldest = takeOldest(of: source) else { return .refused }
             leaving = oldest
         } else if count >= most {
-            guard let oldest = idle.takeOldest(where: isCurrent) else { return .refused }
+            guard let oldest = takeOldest() else { return .refused }
             leaving = oldest
         }
         if let leaving { leave(leaving) }
@@ -107,6 +106,17 @@ package struct ConnectionTable<ID: Hashable & Sendable, Address: Hashable & Send
         if members > 1 { sources[source]?.count = members - 1 } else { sources[source] = nil }
     }
 
+    private mutating func takeOldest() -> ID? {
+        let isCurrent = isCurrent
+        return idle.takeOldest(where: isCurrent)
+    }
+
+    private mutating func takeOldest(of source: Address) -> ID? {
+        let isCurrent = isCurrent
+        return sources[source]?.idle.takeOldest(where: isCurrent)
+    }
+
+    /// Holds the rows as they are: while it lives, a change of them copies them all.
     private var isCurrent: (IdleQueue<ID>.Entry) -> Bool {
         { [rows] in rows[$0.id]?.idle == $0.turn }
     }

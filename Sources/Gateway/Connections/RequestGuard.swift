@@ -37,9 +37,11 @@ package final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler 
     /// The next request, or the newest, is the connection's last.
     private var closesAfterNext = false
     private var isLast = false
+    /// Something that is no request came behind those that are not answered yet.
+    private var hasFailed = false
     /// Somebody closed the connection while an answer was on its way: it is closed when the client has the answer.
     private var closesWhenTaken = false
-    /// The answer was given here, in place of the route's.
+    /// The last answer is given: by a route, or here in its place. Nothing may follow it.
     private var isAnswered = false
     private var isLingering = false
     private var lingeredBytes = 0
@@ -77,8 +79,9 @@ package final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler 
     }
 
     package func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // What follows on the connection cannot be told apart any more.
-        isLast = true
+        // What follows on the connection cannot be told apart any more: the request that is being read is its last; else what is
+        // said of the error, after the answers that are due.
+        if isReading || unanswered == 0 { isLast = true } else { hasFailed = true }
         context.fireErrorCaught(error)
     }
 
@@ -100,7 +103,7 @@ package final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler 
             body.stop(earning: bytes.readableBytes)
             awaitsContinue = false
             bodyBytesLeft = bodyBytesLeft.map { max(0, $0 - bytes.readableBytes) }
-            if isLingering { return discard(bytes.readableBytes, context) }
+            if isLingering { return isStream ? discard(bytes.readableBytes, context) : () }
         case .end:
             guard isReading else { return }
             isReading = false
@@ -164,6 +167,8 @@ package final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler 
             unanswered = max(0, unanswered - 1)
             let promise = promise ?? context.eventLoop.makePromise()
             let isFinal = isLast && unanswered == 0
+            if isFinal { isAnswered = true }
+            if hasFailed, unanswered == 0 { isLast = true }
             promise.futureResult.assumeIsolated().whenComplete { _ in
                 self.taken()
                 if isFinal { self.linger() }
@@ -245,10 +250,12 @@ package final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler 
         isAnswered = true
         body.end()
         let problem = GatewayError(.requestTimeout, detail)
-        let bytes = Answer.problemBytes(problem, requestID: GatewayContext.makeRequestID())
-        let headers: HTTPFields = [
+        let requestID = GatewayContext.makeRequestID()
+        let bytes = Answer.problemBytes(problem, requestID: requestID)
+        var headers: HTTPFields = [
             .contentType: "application/problem+json", .contentLength: String(bytes.count),
         ]
+        if let name = Answer.requestID { headers[name] = requestID }
         put(.head(HTTPResponse(status: .requestTimeout, headerFields: headers)), nil, context)
         put(.body(ByteBuffer(bytes: bytes)), nil, context)
         put(.end(nil), nil, context)
@@ -263,12 +270,16 @@ package final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler 
         guard let context, !isLingering, context.channel.isActive else { return }
         isLingering = true
         body.end()
-        if !isStream { context.close(mode: .output, promise: nil) }
+        if !isStream {
+            connection?.hear(atMost: limits.lingerBytesMax)
+            context.close(mode: .output, promise: nil)
+        }
         context.eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(limits.linger)) {
             self.context?.close(promise: nil)
         }
     }
 
+    /// Of a stream; of HTTP/1 the connection's guard counts, also what is no body.
     private func discard(_ bytes: Int, _ context: ChannelHandlerContext) {
         lingeredBytes += bytes
         guard lingeredBytes > limits.lingerBytesMax else { return }
