@@ -42,6 +42,7 @@ package struct GatewayApplication: Service {
         try DirectoryLock.refuseHeld(directory: configuration.data)
         try DataOwner.check(configuration.data)
         try ControlRoutes.checkPath(in: configuration.data)
+        let descriptors = try shareDescriptors()
         let certificate =
             configuration.tlsCertificate.isEmpty ? nil : try ServerCertificate(configuration, GatewayApplication.http2)
         let host = try configuration.listen.probe()
@@ -57,7 +58,18 @@ package struct GatewayApplication: Service {
         )
         do {
             let checkpointer = try await Checkpointer.open(ledger, configuration)
-            try await serve(ledger, checkpointer, metrics, Edge(host: host, certificate: certificate))
+            let edge = Edge(
+                host: host,
+                certificate: certificate,
+                descriptors: descriptors,
+                connections: ConnectionRegistry(
+                    most: descriptors.connections,
+                    mostPerAddress: configuration.connectionsPerAddressMax,
+                    uncounted: configuration.trustedProxies,
+                    metrics: metrics
+                )
+            )
+            try await serve(ledger, checkpointer, metrics, edge)
             await ledger.recordStop(reason: "shutdown")
             // The last checkpoint covers the whole history, the stop included.
             try await checkpointer.store()
@@ -72,7 +84,39 @@ package struct GatewayApplication: Service {
     private struct Edge {
         let host: String
         let certificate: ServerCertificate?
+        let descriptors: DescriptorBudget
+        let connections: ConnectionRegistry
     }
+
+    /// Raises the limit of open descriptors, and shares out what there is.
+    private func shareDescriptors() throws -> DescriptorBudget {
+        let limit = DescriptorLimit.raise()
+        let shared = DescriptorBudget(
+            limit: limit,
+            asked: configuration.connectionsMax,
+            deliveries: DeliveryService.inFlightMax,
+            calls: GatewayApplication.callsMax,
+            files: MediaService.inFlightMax
+        )
+        guard let shared else {
+            throw GatewayError(
+                .configuration,
+                "the process may have \(limit) open descriptors, and needs \(DescriptorBudget.limitMin) at least: "
+                    + "raise the hard limit (ulimit -Hn, LimitNOFILE)"
+            )
+        }
+        if shared.deliveries < DeliveryService.inFlightMax || shared.isLess(than: configuration.connectionsMax) {
+            logger.warning(
+                "the limit of open descriptors leaves less than is wanted: raise the hard limit (ulimit -Hn, LimitNOFILE)",
+                metadata: [
+                    "limit": "\(limit)", "connections": "\(shared.connections)", "deliveries": "\(shared.deliveries)",
+                ]
+            )
+        }
+        return shared
+    }
+
+    private static let callsMax = SendService.inFlightMax + SignupDesk.runningMax
 
     private func serve(
         _ ledger: Ledger,
@@ -86,21 +130,20 @@ package struct GatewayApplication: Service {
         try await sandbox?.start()
         let webhooks = try CurlDriver(
             policy: AddressPolicy(allowed: allowedNetworks),
-            connectionsMax: DeliveryService.inFlightMax,
+            connectionsMax: edge.descriptors.deliveries,
             // Several clients may have their endpoints on one host; what bounds a client is its own `max_in_flight`.
-            connectionsPerHostMax: DeliveryService.inFlightMax,
+            connectionsPerHostMax: edge.descriptors.deliveries,
             usesHTTP2: false
         )
-        let callsMax = SendService.inFlightMax + SignupDesk.runningMax
         // A provider's answer repeats the text of the message; cut off, its id could not be read.
         let providers = try CurlDriver(
             policy: nil,
-            connectionsMax: callsMax,
-            connectionsPerHostMax: callsMax,
+            connectionsMax: edge.descriptors.calls,
+            connectionsPerHostMax: edge.descriptors.calls,
             bodyBytesMax: 64 << 10,
             usesHTTP2: false
         )
-        let files = try MediaDrivers(allowed: configuration.mediaAllowCIDRs)
+        let files = try MediaDrivers(allowed: configuration.mediaAllowCIDRs, connectionsMax: edge.descriptors.files)
         var settings = configuration
         if let sandbox { settings = sandbox.adjust(settings) }
         let live = LiveSettings(settings)
@@ -118,11 +161,10 @@ package struct GatewayApplication: Service {
             metrics: metrics,
             checkpointer: checkpointer,
             signups: SignupDesk(live) { await providers.perform($0) },
+            connections: edge.connections,
             logger: logger
         )
-        var services: [any Service] = [
-            PlanningClock(ledger: ledger), LogWatch(ledger: ledger), ClockWatch(ledger: ledger, logger: logger),
-            CheckpointService(checkpointer: checkpointer, logger: logger),
+        let planners: [any Service] = [
             DeliveryService(
                 ledger: ledger,
                 rendering: EventRendering(ledger: ledger, shelf: shelf, inlineMax: settings.inlineMediaBytes),
@@ -148,12 +190,17 @@ package struct GatewayApplication: Service {
                 logger: logger
             ),
             PurgeService(ledger: ledger, shelf: shelf, metrics: metrics, logger: logger),
-            controlServer(ledger, checkpointer),
+        ]
+        var services: [any Service] = [
+            PlanningClock(ledger: ledger), LogWatch(ledger: ledger), ClockWatch(ledger: ledger, logger: logger),
+            CheckpointService(checkpointer: checkpointer, logger: logger),
+            Together(services: planners, within: GatewayApplication.attemptsEnd),
+            controlServer(ledger, checkpointer, metrics),
             hangupService(live, sandbox, edge.certificate),
         ]
         let ready = announce
         services.append(
-            publicServer(router, edge, address) { port in
+            publicServer(router, edge, address, metrics) { port in
                 address.bound(port)
                 await FirstToken(ledger: ledger).print(ready)
                 ready("Waybill listens on \(address.local)\(address.scope)")
@@ -206,24 +253,42 @@ package struct GatewayApplication: Service {
         _ router: GatewayRouter,
         _ edge: Edge,
         _ address: ServedAddress,
+        _ metrics: GatewayMetrics,
         onReady: @escaping @Sendable (Int) async -> Void
     ) -> any Service {
         let server = Application(
             router: router.build(),
-            server: edge.certificate?.builder ?? .http1(configuration: GatewayApplication.http1),
+            server: edge.certificate?.builder(guardedBy: edge.connections)
+                ?? .guarded(by: edge.connections, GatewayApplication.http1),
             configuration: ApplicationConfiguration(
                 address: .hostname(edge.host, port: configuration.listenPort),
-                serverName: nil
+                serverName: nil,
+                // Those over the limit are closed one by one; this holds back a burst of them while they close.
+                availableConnectionsDelegate: MaximumAvailableConnections(edge.descriptors.connections + 16)
             ),
-            onServerRunning: { channel in await onReady(channel.localAddress?.port ?? 0) },
+            onServerRunning: { [logger] channel in
+                await AcceptGuard.install(on: channel, metrics, logger)
+                await onReady(channel.localAddress?.port ?? 0)
+            },
             logger: logger
         )
-        return PublicServer(server: server, address: address, listen: configuration.listen)
+        let bounded = BoundedServer(
+            server: server,
+            registry: edge.connections,
+            within: GatewayApplication.requestsEnd
+        )
+        return PublicServer(server: bounded, address: address, listen: configuration.listen)
     }
+
+    /// At a stop, what runs has so long: requests, commands, and then attempts of deliveries and sends. Together less than the
+    /// 30 s after which supervisors kill.
+    private static let requestsEnd = Duration.seconds(5)
+    private static let commandsEnd = Duration.seconds(2)
+    private static let attemptsEnd = Duration.seconds(16)
 
     /// Longer than any answer is held back; who says nothing for so long only holds a descriptor.
     private static var http1: HTTP1Channel.Configuration {
-        HTTP1Channel.Configuration(additionalChannelHandlers: [StalledWrites()], idleTimeout: .seconds(75))
+        HTTP1Channel.Configuration(additionalChannelHandlers: [RequestGuard()], idleTimeout: .seconds(75))
     }
 
     private static var http2: HTTP2ChannelConfiguration {
@@ -232,14 +297,24 @@ package struct GatewayApplication: Service {
 
     private var socketPath: String { configuration.data + "/" + ControlRoutes.socketName }
 
-    private func controlServer(_ ledger: Ledger, _ checkpointer: Checkpointer) -> any Service {
+    private func controlServer(
+        _ ledger: Ledger,
+        _ checkpointer: Checkpointer,
+        _ metrics: GatewayMetrics
+    ) -> any Service {
         removeSocket()
-        return Application(
+        let connections = ConnectionRegistry(most: 16, mostPerAddress: 16, metrics: metrics)
+        let server = Application(
             router: ControlRoutes(ledger: ledger, checkpointer: checkpointer).routes(),
+            server: .guarded(by: connections, GatewayApplication.http1),
             configuration: ApplicationConfiguration(address: .unixDomainSocket(path: socketPath)),
-            onServerRunning: { [socketPath] _ in chmod(socketPath, 0o600) },
+            onServerRunning: { [socketPath, logger] channel in
+                chmod(socketPath, 0o600)
+                await AcceptGuard.install(on: channel, metrics, logger)
+            },
             logger: quiet
         )
+        return BoundedServer(server: server, registry: connections, within: GatewayApplication.commandsEnd)
     }
 
     /// The control server's start and stop interest nobody.

@@ -12,6 +12,8 @@ package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible
         case unknownField = "unknown_field"
         case unknownParameter = "unknown_parameter"
         case payloadTooLarge = "payload_too_large"
+        case requestTimeout = "request_timeout"
+        case expectationFailed = "expectation_failed"
         case unsupportedChannel = "unsupported_channel"
         case invalidSignature = "invalid_signature"
         case idempotencyInProgress = "idempotency_in_progress"
@@ -46,7 +48,9 @@ package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible
             case .forbidden, .invalidSignature: 403
             case .notFound, .mediaUnavailable: 404
             case .methodNotAllowed: 405
+            case .requestTimeout: 408
             case .payloadTooLarge: 413
+            case .expectationFailed: 417
             // Over HTTP: the request is right, the settings lack what it needs.
             case .idempotencyInProgress, .signupInProgress, .configuration: 409
             case .bodyPurged: 410

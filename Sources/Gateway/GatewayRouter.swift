@@ -12,6 +12,7 @@ package struct GatewayRouter: Sendable {
     let checkpointer: Checkpointer
     let signups: SignupDesk
     let logger: Logger
+    private let connections: ConnectionRegistry?
     private let shelf: MediaShelf
 
     /// - Parameter live: the settings that SIGHUP changes; without them all stay as they are in `configuration`.
@@ -24,6 +25,7 @@ package struct GatewayRouter: Sendable {
         metrics: GatewayMetrics,
         checkpointer: Checkpointer,
         signups: SignupDesk,
+        connections: ConnectionRegistry? = nil,
         logger: Logger
     ) {
         self.ledger = ledger
@@ -34,13 +36,14 @@ package struct GatewayRouter: Sendable {
         self.checkpointer = checkpointer
         self.signups = signups
         self.logger = logger
+        self.connections = connections
         self.shelf = shelf
     }
 
     package func build() -> GatewayRoutes {
         let routes = GatewayRoutes(metrics: metrics)
         let router = routes.group()
-        OperationsRoutes(ledger: ledger, metrics: metrics).add(to: router)
+        OperationsRoutes(ledger: ledger, metrics: metrics, connections: connections).add(to: router)
         TwilioRoutes(ledger: ledger, publicURL: publicURL, metrics: metrics, logger: logger).add(to: router)
         MetaRoutes(ledger: ledger, live: live, metrics: metrics, logger: logger).add(to: router)
         let client = router.group("v1").add(middleware: ClientAuthentication(ledger: ledger))

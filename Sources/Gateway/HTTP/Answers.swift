@@ -41,7 +41,19 @@ enum Answer {
 
     /// RFC 9457 problem details.
     static func problem(_ error: GatewayError, requestID: String) -> Response {
-        let body = JSONWriter.object { json in
+        var headers: HTTPFields = [.contentType: "application/problem+json"]
+        if let retryAfter = error.retryAfter { headers[.retryAfter] = String(retryAfter) }
+        if error.status == 401 { headers[.wwwAuthenticate] = "Bearer" }
+        return Response(
+            status: HTTPResponse.Status(code: error.status),
+            headers: headers,
+            body: ResponseBody(byteBuffer: ByteBuffer(bytes: problemBytes(error, requestID: requestID)))
+        )
+    }
+
+    /// The body of a problem.
+    static func problemBytes(_ error: GatewayError, requestID: String) -> [UInt8] {
+        JSONWriter.object { json in
             json.string("type", "https://waybill.dev/problems/\(error.code)")
             json.string("title", error.title)
             json.number("status", error.status)
@@ -51,14 +63,6 @@ enum Answer {
             if let field = error.field { json.string("field", field) }
             if let retryAfter = error.retryAfter { json.number("retry_after", retryAfter) }
         }
-        var headers: HTTPFields = [.contentType: "application/problem+json"]
-        if let retryAfter = error.retryAfter { headers[.retryAfter] = String(retryAfter) }
-        if error.status == 401 { headers[.wwwAuthenticate] = "Bearer" }
-        return Response(
-            status: HTTPResponse.Status(code: error.status),
-            headers: headers,
-            body: ResponseBody(byteBuffer: ByteBuffer(bytes: body))
-        )
     }
 }
 

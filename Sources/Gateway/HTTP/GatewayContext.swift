@@ -23,12 +23,14 @@ package struct GatewayContext: RequestContext {
 
     package init(source: ApplicationRequestContextSource) {
         coreContext = CoreRequestContextStorage(source: source)
-        requestID = "req_" + Base32.encode(Crypto.publicRandomBytes(12))
+        requestID = GatewayContext.makeRequestID()
         // A stream of HTTP/2 belongs to a connection, which belongs to the server.
         isHTTP2 = source.channel.parent?.parent != nil
         channel = source.channel
         logger[metadataKey: GatewayContext.logKey] = "\(requestID)"
     }
+
+    static func makeRequestID() -> String { "req_" + Base32.encode(Crypto.publicRandomBytes(12)) }
 
     /// The client of an authenticated route.
     func requireClient() throws -> ClientRow {

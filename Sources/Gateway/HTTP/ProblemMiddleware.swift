@@ -18,7 +18,8 @@ struct ProblemMiddleware: RouterMiddleware {
             response = try await next(request, context)
         } catch {
             let problem = ProblemMiddleware.problem(error)
-            if problem.status >= 500 {
+            // What a stop cuts short is no fault.
+            if problem.status >= 500, !(error is CancellationError) {
                 context.logger.error(
                     "request failed",
                     metadata: ["code": "\(problem.code)", "detail": "\(problem.detail)"]
@@ -40,6 +41,7 @@ struct ProblemMiddleware: RouterMiddleware {
         case let refusal as Refusal: GatewayError(refusal)
         case let failure as SignupFailure: GatewayError(failure)
         case let error as LogError: problem(error)
+        case is CancellationError: GatewayError(.unavailable, "the gateway is stopping; try again")
         case let error as HTTPError: problem(error)
         case is NIOTooManyBytesError: GatewayError(.payloadTooLarge, "the body is too large")
         default: GatewayError(.internalError, "something went wrong on our side; the request id helps us find it")

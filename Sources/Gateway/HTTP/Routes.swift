@@ -24,6 +24,7 @@ package final class GatewayRoutes: HTTPResponderBuilder {
     package init(metrics: GatewayMetrics) {
         router.add(middleware: ProblemMiddleware(metrics: metrics))
         router.add(middleware: SingleHeaders())
+        router.add(middleware: ExpectContinue())
     }
 
     package func group(_ path: String = "") -> Routes { Routes(root: self, target: router, path: "").group(path) }

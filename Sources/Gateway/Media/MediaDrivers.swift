@@ -8,16 +8,16 @@ package struct MediaDrivers: Sendable {
     private let open: CurlDriver
 
     /// - Parameter allowed: networks beyond the public ones.
-    package init(allowed: [IPNetwork]) throws(TransferError) {
-        configured = try MediaDrivers.driver(policy: nil)
-        open = try MediaDrivers.driver(policy: AddressPolicy(allowed: allowed))
+    package init(allowed: [IPNetwork], connectionsMax: Int = MediaService.inFlightMax) throws(TransferError) {
+        configured = try MediaDrivers.driver(policy: nil, connectionsMax)
+        open = try MediaDrivers.driver(policy: AddressPolicy(allowed: allowed), connectionsMax)
     }
 
-    private static func driver(policy: AddressPolicy?) throws(TransferError) -> CurlDriver {
+    private static func driver(policy: AddressPolicy?, _ connectionsMax: Int) throws(TransferError) -> CurlDriver {
         try CurlDriver(
             policy: policy,
-            connectionsMax: MediaService.inFlightMax,
-            connectionsPerHostMax: MediaService.inFlightMax,
+            connectionsMax: connectionsMax,
+            connectionsPerHostMax: connectionsMax,
             // An answer about where a file is, or why it is not to be had.
             bodyBytesMax: 64 << 10,
             usesHTTP2: false

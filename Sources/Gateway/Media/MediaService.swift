@@ -8,7 +8,7 @@ import Synchronization
 /// what came of it. A fetch changes nothing at the provider, so its start needs no record: what was not finished is done again.
 package struct MediaService: Service {
     /// How many fetches may run at once, over all clients.
-    static let inFlightMax = 64
+    package static let inFlightMax = 64
     static let inFlightPerClient = 16
     /// Seconds until a file for which there was no room is tried again; that is no attempt.
     static let waitForRoom: UInt64 = 30

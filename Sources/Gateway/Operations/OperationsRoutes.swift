@@ -6,6 +6,7 @@ import Projections
 struct OperationsRoutes: Sendable {
     let ledger: Ledger
     let metrics: GatewayMetrics
+    let connections: ConnectionRegistry?
 
     func add(to router: Routes) {
         router.get("/healthz") { _, _ in Answer.json { $0.string("status", "ok") } }
@@ -44,6 +45,8 @@ struct OperationsRoutes: Sendable {
             (name: "waybill_clock_ahead_seconds", value: min(clock.behind, 0).magnitude / 1_000_000_000),
         ]
         let durable = (name: "waybill_log_durable_position", value: ledger.log.durable.rawValue)
-        return Answer.text(.ok, "text/plain; version=0.0.4", metrics.render(gauges: gauges + clocks + [durable]))
+        let open = connections.map { [(name: "waybill_connections", value: UInt64(max(0, $0.count)))] } ?? []
+        let all = gauges + clocks + [durable] + open
+        return Answer.text(.ok, "text/plain; version=0.0.4", metrics.render(gauges: all))
     }
 }

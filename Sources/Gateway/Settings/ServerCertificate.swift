@@ -36,7 +36,7 @@ final class ServerCertificate: Sendable {
     }
 
     /// What the server is built with.
-    var builder: HTTPServerBuilder {
+    func builder(guardedBy registry: ConnectionRegistry) -> HTTPServerBuilder {
         HTTPServerBuilder { responder in
             let first = try self.state.withLock { state in
                 let channel = try self.channel(state.tls, responder)
@@ -44,7 +44,8 @@ final class ServerCertificate: Sendable {
                 state.responder = responder
                 return channel
             }
-            return CertifiedChannel(certificate: self, responder: responder, first: first)
+            let channel = CertifiedChannel(certificate: self, responder: responder, first: first)
+            return GuardedChannel(base: channel, registry: registry)
         }
     }
 
@@ -85,10 +86,12 @@ final class ServerCertificate: Sendable {
         } catch {
             throw unreadable("tls.key", settings.tlsKey, "a private key", error)
         }
-        let tls = TLSConfiguration.makeServerConfiguration(
+        var tls = TLSConfiguration.makeServerConfiguration(
             certificateChain: chain.map { .certificate($0) },
             privateKey: .privateKey(key)
         )
+        tls.minimumTLSVersion = .tlsv12
+        tls.cipherSuiteValues = ServerCertificate.ciphers
         do {
             _ = try NIOSSLContext(configuration: tls)
         } catch {
@@ -96,6 +99,14 @@ final class ServerCertificate: Sendable {
         }
         return tls
     }
+
+    /// Of TLS 1.2; those of 1.3 are all good. Each agrees on a key that nobody can find out later with the certificate's key, and
+    /// none is open to attacks on padding.
+    private static let ciphers: [NIOTLSCipher] = [
+        .TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, .TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        .TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, .TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        .TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, .TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    ]
 
     private static func unreadable(_ key: String, _ path: String, _ what: String, _ error: any Error) -> GatewayError {
         GatewayError(
