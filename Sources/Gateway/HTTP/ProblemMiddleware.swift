@@ -19,7 +19,8 @@ struct ProblemMiddleware: RouterMiddleware {
         } catch {
             let problem = ProblemMiddleware.problem(error)
             if problem.status >= 500 {
-                context.logger.error(
+                context.logger.log(
+                    level: ProblemMiddleware.isOrdinary(error) ? .debug : .error,
                     "request failed",
                     metadata: ["code": "\(problem.code)", "detail": "\(problem.detail)"]
                 )
@@ -33,6 +34,11 @@ struct ProblemMiddleware: RouterMiddleware {
         return response
     }
 
+    /// Whether it happens while all is well: the file that was asked for is still being fetched, or nobody waits for an answer.
+    private static func isOrdinary(_ error: any Error) -> Bool {
+        error is CancellationError || (error as? GatewayError)?.code == GatewayError.Code.mediaPending.rawValue
+    }
+
     /// The one place where errors of other modules become answers.
     static func problem(_ error: any Error) -> GatewayError {
         switch error {
@@ -42,6 +48,7 @@ struct ProblemMiddleware: RouterMiddleware {
         case let error as LogError: problem(error)
         case let error as HTTPError: problem(error)
         case is NIOTooManyBytesError: GatewayError(.payloadTooLarge, "the body is too large")
+        case is CancellationError: GatewayError(.unavailable, "the request was ended before it was answered")
         default: GatewayError(.internalError, "something went wrong on our side; the request id helps us find it")
         }
     }
