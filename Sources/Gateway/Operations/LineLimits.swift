@@ -21,6 +21,11 @@ package struct LineLimits: Sendable {
     package struct Withheld: Sendable, Equatable {
         package let kind: Kind
         package let count: Int
+
+        package init(kind: Kind, count: Int) {
+            self.kind = kind
+            self.count = count
+        }
     }
 
     private struct Row {

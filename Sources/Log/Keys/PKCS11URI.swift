@@ -54,7 +54,9 @@ package struct PKCS11URI: Sendable, Equatable {
 
     /// Throws `keyUnavailable`, naming the attribute that is wrong but never its value.
     package init(_ text: String) throws(LogError) {
-        guard text.lowercased().hasPrefix(PKCS11URI.scheme) else { throw PKCS11URI.invalid("it does not begin with \(PKCS11URI.scheme)") }
+        guard text.lowercased().hasPrefix(PKCS11URI.scheme) else {
+            throw PKCS11URI.invalid("it does not begin with \(PKCS11URI.scheme)")
+        }
         let parts = PKCS11URI.split(text)
         let path = try PKCS11URI.parsePath(parts.path)
         let query = try PKCS11URI.parseQuery(parts.query ?? "")
