@@ -152,7 +152,7 @@ import Testing
         ("pkcs11:token=a?pin-value=12&34&module-path=/m.so", "pkcs11:token=a?pin-value=***&module-path=/m.so"),
         (" pkcs11:token=a?pin-value=1234", " pkcs11:token=a?pin-value=***"),
         ("pkcs11%3Atoken=a?pin-value=1234", "pkcs11%3Atoken=a?pin-value=***"),
-        ("pkcs11:token=a? pin-value =1234", "pkcs11:token=a? pin-value =***"),
+        ("pkcs11:token=a? pin-value =1234", "pkcs11:token=a? pin-value=***"),
         ("/etc/waybill/root.key?pin-value=1", "/etc/waybill/root.key?pin-value=1"), ("", ""),
     ])
     func thePINIsMaskedForPeople(_ text: String, _ masked: String) {

@@ -47,6 +47,10 @@ package final class LineWriter: Sendable {
     }
 
     private func run() {
+        // Signals belong to the threads that expect them.
+        var signals = sigset_t()
+        sigfillset(&signals)
+        pthread_sigmask(SIG_SETMASK, &signals, nil)
         while true {
             _ = bell.wait()
             while let bytes = state.withLock({ $0.next() }) { write(bytes) }

@@ -8,7 +8,9 @@ package enum SecretMask {
 
     /// `text` with user, password and secrets of the query replaced, where it is a URL; else as it is.
     package static func url(_ text: String) -> String {
-        guard let start = text.firstRange(of: "://")?.upperBound else { return text }
+        guard let start = text.firstRange(of: "://")?.upperBound,
+            !text[..<start].contains(where: { ";?=".contains($0) })
+        else { return text }
         return text[..<start] + query(withoutUser(text[start...]))
     }
 
