@@ -16,6 +16,7 @@ import time
 import urllib.parse
 
 ACCOUNT, TOKEN, NUMBER = "AC" + "0" * 32, "benchmark-auth-token", "+14155550100"
+CONNECTIONS = 64
 TEXT = re.compile(rb'"text":"n (\d+)')
 
 
@@ -43,14 +44,24 @@ class Receiver(asyncio.Protocol):
 class Twilio(asyncio.Protocol):
     """One kept-alive connection of the provider, with at most one request on it."""
 
-    def __init__(self, idle):
-        self.idle, self.buffer, self.started, self.answers = idle, b"", None, []
+    def __init__(self, pool):
+        self.pool, self.buffer, self.request = pool, b"", None
 
     def connection_made(self, transport):
         self.transport = transport
-        self.idle.append(self)
+        self.pool.open += 1
+        self.pool.idle.append(self)
+
+    def connection_lost(self, error):
+        """The gateway closes what was idle for long; a request that crossed with that is due again."""
+        self.pool.open -= 1
+        if self in self.pool.idle:
+            self.pool.idle.remove(self)
+        if self.request is not None:
+            self.pool.again.append(self.request)
 
     def post(self, number, due, url, host, path):
+        self.request = number, due, url, host, path
         sid = f"SM{number:032x}"
         form = {"MessageSid": sid, "SmsSid": sid, "AccountSid": ACCOUNT, "From": f"+1555{number % 5000:07d}", "To": NUMBER,
                 "Body": f"n {number}", "NumMedia": "0", "NumSegments": "1", "SmsStatus": "received",
@@ -58,7 +69,6 @@ class Twilio(asyncio.Protocol):
         signed = url + "".join(name + form[name] for name in sorted(form))
         signature = base64.b64encode(hmac.new(TOKEN.encode(), signed.encode(), hashlib.sha1).digest()).decode()
         body = urllib.parse.urlencode(form)
-        self.started = due
         self.transport.write(
             f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
             f"X-Twilio-Signature: {signature}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
@@ -67,9 +77,34 @@ class Twilio(asyncio.Protocol):
         self.buffer += data
         if b"</Response>" in self.buffer or b"<Response/>" in self.buffer:
             assert self.buffer.startswith(b"HTTP/1.1 200"), self.buffer
-            self.answers.append(time.perf_counter() - self.started)
-            self.buffer = b""
-            self.idle.append(self)
+            self.pool.answers.append(time.perf_counter() - self.request[1])
+            self.buffer, self.request = b"", None
+            self.pool.idle.append(self)
+
+
+class Pool:
+    """The provider's connections; what was closed is opened again."""
+
+    def __init__(self, port):
+        self.port, self.open, self.idle, self.again, self.answers = port, 0, [], [], []
+
+    async def connect(self):
+        await asyncio.get_running_loop().create_connection(lambda: Twilio(self), "127.0.0.1", self.port)
+
+    async def post(self, *request):
+        while True:
+            while self.idle:
+                connection = self.idle.pop()
+                if not connection.transport.is_closing():
+                    return connection.post(*request)
+            if self.open < CONNECTIONS:
+                await self.connect()
+            else:
+                await asyncio.sleep(0.0005)
+
+    async def repeat(self):
+        while self.again:
+            await self.post(*self.again.pop())
 
 
 def call(port, token, method, path, body):
@@ -104,8 +139,9 @@ async def main():
     call(options.port, options.token, "PUT", path, {"account_sid": ACCOUNT, "auth_token": TOKEN, "from_phone": NUMBER})
     call(options.port, client["api_key"], "PUT", "/v1/webhook", {"url": f"http://127.0.0.1:{endpoint}/", "enabled": True})
     path = f"/channels/twilio/{client['client_id']}/sms"
-    idle, due = [], {}
-    connections = [await loop.create_connection(lambda: Twilio(idle), "127.0.0.1", options.port) for _ in range(64)]
+    due, pool = {}, Pool(options.port)
+    for _ in range(CONNECTIONS):
+        await pool.connect()
     warm = 2 * options.rate
     total = warm + options.rate * options.seconds
     start = time.perf_counter() + 0.1
@@ -113,14 +149,14 @@ async def main():
         due[number] = start + number / options.rate
         while (wait := due[number] - time.perf_counter()) > 0:
             await asyncio.sleep(wait)
-        while not idle:
-            await asyncio.sleep(0.0005)
-        idle.pop().post(number, due[number], options.public_url + path, f"127.0.0.1:{options.port}", path)
+        await pool.repeat()
+        await pool.post(number, due[number], options.public_url + path, f"127.0.0.1:{options.port}", path)
     for _ in range(1000):
         if len(Receiver.arrived) >= total:
             break
+        await pool.repeat()
         await asyncio.sleep(0.01)
-    percentiles("POST to answer", [s for _, twilio in connections for s in twilio.answers])
+    percentiles("POST to answer", pool.answers)
     percentiles("POST to webhook received", [Receiver.arrived[n] - due[n] for n in range(warm, total) if n in Receiver.arrived])
     missing = total - len(Receiver.arrived)
     print(f"webhooks missing: {missing}")

@@ -2,11 +2,25 @@ import Gateway
 import Glibc
 import Log
 import Projections
+import Synchronization
 
 /// Standard output and error of the commands.
 enum Output {
     static func line(_ text: String) { write(text + "\n", to: STDOUT_FILENO) }
-    static func error(_ text: String) { write(text + "\n", to: STDERR_FILENO) }
+    static func error(_ text: String) {
+        guard let log = processLog.withLock({ $0 }) else { return write(text + "\n", to: STDERR_FILENO) }
+        log.write(text + "\n")
+    }
+
+    /// What `serve` writes its log through: it must come to its end although nobody reads its standard error.
+    private static let processLog = Mutex<LineWriter?>(nil)
+    private static let leaveWait = Duration.seconds(1)
+
+    /// From here on errors go through `writer`, and leaving waits for it, but not for ever.
+    static func log(through writer: LineWriter) { processLog.withLock { $0 = writer } }
+
+    /// Before the process ends.
+    static func flushLog() { processLog.withLock { $0 }?.flush(within: leaveWait) }
 
     /// Writes all of it; a closed pipe ends the program quietly, as other tools do.
     static func write(_ text: String, to descriptor: Int32) {
@@ -29,7 +43,10 @@ enum Output {
         if showsProgress { write("\r\u{1B}[K" + text, to: STDERR_FILENO) }
     }
 
-    static func leave(_ code: Int32) -> Never { exit(code) }
+    static func leave(_ code: Int32) -> Never {
+        flushLog()
+        exit(code)
+    }
 
     static func describe(_ error: any Error) -> String {
         switch error {

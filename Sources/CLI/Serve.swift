@@ -23,7 +23,12 @@ struct Serve: AsyncParsableCommand {
         if json, !checkConfig { throw ValidationError("--json goes with --check-config") }
     }
 
+    private static let announceWait = Duration.milliseconds(100)
+
     func run() async throws {
+        // Meant for programs that do something at them; the default is to end the process.
+        signal(SIGUSR1, SIG_IGN)
+        signal(SIGUSR2, SIG_IGN)
         let loader = settings.loader(["listen": listen])
         let (loaded, effective) = try loader.load()
         if checkConfig {
@@ -36,13 +41,19 @@ struct Serve: AsyncParsableCommand {
         umask(0o077)
         // A client that hangs up must not end the process.
         signal(SIGPIPE, SIG_IGN)
-        let logger = Serve.makeLogger()
+        let log = Serve.makeLog()
+        let logger = Logger(label: "waybill", factory: { _ in log })
+        let output = LineWriter(STDOUT_FILENO)
         let application = GatewayApplication(
             configuration: configuration,
             logger: logger,
             hangups: await Serve.hangups(),
             reload: { try loader.load().configuration },
-            announce: { Output.line($0) }
+            announce: { text in
+                output.write(text + "\n")
+                // A person waits for it, or nobody does.
+                output.flush(within: Serve.announceWait)
+            }
         )
         let group = ServiceGroup(
             configuration: .init(
@@ -51,6 +62,14 @@ struct Serve: AsyncParsableCommand {
                 logger: logger
             )
         )
+        let telling = Task {
+            while (try? await Task.sleep(for: LineLimits.pause)) != nil { log.tellWithheld() }
+        }
+        defer {
+            telling.cancel()
+            log.tellWithheld(all: true)
+            Output.flushLog()
+        }
         try await group.run()
     }
 
@@ -90,10 +109,13 @@ struct Serve: AsyncParsableCommand {
         )
     }
 
-    private static func makeLogger() -> Logger {
-        var logger = Logger(label: "waybill", factory: { StreamLogHandler.standardError(label: $0) })
-        logger.logLevel = .notice
-        return logger
+    /// Limited in rate, and written by a thread of its own.
+    private static func makeLog() -> LimitedLog {
+        let writer = LineWriter(STDERR_FILENO)
+        Output.log(through: writer)
+        var handler = StreamLogHandler(label: "waybill", stream: LineStream(writer))
+        handler.logLevel = .notice
+        return LimitedLog(handler)
     }
 }
 

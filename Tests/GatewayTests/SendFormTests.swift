@@ -34,6 +34,8 @@ import Testing
     ]
 
     static let options: [Bad] = [
+        // 128 characters, and 256 bytes.
+        Bad(to("\"idempotency_key\":\"\(String(repeating: "é", count: 128))\""), "idempotency_key"),
         Bad(to(#""platform":"telegram""#), "platform"), Bad(to(#""platform":"facebook""#), "platform"),
         Bad(to(#""expires_at":"tomorrow""#), "expires_at"), Bad(to(#""expires_at":5"#), "expires_at"),
         Bad(to(#""expires_at":"9999-12-31T23:59:59Z""#), "expires_at"),

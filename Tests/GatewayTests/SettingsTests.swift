@@ -103,7 +103,11 @@ import Testing
 
     @Test(arguments: [
         ("https://user:pa55@host/x@y", "https://***@host/x@y"), ("https://host/x@y", "https://host/x@y"),
-        ("https://u@v@host?a", "https://***@host?a"),
+        ("https://u@v@host?a", "https://***@host?a"), ("https://user:pa/55@host", "https://***@host"),
+        ("https://user:12/34@host", "https://***@host"), ("https://user:p?5#5@host", "https://***@host"),
+        ("https://host/v1?api_key=5417&version=2", "https://host/v1?api_key=***&version=2"),
+        ("https://host/v1?Access%5FToken=5417", "https://host/v1?Access%5FToken=***"),
+        ("https://host:8443/v1", "https://host:8443/v1"), ("http://[::1]:80", "http://[::1]:80"),
     ])
     func aPasswordInAURLIsMasked(_ url: String, _ shown: String) throws {
         #expect(try load(["data": "/d", "ai.base_url": url])["ai.base_url"]?.value == shown)

@@ -144,6 +144,15 @@ import Testing
         ("pkcs11:token=a?pin-value=1?2;3:4&module-path=/m.so", "pkcs11:token=a?pin-value=***&module-path=/m.so"),
         ("pkcs11:token=a;pin-value=1234;object=b", "pkcs11:token=a;pin-value=***;object=b"),
         ("pkcs11:pin-value=1&2?x&pin-value=3", "pkcs11:pin-value=***?x&pin-value=***"),
+        ("PKCS11:token=a?PIN-Value=1234", "pkcs11:token=a?PIN-Value=***"),
+        ("pkcs11:token=a?pin%2Dvalue=1234", "pkcs11:token=a?pin%2Dvalue=***"),
+        ("pkcs11:token=a?pin-value%3D1234", "pkcs11:token=a?pin-value=***"),
+        ("pkcs11:token=a?module-path=/m.so;pin-value=1234", "pkcs11:token=a?module-path=/m.so;pin-value=***"),
+        ("pkcs11:token=a&pin-value=1234;object=b", "pkcs11:token=a&pin-value=***;object=b"),
+        ("pkcs11:token=a?pin-value=12&34&module-path=/m.so", "pkcs11:token=a?pin-value=***&module-path=/m.so"),
+        (" pkcs11:token=a?pin-value=1234", " pkcs11:token=a?pin-value=***"),
+        ("pkcs11%3Atoken=a?pin-value=1234", "pkcs11%3Atoken=a?pin-value=***"),
+        ("pkcs11:token=a? pin-value =1234", "pkcs11:token=a? pin-value=***"),
         ("/etc/waybill/root.key?pin-value=1", "/etc/waybill/root.key?pin-value=1"), ("", ""),
     ])
     func thePINIsMaskedForPeople(_ text: String, _ masked: String) {
@@ -154,6 +163,7 @@ import Testing
     @Test func aPathIsToldFromAURI() {
         #expect(PKCS11URI.isOne(Self.least))
         #expect(PKCS11URI.isOne("PKCS11:token=a"))
+        #expect(PKCS11URI.isOne(" pkcs11:token=a"))
         #expect(!PKCS11URI.isOne("/var/lib/pkcs11:token"))
         #expect(!PKCS11URI.isOne("pkcs11.key"))
     }

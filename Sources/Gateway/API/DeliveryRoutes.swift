@@ -18,11 +18,15 @@ struct DeliveryRoutes: Sendable {
         group.delete("dead-letters/:id") { try await discard($0, $1) }
     }
 
-    private func id(_ context: GatewayContext) throws -> LogPosition {
+    private func id(_ context: GatewayContext, dead: Bool) throws -> LogPosition {
         guard let position = ledger.ids.decode(.delivery, try context.parameter("id")) else {
-            throw GatewayError(.notFound, "there is no such delivery")
+            throw DeliveryRoutes.missing(dead: dead)
         }
         return position
+    }
+
+    private static func missing(dead: Bool) -> GatewayError {
+        GatewayError(.notFound, "there is no such \(dead ? "dead letter" : "delivery")")
     }
 
     private func list(_ request: Request, _ context: GatewayContext, dead: Bool) async throws -> Response {
@@ -56,10 +60,10 @@ struct DeliveryRoutes: Sendable {
     private func get(_ request: Request, _ context: GatewayContext, dead: Bool) async throws -> Response {
         try await ledger.reach(request)
         let client = try context.requireClient()
-        let id = try id(context)
+        let id = try id(context, dead: dead)
         let row = try await ledger.read { $0.deliveries.rows[id] }
         guard let row, row.client == client.id, !dead || row.isDeadLetter || row.replacedBy != nil else {
-            throw GatewayError(.notFound, "there is no such \(dead ? "dead letter" : "delivery")")
+            throw DeliveryRoutes.missing(dead: dead)
         }
         let view = try DeliveryView(id, row, ledger)
         let attempts = try AttemptView.all(row, ledger)
@@ -86,7 +90,7 @@ struct DeliveryRoutes: Sendable {
 
     private func replay(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let client = try context.requireClient()
-        let id = try id(context)
+        let id = try id(context, dead: true)
         _ = try await request.optionalFields()
         let committed = try await ledger.commit { state, context in
             let events = try state.decideReplay(id, client: client.id)
@@ -133,7 +137,7 @@ struct DeliveryRoutes: Sendable {
 
     private func discard(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let client = try context.requireClient()
-        let id = try id(context)
+        let id = try id(context, dead: true)
         let committed = try await ledger.commit { state, _ in
             (try state.decideDiscard(id, client: client.id), ())
         }

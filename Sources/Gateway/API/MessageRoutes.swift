@@ -18,9 +18,14 @@ struct MessageRoutes: Sendable {
 
     private func position(_ kind: OpaqueID.Kind, _ context: GatewayContext) throws -> LogPosition {
         guard let position = ledger.ids.decode(kind, try context.parameter("id")) else {
-            throw GatewayError(.notFound, "there is nothing with this id")
+            // As of one that belongs to somebody else.
+            throw MessageRoutes.missing(kind)
         }
         return position
+    }
+
+    private static func missing(_ kind: OpaqueID.Kind) -> GatewayError {
+        GatewayError(.notFound, "there is no such \(kind == .message ? "message" : "conversation")")
     }
 
     private func get(_ request: Request, _ context: GatewayContext) async throws -> Response {
@@ -28,7 +33,7 @@ struct MessageRoutes: Sendable {
         let client = try context.requireClient()
         let message = try position(.message, context)
         let row = try await ledger.read { $0.inbox.messages[message] }
-        guard let row, row.client == client.id else { throw GatewayError(.notFound, "there is no such message") }
+        guard let row, row.client == client.id else { throw MessageRoutes.missing(.message) }
         let view = try MessageView(message, row, ledger)
         return Answer.json { view.write(&$0, ledger) }
     }
@@ -38,7 +43,7 @@ struct MessageRoutes: Sendable {
         let message = try position(.message, context)
         // Whose message it is comes first: nobody learns from another's whether it can be read.
         guard try await ledger.read({ $0.inbox.messages[message]?.client }) == client.id else {
-            throw GatewayError(.notFound, "there is no such message")
+            throw MessageRoutes.missing(.message)
         }
         let body = try ledger.sentBody(message)
         let committed = try await ledger.commit { [ids = ledger.ids] state, context in
@@ -80,7 +85,7 @@ struct MessageRoutes: Sendable {
     private func owned(_ id: LogPosition, _ context: GatewayContext) async throws -> Inbox.ConversationRow {
         let client = try context.requireClient()
         let row = try await ledger.read { $0.inbox.current(id) }
-        guard let row, row.client == client.id else { throw GatewayError(.notFound, "there is no such conversation") }
+        guard let row, row.client == client.id else { throw MessageRoutes.missing(.conversation) }
         return row
     }
 

@@ -131,10 +131,10 @@ struct SendForm: Sendable {
             )
         }
         guard let key = body ?? fromHeader else { return "auto-" + Base32.encode(Crypto.publicRandomBytes(16)) }
-        guard (1...255).contains(key.count), key.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
+        guard (1...255).contains(key.utf8.count), key.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
             throw GatewayError(
                 .invalidRequest,
-                "an idempotency key has 1 to 255 printable characters",
+                "an idempotency key has 1 to 255 bytes of UTF-8, all of them printable",
                 field: "idempotency_key"
             )
         }

@@ -12,19 +12,19 @@ struct ChannelRoutes: Sendable {
         group.delete("clients/:id/channels/:platform") { try await disconnect($0, $1) }
     }
 
-    private func target(_ context: GatewayContext) throws -> (client: LogPosition, platform: Platform) {
+    private func target(_ context: GatewayContext) async throws -> (client: LogPosition, platform: Platform) {
         guard let client = ledger.ids.decode(.client, try context.parameter("id")),
-            let platform = Platform(name: try context.parameter("platform"))
-        else { throw GatewayError(.notFound, "there is no such client or platform") }
+            try await ledger.read({ $0.clients[client] }) != nil
+        else { throw GatewayError(.notFound, "there is no such client") }
+        guard let platform = Platform(name: try context.parameter("platform")) else {
+            throw GatewayError(.notFound, "there is no such platform")
+        }
         return (client, platform)
     }
 
     private func connect(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        let (client, platform) = try target(context)
+        let (client, platform) = try await target(context)
         let connection = try ChannelForm(platform, try await request.fields())
-        guard try await ledger.read({ $0.clients[client] }) != nil else {
-            throw GatewayError(.notFound, "there is no such client")
-        }
         var event = ChannelConnected()
         event.platform = platform
         event.actor = ledger.name(context.actor)
@@ -129,7 +129,7 @@ struct ChannelRoutes: Sendable {
     }
 
     private func disconnect(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        let (client, platform) = try target(context)
+        let (client, platform) = try await target(context)
         var event = ChannelDisconnected()
         event.platform = platform
         event.actor = ledger.name(context.actor)

@@ -16,7 +16,7 @@ package struct TimeLimits: Sendable {
     package var lingerBytesMax = 16 << 20
     /// A body that was not wanted is read to its end up to here, so that the connection can go on.
     package var unwantedBytesMax = 64 << 10
-    package var now: @Sendable () -> BootTime = { .now }
+    package var now: @Sendable () -> BootTime = { BootTime.now }
 
     package init() {}
 }

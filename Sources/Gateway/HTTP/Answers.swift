@@ -2,6 +2,7 @@ import HTTPTypes
 import Hummingbird
 import Log
 import NIOCore
+import NIOHTTP1
 import Projections
 
 /// Makes the answers of the API, so that headers and shapes are the same everywhere.
@@ -72,12 +73,28 @@ extension Request {
 
     func buffer(limit: Int) async throws -> ByteBuffer {
         do {
-            return try await body.collect(upTo: limit)
-        } catch let error as NIOTooManyBytesError {
-            _ = error
-            throw GatewayError(.payloadTooLarge, "the body is larger than \(limit) bytes")
+            let bytes = try await body.collect(upTo: limit)
+            // Some of the ways in which a body breaks off look like its end.
+            guard headers[.contentLength].map({ Int($0) == bytes.readableBytes }) ?? true else { throw Request.cut }
+            return bytes
+        } catch let error {
+            throw Request.unreadable(error, limit: limit)
         }
     }
+
+    /// Whatever is wrong with a body is the caller's doing: nothing else is read while it comes.
+    private static func unreadable(_ error: any Error, limit: Int) -> any Error {
+        switch error {
+        case is GatewayError, is CancellationError: error
+        case is NIOTooManyBytesError: GatewayError(.payloadTooLarge, "the body is larger than \(limit) bytes")
+        case HTTPParserError.invalidEOFState: cut
+        case is HTTPParserError:
+            GatewayError(.invalidRequest, "the body is malformed: its length or one of its chunks")
+        default: cut
+        }
+    }
+
+    private static let cut = GatewayError(.invalidRequest, "the body broke off before its end")
 
     func fields(limit: Int = 256 << 10) async throws -> JSONFields { try JSONFields(try await bytes(limit: limit)) }
 

@@ -18,9 +18,9 @@ struct ProblemMiddleware: RouterMiddleware {
             response = try await next(request, context)
         } catch {
             let problem = ProblemMiddleware.problem(error)
-            // What a stop cuts short is no fault.
-            if problem.status >= 500, !(error is CancellationError) {
-                context.logger.error(
+            if problem.status >= 500 {
+                context.logger.log(
+                    level: ProblemMiddleware.isOrdinary(error) ? .debug : .error,
                     "request failed",
                     metadata: ["code": "\(problem.code)", "detail": "\(problem.detail)"]
                 )
@@ -34,6 +34,11 @@ struct ProblemMiddleware: RouterMiddleware {
         return response
     }
 
+    /// Whether it happens while all is well: the file that was asked for is still being fetched, or nobody waits for an answer.
+    private static func isOrdinary(_ error: any Error) -> Bool {
+        error is CancellationError || (error as? GatewayError)?.code == GatewayError.Code.mediaPending.rawValue
+    }
+
     /// The one place where errors of other modules become answers.
     static func problem(_ error: any Error) -> GatewayError {
         switch error {
@@ -41,9 +46,9 @@ struct ProblemMiddleware: RouterMiddleware {
         case let refusal as Refusal: GatewayError(refusal)
         case let failure as SignupFailure: GatewayError(failure)
         case let error as LogError: problem(error)
-        case is CancellationError: GatewayError(.unavailable, "the gateway is stopping; try again")
         case let error as HTTPError: problem(error)
         case is NIOTooManyBytesError: GatewayError(.payloadTooLarge, "the body is too large")
+        case is CancellationError: GatewayError(.unavailable, "the gateway is stopping; try again")
         default: GatewayError(.internalError, "something went wrong on our side; the request id helps us find it")
         }
     }

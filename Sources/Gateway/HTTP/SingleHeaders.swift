@@ -22,10 +22,23 @@ struct SingleHeaders: RouterMiddleware {
         context: GatewayContext,
         next: (Request, GatewayContext) async throws -> Response
     ) async throws -> Response {
-        guard let name = SingleHeaders.repeated(request.head, isHTTP2: context.isHTTP2) else {
-            return try await next(request, context)
+        if let name = SingleHeaders.repeated(request.head, isHTTP2: context.isHTTP2) {
+            throw GatewayError(.invalidRequest, "the header \(name) may be given once only", field: name.rawName)
         }
-        throw GatewayError(.invalidRequest, "the header \(name) may be given once only", field: name.rawName)
+        guard SingleHeaders.framesAsKnown(request.head) else {
+            throw GatewayError(
+                .invalidRequest,
+                "a body may be sent in chunks, and with no other transfer encoding",
+                field: "Transfer-Encoding"
+            )
+        }
+        return try await next(request, context)
+    }
+
+    /// What is compressed on the way would be taken for the body itself.
+    static func framesAsKnown(_ head: HTTPRequest) -> Bool {
+        guard let encoding = head.headerFields[.transferEncoding] else { return true }
+        return encoding.trimmingSpaces.lowercased() == "chunked"
     }
 
     /// The first header that is given twice and may not be.

@@ -1,3 +1,5 @@
+import Log
+
 /// One setting, with all that is known of it: how it is read, how it is shown, and what the documents say.
 package struct Setting: Sendable {
     package let key: String
@@ -38,15 +40,7 @@ package struct Setting: Sendable {
     /// The value in force, as it may be shown; empty for none.
     package func shown(_ configuration: GatewayConfiguration) -> String {
         let text = value.show(configuration)
-        return isSecret && !text.isEmpty ? "********" : Setting.withoutPassword(text)
-    }
-
-    /// A URL may have a user and a password in front of its host.
-    private static func withoutPassword(_ text: String) -> String {
-        guard text.hasPrefix("http"), let start = text.firstRange(of: "://")?.upperBound else { return text }
-        let authority = text[start...].prefix { !"/?#".contains($0) }
-        guard let at = authority.lastIndex(of: "@") else { return text }
-        return text[..<start] + "***" + text[at...]
+        return isSecret && !text.isEmpty ? "********" : SecretMask.url(text)
     }
 
     /// - Parameter place: where the value was found, for people.

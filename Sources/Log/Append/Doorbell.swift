@@ -3,12 +3,12 @@ import Glibc
 /// Wakes the one thread that sleeps on it. `Mutex` has no condition variable, so pthread's lives here and nowhere else.
 ///
 /// `@unchecked Sendable`: `rung` is only touched with `mutex` held, and pthread objects are made for sharing.
-final class Doorbell: @unchecked Sendable {
+package final class Doorbell: @unchecked Sendable {
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
     private var rung = false
 
-    init() {
+    package init() {
         pthread_mutex_init(mutex, nil)
         var attributes = pthread_condattr_t()
         pthread_condattr_init(&attributes)
@@ -25,7 +25,7 @@ final class Doorbell: @unchecked Sendable {
         mutex.deallocate()
     }
 
-    func ring() {
+    package func ring() {
         pthread_mutex_lock(mutex)
         rung = true
         pthread_cond_signal(condition)
@@ -33,7 +33,7 @@ final class Doorbell: @unchecked Sendable {
     }
 
     /// Returns true when rung, false when `timeout` passed first.
-    func wait(timeout: Duration? = nil) -> Bool {
+    package func wait(timeout: Duration? = nil) -> Bool {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
         var deadline = timespec()
@@ -49,10 +49,10 @@ final class Doorbell: @unchecked Sendable {
     }
 }
 
-/// A named thread of its own, for work that blocks on the disk: the shared executor must never wait for it.
+/// A named thread of its own, for work that blocks on a descriptor: the shared executor must never wait for it.
 ///
 /// `@unchecked Sendable`: `handle` is written once before `start` returns and read only by `join`.
-final class DedicatedThread: @unchecked Sendable {
+package final class DedicatedThread: @unchecked Sendable {
     private var handle = pthread_t()
 
     private final class Body {
@@ -60,7 +60,7 @@ final class DedicatedThread: @unchecked Sendable {
         init(_ run: @escaping @Sendable () -> Void) { self.run = run }
     }
 
-    init(_ run: @escaping @Sendable () -> Void) {
+    package init(_ run: @escaping @Sendable () -> Void) {
         let body = Unmanaged.passRetained(Body(run))
         let result = pthread_create(
             &handle,

@@ -34,22 +34,17 @@ package struct PKCS11URI: Sendable, Equatable {
     package let modulePath: String
     package let pin: PIN
 
-    /// Whether `text` is meant as such a URI and not as the path of a file.
-    package static func isOne(_ text: String) -> Bool { text.lowercased().hasPrefix(scheme) }
+    /// Whether `text` is meant as such a URI and not as the path of a file, however oddly it is written.
+    package static func isOne(_ text: String) -> Bool { SecretMask.plain(text[...]).hasPrefix(scheme) }
 
     /// `text` with the value of every `pin-value` replaced, for people to see, also when it is no right URI. What is
     /// not meant as one comes back as it is.
     package static func masked(_ text: String) -> String {
         guard isOne(text) else { return text }
+        guard text.lowercased().hasPrefix(scheme) else { return SecretMask.attributes(text[...], separator: ";") }
         let parts = split(text)
-        let path = masked(parts.path, separator: ";")
-        return scheme + path + (parts.query.map { "?" + masked($0, separator: "&") } ?? "")
-    }
-
-    private static func masked(_ text: Substring, separator: Character) -> String {
-        text.split(separator: separator, omittingEmptySubsequences: false)
-            .map { $0.hasPrefix("pin-value=") ? "pin-value=***" : String($0) }
-            .joined(separator: String(separator))
+        let path = SecretMask.attributes(parts.path, separator: ";")
+        return scheme + path + (parts.query.map { "?" + SecretMask.attributes($0, separator: "&") } ?? "")
     }
 
     private static func split(_ text: String) -> (path: Substring, query: Substring?) {
@@ -59,7 +54,9 @@ package struct PKCS11URI: Sendable, Equatable {
 
     /// Throws `keyUnavailable`, naming the attribute that is wrong but never its value.
     package init(_ text: String) throws(LogError) {
-        guard PKCS11URI.isOne(text) else { throw PKCS11URI.invalid("it does not begin with \(PKCS11URI.scheme)") }
+        guard text.lowercased().hasPrefix(PKCS11URI.scheme) else {
+            throw PKCS11URI.invalid("it does not begin with \(PKCS11URI.scheme)")
+        }
         let parts = PKCS11URI.split(text)
         let path = try PKCS11URI.parsePath(parts.path)
         let query = try PKCS11URI.parseQuery(parts.query ?? "")
