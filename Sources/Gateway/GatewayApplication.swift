@@ -170,7 +170,8 @@ package struct GatewayApplication: Service {
             )
         }
         let group = ServiceGroup(configuration: .init(services: configured, logger: logger))
-        defer { removeSocket() }
+        // Whoever has the path now may have a socket there.
+        defer { if ledger.log.failure?.code != .directoryLost { removeSocket() } }
         try await group.run()
         await webhooks.shutdown()
         await providers.shutdown()

@@ -173,14 +173,7 @@ package final class SimulatedStorage: Storage {
         }
     }
 
-    package func syncDirectory(_ directory: String) throws(LogError) {
-        try begin(.syncDirectory, directory)
-        try locked(directory) { disk in
-            guard let found = SimulatedStorage.find(directory, in: disk.root) else { return ENOENT }
-            found.sync()
-            return nil
-        }
-    }
+    package func syncDirectory(_ directory: String) throws(LogError) { try openDirectory(directory).sync() }
 
     package func openDirectory(_ directory: String) throws(LogError) -> any StorageDirectory {
         try begin(.open, directory)
@@ -191,6 +184,15 @@ package final class SimulatedStorage: Storage {
     }
 
     // MARK: What files need
+
+    fileprivate func syncOpenDirectory(_ directory: String) throws(LogError) {
+        try begin(.syncDirectory, directory)
+        try locked(directory) { disk in
+            guard let found = SimulatedStorage.find(directory, in: disk.root) else { return ENOENT }
+            found.sync()
+            return nil
+        }
+    }
 
     /// Counts the call, shows it to the hook, and throws what the hook answers.
     fileprivate func begin(
@@ -336,7 +338,7 @@ private final class OpenDirectory: StorageDirectory {
         self.path = path
     }
 
-    func sync() throws(LogError) { try storage.syncDirectory(path) }
+    func sync() throws(LogError) { try storage.syncOpenDirectory(path) }
 }
 
 private final class SimulatedFile: StorageFile {
