@@ -41,6 +41,7 @@ package struct GatewayApplication: Service {
         try RestoreMarker.refuse(in: configuration.data, storage: PosixStorage())
         try DirectoryLock.refuseHeld(directory: configuration.data)
         try DataOwner.check(configuration.data)
+        try PrivateDirectory.check(configuration.data)
         try ControlRoutes.checkPath(in: configuration.data)
         let certificate =
             configuration.tlsCertificate.isEmpty ? nil : try ServerCertificate(configuration, GatewayApplication.http2)

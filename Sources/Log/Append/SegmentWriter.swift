@@ -111,7 +111,14 @@ struct SegmentWriter: Sendable {
             link: link,
             frontier: frontier
         )
-        let path = try SegmentWriter.name(next, header, storage: storage, directory: directory, folder: folder, wait: wait)
+        let path = try SegmentWriter.name(
+            next,
+            header,
+            storage: storage,
+            directory: directory,
+            folder: folder,
+            wait: wait
+        )
         catalog.add(SegmentCatalog.Entry(header: header, path: path))
         segment = next
         number += 1

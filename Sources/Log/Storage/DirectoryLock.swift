@@ -48,7 +48,9 @@ package final class DirectoryLock: Sendable {
     /// another directory or another file there may write what this process does not see, or not find what it writes.
     func confirm() throws(LogError) {
         let path = directory + "/" + DirectoryLock.fileName
-        if folderIdentity.isElsewhere(directory, follow: true) { throw DirectoryLock.lost("the data directory", directory) }
+        if folderIdentity.isElsewhere(directory, follow: true) {
+            throw DirectoryLock.lost("the data directory", directory)
+        }
         if fileIdentity.isElsewhere(path, follow: false) { throw DirectoryLock.lost("the lock file", path) }
     }
 
@@ -94,7 +96,8 @@ package final class DirectoryLock: Sendable {
         let file = waybill_open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard file >= 0 else {
             if errno == ELOOP {
-                throw LogError(.inputOutput, "\(path) is a symbolic link, which is not followed; remove it", errno: ELOOP)
+                let message = "\(path) is a symbolic link, which is not followed; remove it"
+                throw LogError(.inputOutput, message, errno: ELOOP)
             }
             throw failure("open", path)
         }
