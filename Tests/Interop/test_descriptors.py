@@ -1,5 +1,5 @@
-"""A lack of descriptors stops nothing for good, a data directory belongs to one process and to its owner alone, and only
-what reached somebody is an attempt."""
+"""A lack of descriptors stops nothing for good, a data directory is one process's and its owner's alone, and only what
+left is an attempt."""
 
 import os
 import resource
@@ -92,8 +92,8 @@ def test_log_and_purges_outlive_a_shortage(own, twilio):
     kept, purging = KeptConnection(own), KeptConnection(own)
     headers = {"Authorization": f"Bearer {tenant.key}"}
     # It waits for the purge, for as long as ten seconds.
-    purge = threading.Thread(
-        target=purging.post, args=(f"/v1/messages/{first['message_id']}/purge",), kwargs={"headers": headers}, daemon=True)
+    path = f"/v1/messages/{first['message_id']}/purge"
+    purge = threading.Thread(target=purging.post, args=(path,), kwargs={"headers": headers}, daemon=True)
     with Shortage(own):
         purge.start()
         # Each takes a block. The segments that are there fill up, and no other can be made.

@@ -101,6 +101,29 @@ import Testing
         #expect(finding.positions.map { $0.lowerBound <= 4 } == true)
     }
 
+    /// The segment stays as it is: sealed, it would lack what is nowhere else.
+    @Test func aSecondHistoryIsNotSealedAway() async throws {
+        let first = try open()
+        for number in 0..<3 { try await first.appendDurably([.plain(number)]) }
+        let second = try open()
+        for number in 3..<8 { try await first.appendDurably([.plain(number)]) }
+        first.close()
+        second.close()
+        let alarms = Mutex<[LogError]>([])
+        var configuration = LogConfiguration.small()
+        configuration.sealing = true
+        let third = try EventLog.open(
+            directory: "/log",
+            configuration: configuration,
+            storage: storage,
+            alarm: { error in alarms.withLock { $0.append(error) } }
+        )
+        for _ in 0..<2000 where alarms.withLock({ $0.isEmpty }) { try await Task.sleep(for: .milliseconds(1)) }
+        third.close()
+        #expect(alarms.withLock { $0.first?.code } == .corrupt)
+        #expect(storage.paths.contains("/log/00000000000000000001.wal"))
+    }
+
     @Test func oneWriterAfterAnotherLeavesOneHistory() async throws {
         for round in 0..<3 {
             let log = try open()

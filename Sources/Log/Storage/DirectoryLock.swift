@@ -10,6 +10,7 @@ import Glibc
 package final class DirectoryLock: Sendable {
     package static let fileName = LogPath.lock
     private let directory: String
+    private let path: String
     private let folder: Int32
     private let file: Int32
     /// Which directory and which file were locked. Open, they keep their numbers.
@@ -31,6 +32,7 @@ package final class DirectoryLock: Sendable {
             throw error
         }
         self.directory = directory
+        path = directory + "/" + DirectoryLock.fileName
         self.folder = folder
         folderIdentity = FileIdentity(descriptor: folder)
         fileIdentity = FileIdentity(descriptor: file)
@@ -47,7 +49,6 @@ package final class DirectoryLock: Sendable {
     /// Throws unless the path still leads to the directory that is locked, and `lock` in it to the file that is. Whoever finds
     /// another directory or another file there may write what this process does not see, or not find what it writes.
     func confirm() throws(LogError) {
-        let path = directory + "/" + DirectoryLock.fileName
         if folderIdentity.isElsewhere(directory, follow: true) {
             throw DirectoryLock.lost("the data directory", directory)
         }

@@ -108,25 +108,15 @@ struct WrittenCheck {
         }
     }
 
-    /// Whether somebody went on writing to this file after the next one had begun: its blocks then call durable what the next
-    /// file holds otherwise, or not at all. A segment that was followed by one writer is never written to again, and what an
-    /// opening leaves behind in it calls nothing durable from the next one's first position on.
+    /// Whether somebody went on writing to this file after the next one had begun.
     func checkSecondHistory(_ bytes: UnsafeRawBufferPointer, from start: Int, _ state: inout VerifierState) {
-        guard let next else { return }
-        var (place, highest) = (Int?.none, LogPosition.zero)
-        var offset = start
-        while bytes.count - offset >= Block.size {
-            if let block = Block(bytes, at: offset, nonce: header.nonce), block.durableThrough >= next.base {
-                place = place ?? offset
-                highest = max(highest, block.durableThrough)
-            }
-            offset += Block.size
+        guard let next, let trace = SecondHistory.trace(in: bytes, of: header, end: next.base, from: start) else {
+            return
         }
-        guard let place else { return }
         state.find(
             header,
-            place,
-            next.base.rawValue...highest.rawValue,
+            trace.offset,
+            next.base.rawValue...trace.through.rawValue,
             "two histories: a second process wrote segment \(next.number) while this file was still written to, and what was "
                 + "confirmed from here on is not part of the log. Keep a copy of the directory before anything else, for the "
                 + "records are only in this file"
