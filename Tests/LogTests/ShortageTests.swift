@@ -8,8 +8,8 @@ import Testing
 @Suite(.timeLimit(.minutes(30))) struct ShortageTests {
     private let storage = SimulatedStorage(directory: "/log")
 
-    private func open() throws -> EventLog {
-        try EventLog.open(directory: "/log", configuration: .small(), storage: storage)
+    private func open(_ configuration: LogConfiguration = .small()) throws -> EventLog {
+        try EventLog.open(directory: "/log", configuration: configuration, storage: storage)
     }
 
     /// Waits until the next segment is made.
@@ -22,7 +22,7 @@ import Testing
 
     @Test(arguments: [EMFILE, ENFILE, ENOMEM, EACCES])
     func aLogWithoutDescriptorsGoesOnWhenThereAreSome(_ number: Int32) async throws {
-        let log = try open()
+        let log = try open(.unhurried())
         defer { log.close() }
         try await log.appendDurably([.plain(0)])
         try await settle()

@@ -165,6 +165,7 @@ package struct DeliveryService: Service {
         result.endpoint = request.endpoint
         let spent = ledger.now.nanoseconds - min(startedAt.nanoseconds, ledger.now.nanoseconds)
         result.durationMilliseconds = spent / 1_000_000
+        if result.verdict == .notBegun { return result }
         metrics.count(
             "waybill_delivery_attempts_total{result=\"\(result.verdict == .succeeded ? "success" : "failure")\"}"
         )

@@ -132,7 +132,9 @@ package struct SendService: Service {
 
     private func attempt(_ message: LogPosition, _ startedAt: Timestamp) async {
         let result = await result(of: message, startedAt)
-        metrics.count("waybill_send_attempts_total{outcome=\"\(result.outcome.name)\"}")
+        if !result.isNoAttempt {
+            metrics.count("waybill_send_attempts_total{outcome=\"\(result.outcome.name)\"}")
+        }
         let body = ledger.readableSentBody(message)
         do {
             try await ledger.commitOutcome { [ids = ledger.ids] state, context in
