@@ -41,6 +41,7 @@ package struct GatewayApplication: Service {
         try RestoreMarker.refuse(in: configuration.data, storage: PosixStorage())
         try DirectoryLock.refuseHeld(directory: configuration.data)
         try DataOwner.check(configuration.data)
+        try PrivateDirectory.check(configuration.data)
         try ControlRoutes.checkPath(in: configuration.data)
         let descriptors = try shareDescriptors()
         let certificate =
@@ -217,7 +218,8 @@ package struct GatewayApplication: Service {
             )
         }
         let group = ServiceGroup(configuration: .init(services: configured, logger: logger))
-        defer { removeSocket() }
+        // Whoever has the path now may have a socket there.
+        defer { if ledger.log.failure?.code != .directoryLost { removeSocket() } }
         try await group.run()
         await webhooks.shutdown()
         await providers.shutdown()

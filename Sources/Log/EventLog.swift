@@ -307,7 +307,10 @@ public final class EventLog: Sendable {
         let durable = self.durable
         let result = writer.withLock { writer in
             Result { () throws(LogError) -> MerkleFrontier in
-                try writer.write(groups, durable: durable)
+                try writer.write(groups, durable: durable) { waitToRoll($0) }
+                // Nobody may be told of what is durable in a place where nobody will look for it.
+                try checkPlace()
+                guard writer.segment.file.isLinked else { throw DirectoryLock.lost("the newest segment in", directory) }
                 return writer.frontier
             }
         }
@@ -327,6 +330,37 @@ public final class EventLog: Sendable {
         for follower in told.followers { follower.continuation.resume(returning: .success(landed)) }
     }
 
+    /// Whether to try again to give a segment its name. Nothing is written meanwhile: edges are refused, and outcomes wait.
+    private func waitToRoll(_ cause: LogError) -> Bool {
+        let goesOn = state.withLock { state in
+            state.obstacle = cause
+            return !state.isClosing
+        }
+        if goesOn { usleep(100_000) }
+        return goesOn
+    }
+
+    /// Throws when the data directory is not this process's any more.
+    private func checkPlace() throws(LogError) {
+        let result = lock.withLock { lock in Result { () throws(LogError) -> Void in try lock?.confirm() } }
+        try result.get()
+    }
+
+    private var directory: String { preparer.directory }
+
+    /// Stops the log when the data directory, or the lock in it, was removed or replaced. Every group that is written asks by
+    /// itself; this is for whoever writes beside the log, or has a clock.
+    ///
+    /// - Throws: `directoryLost`.
+    package func confirmPlace() throws(LogError) {
+        do {
+            try checkPlace()
+        } catch {
+            stop(error)
+            throw error
+        }
+    }
+
     /// What the writer thread does, done by a waiter that finds the log quiet. True when the position is durable already.
     private func performInsteadOfSleeping(_ position: LogPosition) -> Bool {
         let (isDurable, taken) = state.withLock { state in
@@ -344,11 +378,14 @@ public final class EventLog: Sendable {
 
     /// G4: after a failed write or sync nobody knows what is on disk. The sync is never tried again.
     private func stop(_ cause: LogError) {
-        let error = LogError(
-            .indeterminate,
-            "writing failed and the log has stopped; restart to recover. \(cause.message)",
-            errno: cause.errno
-        )
+        let error =
+            cause.code == .directoryLost
+            ? cause
+            : LogError(
+                .indeterminate,
+                "writing failed and the log has stopped; restart to recover. \(cause.message)",
+                errno: cause.errno
+            )
         let (waiters, followers) = state.withLock { $0.fail(error) }
         Waiter.tell(waiters[...], .failure(error))
         for follower in followers { follower.continuation.resume(returning: .failure(error)) }

@@ -1,3 +1,5 @@
+import Glibc
+
 /// Everything the log can refuse or fail with. Two errors are equal when their codes are: tests compare kinds, not prose.
 public struct LogError: Error, Sendable, Equatable, CustomStringConvertible {
     /// Stable codes; they appear in answers, process logs and documents.
@@ -10,6 +12,11 @@ public struct LogError: Error, Sendable, Equatable, CustomStringConvertible {
         case overloaded = "log_overloaded"
         /// A write or sync failed. What was waiting may or may not be on disk; the process appends no more.
         case indeterminate = "log_indeterminate"
+        /// The data directory, its lock or the newest segment was removed or replaced under the process, which stores nothing
+        /// that anybody would find there. It appends no more.
+        case directoryLost = "log_directory_lost"
+        /// Others may read or write what only the gateway's user should.
+        case openToOthers = "open_to_others"
         /// Bytes that had been acknowledged are missing or changed.
         case corrupt = "log_corrupt"
         /// A system call failed where nothing is in doubt (opening, listing, reading).
@@ -35,11 +42,26 @@ public struct LogError: Error, Sendable, Equatable, CustomStringConvertible {
     public let message: String
     /// The system's error number, where a system call failed.
     public let errno: Int32?
+    /// Whether the call failed before it changed anything, for want of a descriptor, of memory or of a permission: the same
+    /// call may succeed later, and nothing is in doubt.
+    package let isTransient: Bool
 
     public init(_ code: Code, _ message: String, errno: Int32? = nil) {
+        self.init(code, message, errno: errno, isTransient: false)
+    }
+
+    package init(_ code: Code, _ message: String, errno: Int32?, isTransient: Bool) {
         self.code = code
         self.message = message
         self.errno = errno
+        self.isTransient = isTransient
+    }
+
+    /// What a call reports that opens, lists, names or removes, and so changes all or nothing.
+    package init(before operation: String, _ message: String, errno number: Int32) {
+        let isTransient = [EMFILE, ENFILE, ENOMEM, EACCES].contains(number)
+        let code: Code = number == ENOSPC || number == EDQUOT ? .diskFull : .inputOutput
+        self.init(code, "could not \(operation) \(message)", errno: number, isTransient: isTransient)
     }
 
     public static func == (a: LogError, b: LogError) -> Bool { a.code == b.code }

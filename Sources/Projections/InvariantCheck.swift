@@ -104,7 +104,7 @@ package struct InvariantCheck {
             return ["an attempt ends that was never started"]
         }
         var rules = row.attempts == event.attempt ? [] : ["attempt \(event.attempt) ends while \(row.attempts) runs"]
-        let nothingLeft = [DeliveryResult.endpointChanged, DeliveryResult.unreadable].contains(event.error)
+        let nothingLeft = event.nothingSent || DeliveryResult.nothingLeft(event.error)
         if !event.succeeded, event.final.isEmpty, !nothingLeft, state.purges.watches.isInbound(row.message) {
             rules.append("delivery \(record.subject) of a body with one attempt is to be tried again")
         }

@@ -23,7 +23,11 @@ struct BackupScene: Sendable {
     /// Makes a file, and the directories above it.
     func write(_ text: String, to name: String) throws {
         let url = URL(fileURLWithPath: path(name))
-        try FileManager.default.createDirectory(at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
+        try FileManager.default.createDirectory(
+            at: url.deletingLastPathComponent(),
+            withIntermediateDirectories: true,
+            attributes: [.posixPermissions: 0o700]
+        )
         try Data(text.utf8).write(to: url)
     }
 

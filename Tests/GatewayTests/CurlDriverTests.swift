@@ -407,6 +407,43 @@ struct CurlDriverTests {
         server.stop()
     }
 
+    // MARK: Fresh connections, and answers that are none
+
+    @Test func aRequestThatWantsAFreshConnectionTakesNoKeptOne() async throws {
+        let server = try LoopbackServer([.answer(Self.ok), .answer(Self.ok)])
+        let driver = try makeDriver()
+        #expect(await driver.perform(request(server.url)).status == 200)
+        var second = request(server.url)
+        second.usesFreshConnection = true
+        #expect(await driver.perform(second).status == 200)
+        #expect(server.connections == 2)
+        await driver.shutdown()
+        server.stop()
+    }
+
+    @Test(arguments: ["HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Half: "], [true, false])
+    func aConnectionThatEndsInsideTheHeadersIsNoAnswer(_ head: String, _ statusDecides: Bool) async throws {
+        let server = try LoopbackServer([.answerAndClose(head)])
+        let driver = try makeDriver()
+        var wanted = request(server.url)
+        if statusDecides { wanted.bodyWait = .seconds(2) }
+        let error = await driver.perform(wanted).failure
+        #expect(error?.failure == .connectionLost)
+        #expect(error?.requestBytesSent == true)
+        await driver.shutdown()
+        server.stop()
+    }
+
+    @Test func headersThatDoNotEndAreNoAnswer() async throws {
+        let server = try LoopbackServer([.hang("HTTP/1.1 200 OK\r\nX-Half: ")])
+        let driver = try makeDriver()
+        var wanted = request(server.url, timeout: .milliseconds(400))
+        wanted.bodyWait = .milliseconds(100)
+        #expect(await driver.perform(wanted).failure?.failure == .timedOut)
+        await driver.shutdown()
+        server.stop()
+    }
+
     // MARK: Places
 
     @Test func aSlowHostDelaysNoOther() async throws {

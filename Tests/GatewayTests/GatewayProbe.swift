@@ -45,6 +45,8 @@ struct GatewayProbe: Sendable {
         _ body: @Sendable (GatewayProbe) async throws -> Void
     ) async throws {
         let directory = TemporaryDirectory()
+        // A log whose directory is gone confirms nothing.
+        defer { withExtendedLifetime(directory) {} }
         let ledger = try await openLedger(directory)
         do {
             try await with(ledger, signups: signups, body)

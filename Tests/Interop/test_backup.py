@@ -455,7 +455,7 @@ def assert_is_a_new_log(scene, new, position, log_id, tmp_path):
 @pytest.mark.parametrize("is_longer", [False, True])
 def test_checkpoint_that_is_left_of_the_old_log(scene, make_gateway, is_longer):
     new, source = small(make_gateway), scene.backups["beside"]
-    new.data.mkdir()
+    new.data.mkdir(mode=0o700)
     (new.data / "checkpoint").write_text(scene.note_of_later() if is_longer else scene.note)
     if is_longer:
         assert "--accept-loss" in refused(new, source)
@@ -477,7 +477,7 @@ def test_directory_that_is_not_to_be_restored(scene, make_gateway, there):
     elif there == "a root key elsewhere":
         arguments = ["--key-root", shutil.copy(scene.copied / "root.key", new.directory / "elsewhere.key")]
     else:
-        new.data.mkdir()
+        new.data.mkdir(mode=0o700)
         shutil.copy(scene.copied / "root.key", new.data / ("root.key" if there == "a root key" else "notes.txt"))
     if there.endswith("log"):
         lose_keys(new.data)

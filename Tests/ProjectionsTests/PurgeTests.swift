@@ -210,6 +210,49 @@ import Testing
         #expect(world.offeredDeliveries().isEmpty)
     }
 
+    /// Bytes that left make the attempt: what failed before is tried again, until the deadline.
+    @Test func anAttemptOfWhichNothingLeftIsNotTheOne() throws {
+        var (world, client) = world(purges: true)
+        let (message, delivery) = try receive(&world, client, "a")
+        world.startDelivery(delivery)
+        world.finishDelivery(delivery, .failed, nothingSent: true)
+        var row = try #require(world.state.deliveries.rows[delivery])
+        #expect(row.state == .scheduled && row.attempts == 1 && row.retry == 1)
+        #expect(overdue(world).isEmpty)
+        world.attempt(delivery, .failed)
+        row = try #require(world.state.deliveries.rows[delivery])
+        #expect(overdue(world) == [message])
+    }
+
+    /// A lack on this host uses up nothing, however often it is met.
+    @Test(arguments: [true, false])
+    func whatDidNotBeginIsNoAttempt(_ purges: Bool) throws {
+        var (world, client) = world(purges: purges)
+        let (message, delivery) = try receive(&world, client, "a")
+        for _ in 0..<10 {
+            world.attempt(delivery, .notBegun)
+            let row = try #require(world.state.deliveries.rows[delivery])
+            #expect(row.state == .scheduled && row.attempts == 0 && row.retry == 0 && row.trail == .zero)
+            #expect(row.nextAttemptAt.map { $0 > world.now } == true)
+            #expect(overdue(world).isEmpty)
+        }
+        world.attempt(delivery, .succeeded)
+        #expect(world.state.deliveries.rows[delivery]?.attempts == 1)
+        #expect(overdue(world) == (purges ? [message] : []))
+    }
+
+    @Test func aSendThatDidNotBeginIsNoAttempt() throws {
+        var (world, client) = world()
+        let message = try world.send(world.request(client, key: "k"))
+        for _ in 0..<(2 * LogState.sendAttemptsMax) {
+            world.pass(seconds: DeliveryResult.pause + 1)
+            #expect(world.startOffered() == [message])
+            world.finish(message, .retryLater, code: "local_failure") { $0.isNoAttempt = true }
+            #expect(world.state.sends.rows[message]?.attempts == 0)
+        }
+        #expect(world.status(message) == .queued)
+    }
+
     @Test func withoutAnAttemptTheDeadlineEndsTheBody() throws {
         var (world, client) = world(purges: true)
         let (message, _) = try receive(&world, client, "a")

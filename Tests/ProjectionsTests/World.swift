@@ -309,9 +309,11 @@ extension World {
         _ delivery: LogPosition,
         _ verdict: DeliveryResult.Verdict,
         retryAfter: UInt64? = nil,
-        endpoint: LogPosition = .zero
+        endpoint: LogPosition = .zero,
+        nothingSent: Bool = false
     ) -> [NewEvent] {
         var result = DeliveryResult(verdict, startedAt: now)
+        result.nothingSent = nothingSent
         result.endpoint = endpoint
         result.retryAfter = retryAfter
         let events = state.decide(result, for: delivery, seal: World.seal, context)

@@ -173,7 +173,19 @@ package final class SimulatedStorage: Storage {
         }
     }
 
-    package func syncDirectory(_ directory: String) throws(LogError) {
+    package func syncDirectory(_ directory: String) throws(LogError) { try openDirectory(directory).sync() }
+
+    package func openDirectory(_ directory: String) throws(LogError) -> any StorageDirectory {
+        try begin(.open, directory)
+        guard lock.withLock({ SimulatedStorage.find(directory, in: $0.root) != nil }) else {
+            throw SimulatedStorage.error(ENOENT, "open", directory)
+        }
+        return OpenDirectory(storage: self, path: directory)
+    }
+
+    // MARK: What files need
+
+    fileprivate func syncOpenDirectory(_ directory: String) throws(LogError) {
         try begin(.syncDirectory, directory)
         try locked(directory) { disk in
             guard let found = SimulatedStorage.find(directory, in: disk.root) else { return ENOENT }
@@ -182,8 +194,6 @@ package final class SimulatedStorage: Storage {
         }
     }
 
-    // MARK: What files need
-
     /// Counts the call, shows it to the hook, and throws what the hook answers.
     fileprivate func begin(
         _ kind: StorageCall.Kind,
@@ -191,9 +201,9 @@ package final class SimulatedStorage: Storage {
         at offset: Int = 0,
         count: Int = 0
     ) throws(LogError) {
-        if let number = announce(kind, path, at: offset, count: count) {
-            throw SimulatedStorage.error(number, "\(kind)", path)
-        }
+        guard let number = announce(kind, path, at: offset, count: count) else { return }
+        guard kind.changesAllOrNothing else { throw SimulatedStorage.error(number, "\(kind)", path) }
+        throw LogError(before: "\(kind)", "\(path): \(String(cString: strerror(number))) (simulated)", errno: number)
     }
 
     fileprivate func announce(_ kind: StorageCall.Kind, _ path: String, at offset: Int = 0, count: Int = 0) -> Int32? {
@@ -207,6 +217,10 @@ package final class SimulatedStorage: Storage {
     /// Runs `body` with the lock held; it returns an error number to fail with.
     private func locked(_ path: String, _ body: (inout Disk) -> Int32?) throws(LogError) {
         if let number = lock.withLock({ body(&$0) }) { throw SimulatedStorage.error(number, "change", path) }
+    }
+
+    fileprivate func holds(_ content: SimulatedContent) -> Bool {
+        lock.withLock { disk in disk.root.files().values.contains { $0 === content } }
     }
 
     fileprivate func access<T: Sendable>(_ body: () -> T) -> T { lock.withLock { _ in body() } }
@@ -305,6 +319,28 @@ package struct CrashOptions: Sendable {
     }
 }
 
+extension StorageCall.Kind {
+    /// Whether a call that fails has done nothing.
+    fileprivate var changesAllOrNothing: Bool {
+        switch self {
+        case .makeDirectory, .list, .open, .create, .rename, .remove, .map: true
+        case .syncDirectory, .inspect, .read, .write, .sync, .truncate: false
+        }
+    }
+}
+
+private final class OpenDirectory: StorageDirectory {
+    private let storage: SimulatedStorage
+    private let path: String
+
+    init(storage: SimulatedStorage, path: String) {
+        self.storage = storage
+        self.path = path
+    }
+
+    func sync() throws(LogError) { try storage.syncOpenDirectory(path) }
+}
+
 private final class SimulatedFile: StorageFile {
     private let content: SimulatedContent
     private let storage: SimulatedStorage
@@ -360,6 +396,8 @@ private final class SimulatedFile: StorageFile {
         try storage.begin(.truncate, path, count: size)
         storage.access { content.truncate(to: size) }
     }
+
+    var isLinked: Bool { storage.holds(content) }
 
     /// The cache itself: later writes show in it, without a lock, as in a real shared map.
     func map(length: Int) throws(LogError) -> MappedRegion {

@@ -128,6 +128,7 @@ package final class Checkpointer: Sendable {
 
     /// Puts a fresh checkpoint into the data directory, unless nothing happened since the last.
     package func store() async throws {
+        try log.confirmPlace()
         let signed = try await sign()
         try stored.withLock { stored in
             // Signed with a key that was replaced meanwhile: whoever replaced it stores one of its own.

@@ -29,6 +29,7 @@ enum ProviderAnswer {
         case .failure(let error):
             result.code = error.failure.rawValue
             if !error.requestBytesSent { result.outcome = .retryLater }
+            result.isNoAttempt = error.failure == .localFailure
         }
         result.durationMilliseconds = finishedAt.milliseconds(since: startedAt)
         return result

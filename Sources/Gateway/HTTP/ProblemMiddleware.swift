@@ -57,8 +57,10 @@ struct ProblemMiddleware: RouterMiddleware {
         switch error.code {
         case .diskFull: GatewayError(.diskFull, "the disk is full; nothing was accepted")
         case .overloaded: GatewayError(.unavailable, "the log is busy; nothing was accepted, try again")
-        case .indeterminate, .closed: GatewayError(.unavailable, "the log takes no writes; the outcome is not known")
+        case .indeterminate, .closed, .directoryLost:
+            GatewayError(.unavailable, "the log takes no writes; the outcome is not known")
         case .recordTooLarge: GatewayError(.payloadTooLarge, "the content is larger than a record may be")
+        case _ where error.isTransient: GatewayError(.unavailable, "this host lacks descriptors or memory; try again")
         default: GatewayError(.internalError, "the log could not be read")
         }
     }

@@ -132,7 +132,9 @@ package final class Ledger: Sendable {
             do {
                 _ = try await commit(edge: false) { state, context in (try decide(&state, context), ()) }
                 return
-            } catch let error as LogError where error.code == .diskFull || error.code == .overloaded {
+            } catch let error as LogError
+                where error.code == .diskFull || error.code == .overloaded || error.isTransient
+            {
                 try await Task.sleep(for: .milliseconds(500))
             }
         }

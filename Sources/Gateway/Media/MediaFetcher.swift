@@ -60,6 +60,9 @@ package struct MediaFetcher: Sendable {
         }
     }
 
+    /// The request did not leave this host, for a lack on this host: that is no attempt.
+    struct LocalLack: Error {}
+
     private enum Credential {
         case twilio(TwilioCredentials)
         case meta(MetaCredentials)
@@ -91,6 +94,7 @@ package struct MediaFetcher: Sendable {
         let request = MediaLookup.request(source.providerID, credentials, baseURL: graphURL)
         let answer = await drivers.driver(.configured).perform(request)
         try Task.checkCancellation()
+        if answer.isForLackHere { throw LocalLack() }
         return MediaLookup.answer(answer)
     }
 
@@ -120,6 +124,7 @@ package struct MediaFetcher: Sendable {
         let answer = await attempt.driver.perform(MediaDownload.request(url, authorization, into: sink))
         try Task.checkCancellation()
         if let failure = sink.failure { throw failure }
+        if answer.isForLackHere { throw LocalLack() }
         if sink.isTooLarge { return .done(.failed(code: MediaDownload.tooLarge.code, isFinal: true)) }
         switch answer {
         case .failure(let error):
@@ -146,5 +151,11 @@ package struct MediaFetcher: Sendable {
             file: MediaFiles.name(message: attempt.message, index: UInt32(attempt.index)),
             digest: digest
         )
+    }
+}
+
+extension Result where Success == OutgoingResponse, Failure == TransferError {
+    fileprivate var isForLackHere: Bool {
+        if case .failure(let error) = self { error.failure == .localFailure } else { false }
     }
 }

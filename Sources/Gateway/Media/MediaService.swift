@@ -138,8 +138,14 @@ package struct MediaService: Service {
             return .failed(code: "channel_not_connected", isFinal: false)
         } catch let error as LogError where error.code == .diskFull {
             logger.error("there is no room for a file", metadata: ["error": "\(error)"])
-            let later = shelf.ledger.now.advanced(bySeconds: MediaService.waitForRoom)
-            shelf.ledger.plan { state in state.media.schedule.retry(job, at: later) }
+            postpone(job, MediaService.waitForRoom)
+            return nil
+        } catch let error as LogError where error.isTransient {
+            logger.error("a file could not be opened", metadata: ["error": "\(error)"])
+            postpone(job, DeliveryResult.pause)
+            return nil
+        } catch is MediaFetcher.LocalLack {
+            postpone(job, DeliveryResult.pause)
             return nil
         } catch let error as LogError {
             logger.error("a file could not be stored", metadata: ["error": "\(error)"])
@@ -148,6 +154,11 @@ package struct MediaService: Service {
             logger.error("a file could not be fetched", metadata: ["error": "\(error)"])
             return .failed(code: "unreadable", isFinal: false)
         }
+    }
+
+    private func postpone(_ job: LogPosition, _ seconds: UInt64) {
+        let later = shelf.ledger.now.advanced(bySeconds: seconds)
+        shelf.ledger.plan { state in state.media.schedule.retry(job, at: later) }
     }
 
     private func record(_ result: MediaResult, _ message: LogPosition, _ index: Int) async throws {

@@ -47,7 +47,7 @@ package struct LimitedLog: LogHandler {
             text: "\(event.message)",
             code: event.metadata?[LimitedLog.code].map { "\($0)" } ?? ""
         )
-        let (isWritten, before) = shared.limits.withLock { $0.admit(kind, at: .now) }
+        let (isWritten, before) = shared.limits.withLock { $0.admit(kind, at: BootTime.now) }
         if let before { tell(before) }
         if isWritten { base.log(event: event) }
     }
@@ -56,7 +56,7 @@ package struct LimitedLog: LogHandler {
     ///
     /// - Parameter all: also what is so fresh that there may soon be more.
     package func tellWithheld(all: Bool = false) {
-        for one in shared.limits.withLock({ $0.due(at: .now, all: all) }) { tell(one) }
+        for one in shared.limits.withLock({ $0.due(at: BootTime.now, all: all) }) { tell(one) }
     }
 
     private func tell(_ withheld: LineLimits.Withheld) {

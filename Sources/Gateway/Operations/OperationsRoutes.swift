@@ -17,10 +17,13 @@ struct OperationsRoutes: Sendable {
         }
     }
 
-    /// Ready: recovered, and the log takes writes.
+    /// Ready: recovered, the log takes writes, and purges can be carried out.
     private func ready() throws -> Response {
         if let failure = ledger.log.failure {
             throw GatewayError(.unavailable, "the log has stopped (\(failure.code.rawValue)); restart to recover")
+        }
+        if let failure = ledger.keys.failure {
+            throw GatewayError(.unavailable, "the key state has stopped (\(failure.code.rawValue)); restart to recover")
         }
         try ledger.log.admitEdge()
         return Answer.json { json in

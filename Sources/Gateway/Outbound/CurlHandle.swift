@@ -134,12 +134,13 @@ enum CurlLibrary {
     static let isReady = curl_global_init(Int(CURL_GLOBAL_DEFAULT)) == CURLE_OK
 
     static var noMemory: TransferError {
-        TransferError(.protocolError, requestBytesSent: false, detail: text(CURLE_OUT_OF_MEMORY))
+        TransferError(.localFailure, requestBytesSent: false, detail: text(CURLE_OUT_OF_MEMORY))
     }
 
     /// For calls that prepare a request, so that none of it has left.
     static func check(_ code: CURLcode) throws(TransferError) {
         guard code == CURLE_OK else {
+            if code == CURLE_OUT_OF_MEMORY { throw noMemory }
             throw TransferError(.protocolError, requestBytesSent: false, detail: text(code))
         }
     }

@@ -52,7 +52,7 @@ final class CurlLoop {
         let isIdle = running.isEmpty && queue.isEmpty
         guard performed, multi.wait(milliseconds: isIdle ? 60_000 : 250) else {
             // Without memory or file descriptors nothing can go on. Trying again at once would only burn the processor.
-            endAll(.connectionLost, detail: "the transfer engine failed")
+            endAll(.localFailure, detail: "the transfer engine failed")
             usleep(100_000)
             return
         }

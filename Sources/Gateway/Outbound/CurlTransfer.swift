@@ -35,9 +35,13 @@ final class CurlTransfer {
     private let sink: (any BodySink)?
     private var sinkHasEnough = false
     private var capture: ResponseCapture
-    private var statusAt: BootTime?
+    /// When the last header of the response had come.
+    private var answeredAt: BootTime?
     private var addressesTried = 0
     private var addressesRefused = 0
+    /// How many sockets the system did not give.
+    private var socketsDenied = 0
+    private var hasTriedIPv6 = false
     private var socketsOpened: [CInt] = []
     /// Whether libcurl chose a connection that an earlier exchange had left.
     private var isReused = false
@@ -102,7 +106,7 @@ extension CurlTransfer {
         try easy.set(CURLOPT_HTTPHEADER, pointer: headers.head)
         try easy.set(CURLOPT_TIMEOUT_MS, (request.timeout - duration).wholeMilliseconds)
         try easy.set(CURLOPT_CONNECTTIMEOUT_MS, request.connectTimeout.wholeMilliseconds)
-        if isRepeat { try easy.set(CURLOPT_FRESH_CONNECT, 1) }
+        if isRepeat || request.usesFreshConnection { try easy.set(CURLOPT_FRESH_CONNECT, 1) }
         if request.method == "POST" {
             try easy.set(CURLOPT_POST, 1)
             try easy.setBody(request.body)
@@ -192,7 +196,8 @@ extension CurlTransfer {
             return CURL_SOCKET_BAD
         }
         let opened = socket(family, type | Int32(SOCK_CLOEXEC.rawValue), protocolNumber)
-        if opened >= 0 { socketsOpened.append(opened) }
+        if family == AF_INET6 { hasTriedIPv6 = true }
+        if opened >= 0 { socketsOpened.append(opened) } else if LocalShortage.isOne(errno) { socketsDenied += 1 }
         return opened
     }
 
@@ -207,7 +212,7 @@ extension CurlTransfer {
 
     fileprivate func takeHeader(_ line: UnsafeRawBufferPointer) -> Bool {
         let isMoreWanted = capture.takeHeader(line: line)
-        if statusAt == nil, capture.status != nil { statusAt = BootTime.now }
+        if answeredAt == nil, capture.hasHead { answeredAt = BootTime.now }
         return isMoreWanted
     }
 
@@ -276,6 +281,10 @@ extension CurlTransfer {
         guard code == CURLE_OK || (code == CURLE_WRITE_ERROR && (capture.stoppedReading || sinkHasEnough)) else {
             return ended(failure(code), detail: detail(code))
         }
+        // libcurl calls it a response when a connection ends behind the status line.
+        guard capture.hasHead else {
+            return ended(.connectionLost, detail: "the connection ended inside the headers of the response")
+        }
         return .success(response(easy.number(CURLINFO_RESPONSE_CODE), isCut: false))
     }
 
@@ -283,17 +292,18 @@ extension CurlTransfer {
     /// enough.
     func ended(_ failure: TransferFailure, detail: String) -> Result<OutgoingResponse, TransferError> {
         let isOurDoing = failure == .timedOut || failure == .shuttingDown
-        if bodyWait != nil, let status = capture.status, !(isOurDoing && isStillSending) {
+        if bodyWait != nil, capture.hasHead, let status = capture.status, !(isOurDoing && isStillSending) {
             return .success(response(status, isCut: true))
         }
-        return .failure(
-            TransferError(failure, requestBytesSent: requestMayHaveLeft, detail: detail, duration: duration)
-        )
+        let left = requestMayHaveLeft
+        // What has begun cannot be called back, whoever is to blame.
+        let failure = left && failure == .localFailure ? .connectionLost : failure
+        return .failure(TransferError(failure, requestBytesSent: left, detail: detail, duration: duration))
     }
 
     /// Whether the body was waited for as long as it is worth.
     func isAnswered(by now: BootTime) -> Bool {
-        guard let bodyWait, let statusAt, now.since(statusAt) >= bodyWait else { return false }
+        guard let bodyWait, let answeredAt, now.since(answeredAt) >= bodyWait else { return false }
         return !isStillSending
     }
 
@@ -329,14 +339,26 @@ extension CurlTransfer {
     private func failure(_ code: CURLcode) -> TransferFailure {
         let failure = Self.failures[code.rawValue] ?? .protocolError
         switch failure {
-        case .nameNotResolved, .connectFailed, .tlsFailed:
+        case .nameNotResolved, .connectFailed, .tlsFailed, .localFailure:
             // After the request was begun, this was for a second connection. What counts is that the first is gone.
             if requestBegun || leftBefore { return .connectionLost }
+            if isForLackHere(failure) { return .localFailure }
             // If any address was permitted, then that one failed, and that says more.
             return addressesRefused > 0 && addressesRefused == addressesTried ? .addressRefused : failure
         default:
             return failure
         }
+    }
+
+    /// Whether an exchange that did not begin failed for a lack on this host: no socket for any permitted address, no port to
+    /// connect from, or no descriptor for what libcurl opens itself (name resolution, certificates).
+    private func isForLackHere(_ failure: TransferFailure) -> Bool {
+        if failure == .localFailure { return true }
+        if socketsDenied > 0, socketsDenied == addressesTried - addressesRefused { return true }
+        // Without IPv6 on this host its addresses are answered by the same number, whatever there is of ports.
+        let reason = Int32(truncatingIfNeeded: easy.number(CURLINFO_OS_ERRNO))
+        if failure == .connectFailed, reason == EADDRNOTAVAIL, !hasTriedIPv6, addressesTried > 0 { return true }
+        return LocalShortage.isNow
     }
 
     /// libcurl's codes; all others are `.protocolError`.
@@ -345,6 +367,7 @@ extension CurlTransfer {
         CURLE_COULDNT_RESOLVE_HOST.rawValue: .nameNotResolved,
         CURLE_COULDNT_CONNECT.rawValue: .connectFailed,
         CURLE_OPERATION_TIMEDOUT.rawValue: .timedOut,
+        CURLE_OUT_OF_MEMORY.rawValue: .localFailure,
         CURLE_SSL_CONNECT_ERROR.rawValue: .tlsFailed,
         CURLE_PEER_FAILED_VERIFICATION.rawValue: .tlsFailed,
         CURLE_SSL_CACERT_BADFILE.rawValue: .tlsFailed,

@@ -57,6 +57,12 @@ package struct DeliveryService: Service {
             return holdBack(picked, state: &state)
         }
         if ready.isEmpty { return nil }
+        // Nothing is begun that could only fail here.
+        if LocalShortage.isNow {
+            ledger.plan { state in postpone(ready, &state.deliveries.schedule) }
+            for delivery in ready { memory.give(delivery) }
+            return nil
+        }
         let committed = try? ledger.append(edge: false) { state, context in
             var event = DeliveryStarted()
             let due = ready.filter { delivery in
@@ -123,7 +129,7 @@ package struct DeliveryService: Service {
 
     private func exchange(_ row: DeliveryBook.Row, _ startedAt: Timestamp) async -> DeliveryResult {
         guard let client = ledger.plan({ $0.clients[row.client] }), let endpoint = client.endpoint else {
-            return DeliveryResult(.failed, error: "endpoint_missing", startedAt: startedAt)
+            return DeliveryService.unsent("endpoint_missing", startedAt)
         }
         let request: (outgoing: OutgoingRequest, secret: LogPosition, endpoint: LogPosition)
         do {
@@ -141,23 +147,35 @@ package struct DeliveryService: Service {
                 : DeliveryResult(.failed, error: DeliveryResult.unreadable, startedAt: startedAt)
         } catch {
             logger.error("an event could not be read to be delivered", metadata: ["error": "\(error)"])
+            if (error as? LogError)?.isTransient == true {
+                return DeliveryResult(.notBegun, error: TransferFailure.localFailure.code, startedAt: startedAt)
+            }
             return DeliveryResult(.failed, error: DeliveryResult.unreadable, startedAt: startedAt)
         }
         // The operator may have stopped allowing plain HTTP since the endpoint was set.
         if !allowHTTP, request.outgoing.url.lowercased().hasPrefix("http:") {
-            return DeliveryResult(.failed, error: "insecure_url", startedAt: startedAt)
+            return DeliveryService.unsent("insecure_url", startedAt)
         }
         let answer = await driver.perform(request.outgoing)
         let finishedAt = ledger.now
         var result = DeliveryService.result(answer, startedAt: startedAt, finishedAt: finishedAt)
-        health.note(row.client, answered: result.httpStatus > 0)
+        // Where nothing began, nothing is known of the endpoint.
+        if result.verdict != .notBegun { health.note(row.client, answered: result.httpStatus > 0) }
         refused.note(result.error, of: row.client, ledger.ids.encode(.client, row.client))
         result.secret = request.secret
         result.endpoint = request.endpoint
         result.durationMilliseconds = finishedAt.milliseconds(since: startedAt)
+        if result.verdict == .notBegun { return result }
         metrics.count(
             "waybill_delivery_attempts_total{result=\"\(result.verdict == .succeeded ? "success" : "failure")\"}"
         )
+        return result
+    }
+
+    /// A failure before anything was sent.
+    private static func unsent(_ error: String, _ startedAt: Timestamp) -> DeliveryResult {
+        var result = DeliveryResult(.failed, error: error, startedAt: startedAt)
+        result.nothingSent = true
         return result
     }
 
@@ -208,6 +226,8 @@ package struct DeliveryService: Service {
             atMostOnce: hasOneAttempt
         )
         outgoing.bodyWait = DeliveryService.bodyWait
+        // On a kept connection a body can be gone that never reached anyone.
+        outgoing.usesFreshConnection = hasOneAttempt
         return (outgoing, secrets.first ?? .zero, endpoint.position)
     }
 
@@ -228,8 +248,15 @@ package struct DeliveryService: Service {
             result.excerpt = Array(response.body.prefix(1024))
             return result
         case .failure(let error):
-            let verdict: DeliveryResult.Verdict = error.failure == .shuttingDown ? .interrupted : .failed
-            return DeliveryResult(verdict, error: error.failure.rawValue, startedAt: startedAt)
+            let verdict: DeliveryResult.Verdict =
+                switch error.failure {
+                case .shuttingDown: .interrupted
+                case .localFailure: .notBegun
+                default: .failed
+                }
+            var result = DeliveryResult(verdict, error: error.failure.rawValue, startedAt: startedAt)
+            result.nothingSent = !error.requestBytesSent
+            return result
         }
     }
 }

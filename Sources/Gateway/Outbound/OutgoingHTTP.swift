@@ -23,6 +23,9 @@ package struct OutgoingRequest: Sendable {
     /// does not end is cut. A success that comes before the whole request has left is waited for until it has. Nil: a response
     /// without its whole body is none.
     package var bodyWait: Duration?
+    /// Whether the request must go over a connection of its own. A kept one may have ended at the other side without a sign, and
+    /// what is written to it may be gone without anybody having read it.
+    package var usesFreshConnection = false
     /// Takes the body of a success in place of the response; an exchange that brings nothing for half a minute then ends.
     package var sink: (any BodySink)?
 
@@ -94,6 +97,8 @@ package enum TransferFailure: String, Error, Sendable, Equatable {
     case invalidURL = "invalid_url"
     /// The request cannot be expressed in HTTP, or what came back is not HTTP.
     case protocolError = "protocol_error"
+    /// This host lacked what it takes to begin: descriptors, memory or ports. Nothing left, and the other side has no part in it.
+    case localFailure = "local_failure"
     /// Waybill ended the exchange itself: the driver shuts down, or the calling task was cancelled.
     case shuttingDown = "shutting_down"
 

@@ -15,6 +15,9 @@ package struct ResponseCapture {
     /// Whether reading was given up because the body, or what follows it, is longer than is worth reading.
     package private(set) var stoppedReading = false
 
+    /// Whether the final response's status line and all of its headers came: before that nobody has answered.
+    var hasHead: Bool { headersEnded && status != nil }
+
     private let bodyBytesMax: Int
     private var headerBytes = 0
     private var linesBytes = 0

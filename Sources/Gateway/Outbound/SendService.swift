@@ -58,6 +58,11 @@ package struct SendService: Service {
             return (holdBack(picked, state: &state, now), expired)
         }
         if picked.isEmpty, expired.isEmpty { return nil }
+        // Nothing is begun that could only fail here.
+        if LocalShortage.isNow {
+            ledger.plan { state in postpone(picked + expired, &state.sends.schedule) }
+            return nil
+        }
         let committed = try? ledger.append(edge: false) { state, context in
             let (start, drop) = state.decideStart(picked, now: context.now)
             for message in start { charge(message, state, context.now) }
@@ -127,7 +132,9 @@ package struct SendService: Service {
 
     private func attempt(_ message: LogPosition, _ startedAt: Timestamp) async {
         let result = await result(of: message, startedAt)
-        metrics.count("waybill_send_attempts_total{outcome=\"\(result.outcome.name)\"}")
+        if !result.isNoAttempt {
+            metrics.count("waybill_send_attempts_total{outcome=\"\(result.outcome.name)\"}")
+        }
         let body = ledger.readableSentBody(message)
         do {
             try await ledger.commitOutcome { [ids = ledger.ids] state, context in
@@ -162,7 +169,9 @@ package struct SendService: Service {
         } catch {
             // Nothing has left. The medium may be read again later.
             logger.error("a message could not be read to be sent", metadata: ["error": "\(error)"])
-            return SendResult(.retryLater, code: "unreadable", startedAt: startedAt)
+            var result = SendResult(.retryLater, code: "unreadable", startedAt: startedAt)
+            result.isNoAttempt = (error as? LogError)?.isTransient ?? false
+            return result
         }
     }
 

@@ -10,6 +10,8 @@ package struct PurgeService: Service {
     static let batchMax = 4096
     /// Seconds until what could not be purged is tried again.
     static let pause: UInt64 = 60
+    /// How long nothing is tried after a failure.
+    static let breath = Duration.milliseconds(500)
 
     let ledger: Ledger
     let shelf: MediaShelf
@@ -40,6 +42,8 @@ package struct PurgeService: Service {
             return try await step()
         } catch {
             logger.error("a purge could not be carried out", metadata: ["error": "\(error)"])
+            // The clock comes back many times a second, which would only fill the process log.
+            try? await Task.sleep(for: PurgeService.breath)
             return false
         }
     }
@@ -105,6 +109,9 @@ package struct PurgeService: Service {
             do {
                 targets += try subject.targets(records, ledger.log.reader)
                 readable.append(subject)
+            } catch let error as LogError where error.isTransient {
+                // Nothing is wrong with it: it is read again as soon as it can be.
+                throw error
             } catch {
                 logger.critical("a key cannot be destroyed, for its record is damaged", metadata: ["error": "\(error)"])
                 unfinished[subject] = later

@@ -1,5 +1,6 @@
 import HummingbirdCore
 import HummingbirdHTTP2
+import Log
 import Logging
 import NIOCore
 import NIOSSL
@@ -129,6 +130,7 @@ extension GatewayConfiguration {
     /// Checks the files that a start reads and never makes, and that there is room for the name of the socket.
     package func checkFiles() throws {
         try ControlRoutes.checkPath(in: data)
+        try PrivateDirectory.check(data)
         if !tlsCertificate.isEmpty { _ = try ServerCertificate.load(self) }
     }
 }

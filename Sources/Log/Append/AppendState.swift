@@ -24,6 +24,8 @@ struct AppendState: Sendable {
     var failure: LogError?
     var isClosing = false
     var nextSegment = NextSegment.working
+    /// Why what waits cannot be written now, though nothing is wrong with it; gone with the next flight that lands.
+    var obstacle: LogError?
 
     private var current: GroupBuffer?
     private var closed: [GroupBuffer] = []
@@ -73,6 +75,7 @@ struct AppendState: Sendable {
     /// of the last segment for outcomes once the disk is full.
     func admitEdge() throws(LogError) {
         try checkOpen()
+        if let obstacle { throw AppendState.refusal(obstacle) }
         guard case .failed(let reason) = nextSegment, segmentSize - planEnd < configuration.reserveBytes else { return }
         throw AppendState.refusal(reason)
     }
@@ -259,6 +262,7 @@ struct AppendState: Sendable {
         _ frontier: MerkleFrontier
     ) -> (waiters: [Waiter], followers: [Follower]) {
         isFlying = false
+        obstacle = nil
         durable = lastInFlight
         self.frontier = frontier
         for group in groups where pool.count < 4 {

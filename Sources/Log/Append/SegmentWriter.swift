@@ -11,6 +11,8 @@ struct SegmentWriter: Sendable {
     private(set) var frontier: MerkleFrontier
     private let storage: any Storage
     private let directory: String
+    /// Open for as long as the log is, so that a roll needs no descriptor that might not be there.
+    private let folder: any StorageDirectory
     private let logID: LogID
     private let catalog: SegmentCatalog
 
@@ -23,6 +25,7 @@ struct SegmentWriter: Sendable {
         frontier: MerkleFrontier,
         storage: any Storage,
         directory: String,
+        folder: any StorageDirectory,
         logID: LogID,
         catalog: SegmentCatalog
     ) {
@@ -34,12 +37,19 @@ struct SegmentWriter: Sendable {
         self.frontier = frontier
         self.storage = storage
         self.directory = directory
+        self.folder = folder
         self.logID = logID
         self.catalog = catalog
     }
 
     /// Writes the groups and makes them durable.
-    mutating func write(_ groups: [GroupBuffer], durable: LogPosition) throws(LogError) {
+    ///
+    /// - Parameter wait: told why a segment cannot have its name now; true to try again.
+    mutating func write(
+        _ groups: [GroupBuffer],
+        durable: LogPosition,
+        wait: (LogError) -> Bool
+    ) throws(LogError) {
         var durable = durable
         var unsynced = false
         for group in groups {
@@ -48,7 +58,7 @@ struct SegmentWriter: Sendable {
                 // The header claims that everything before the file is durable, so it must be.
                 if unsynced { try segment.file.sync() }
                 durable = LogPosition(group.first.rawValue - 1)
-                try roll(to: next, base: group.first, durable: durable)
+                try roll(to: next, base: group.first, durable: durable, wait: wait)
             }
             try write(group, durable: durable)
             unsynced = true
@@ -88,7 +98,8 @@ struct SegmentWriter: Sendable {
     private mutating func roll(
         to next: PreparedSegment,
         base: LogPosition,
-        durable: LogPosition
+        durable: LogPosition,
+        wait: (LogError) -> Bool
     ) throws(LogError) {
         let header = SegmentHeader(
             number: number + 1,
@@ -100,7 +111,14 @@ struct SegmentWriter: Sendable {
             link: link,
             frontier: frontier
         )
-        let path = try SegmentWriter.name(next, header, storage: storage, directory: directory)
+        let path = try SegmentWriter.name(
+            next,
+            header,
+            storage: storage,
+            directory: directory,
+            folder: folder,
+            wait: wait
+        )
         catalog.add(SegmentCatalog.Entry(header: header, path: path))
         segment = next
         number += 1
@@ -112,13 +130,23 @@ struct SegmentWriter: Sendable {
         _ segment: PreparedSegment,
         _ header: SegmentHeader,
         storage: any Storage,
-        directory: String
+        directory: String,
+        folder: any StorageDirectory,
+        wait: (LogError) -> Bool = { _ in false }
     ) throws(LogError) -> String {
         try segment.file.writeAll(header.encode(), at: 0)
         try segment.file.sync()
         let path = directory + "/" + LogPath.segment(header.number)
-        try storage.renameNew(segment.path, to: path)
-        try storage.syncDirectory(directory)
+        while true {
+            do throws(LogError) {
+                try storage.renameNew(segment.path, to: path)
+                break
+            } catch {
+                // Until the file has its name nothing has happened that anybody could see.
+                guard error.isTransient, wait(error) else { throw error }
+            }
+        }
+        try folder.sync()
         return path
     }
 }

@@ -120,7 +120,8 @@ struct SalvageWriter {
             link: link,
             frontier: frontier
         )
-        _ = try SegmentWriter.name(next, header, storage: storage, directory: directory)
+        let folder = try storage.openDirectory(directory)
+        _ = try SegmentWriter.name(next, header, storage: storage, directory: directory, folder: folder)
         segment = next
         offset = Block.size
         return next

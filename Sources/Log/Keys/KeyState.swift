@@ -18,7 +18,10 @@ struct KeyState {
     private var sequence: UInt64
     private(set) var directory: EpochDirectory
     /// Set by a failed step: nobody knows then what is on disk.
-    private var failure: LogError?
+    private(set) var failure: LogError?
+    /// Why root keys and files that do not belong to the state that holds are still there. What is on disk is known, and the next
+    /// change removes them first; until then what was destroyed could be opened again by whoever has the disk.
+    private(set) var unfinished: LogError?
     /// The slot that holds. Durable for certain once leftovers are removed.
     private var holder: Int
     /// The slot to write once more what holds to, when it may have been read from a cache only.
@@ -194,6 +197,10 @@ struct KeyState {
     /// Completes what a crash interrupted: root keys and files that do not belong to the state that holds.
     mutating func removeLeftovers() throws(LogError) {
         if let refuge { try writeRoot(try rootSlot(generation, sequence), at: refuge) }
+        try removeOthers()
+    }
+
+    private func removeOthers() throws(LogError) {
         for number in try KeyPages.numbers(pages.storage, pages.directory) where number != pages.number {
             try KeyPages.remove(pages.storage, pages.directory, number: number)
         }
@@ -205,24 +212,74 @@ struct KeyState {
     /// Makes changes durable.
     ///
     /// - Parameter underNewRoot: true to destroy what the changes leave out, by destroying the root key.
-    /// - Throws: after a failed step every later change fails too; a restart finds out what is on disk.
+    /// - Throws: after a failed step every later change fails too; a restart finds out what is on disk. A full disk, or a
+    ///   call that failed before it changed anything, leaves all as it was. Where only the removal of what is old could not be done
+    ///   now, nothing is thrown, and `unfinished` says so.
     mutating func commit(_ changes: [Change], underNewRoot: Bool) throws(LogError) {
         if let failure { throw failure }
+        if unfinished != nil { try finish() }
         let before = self
         let next = underNewRoot ? generation + 1 : generation
+        let slot: RootSlot
         do throws(LogError) {
             if underNewRoot { try root.create(next) }
             try writePages(changes)
+            slot = try rootSlot(next, sequence + 1)
         } catch {
-            guard error.code == .diskFull else { throw fail(error) }
-            // Met while pages are added: the root page says nothing of them, and everything is as it was.
+            guard error.code == .diskFull || error.isTransient else { throw fail(error) }
+            // The root page says nothing of what was added, and everything is as it was.
             self = before
-            if underNewRoot { try root.destroy(next) }
+            if underNewRoot { later { [root] () throws(LogError) in try root.destroy(next) } }
             throw error
         }
         do throws(LogError) {
-            try install(next, before)
+            try writeRoot(slot, at: (holder + 1) % RootSlot.count)
+            generation = next
+            sequence += 1
+            if next != before.generation {
+                try passing { [root] () throws(LogError) in try root.destroy(before.generation) }
+            }
+            if unfinished == nil { copy(slot) }
+            if pages.number != before.pages.number {
+                try passing { [pages] () throws(LogError) in
+                    try KeyPages.remove(pages.storage, pages.directory, number: before.pages.number)
+                }
+            }
         } catch { throw fail(error) }
+    }
+
+    /// Removes what an earlier change had to leave.
+    private mutating func finish() throws(LogError) {
+        do throws(LogError) {
+            try removeOthers()
+            unfinished = nil
+        } catch {
+            guard error.isTransient else { throw fail(error) }
+            throw error
+        }
+    }
+
+    /// A removal that the next change makes up for when it cannot be done now.
+    private mutating func passing(_ removal: () throws(LogError) -> Void) throws(LogError) {
+        do throws(LogError) {
+            try removal()
+        } catch {
+            guard error.isTransient else { throw error }
+            unfinished = error
+        }
+    }
+
+    /// As `passing`, whatever the reason: what failed before it is what the caller is to hear of.
+    private mutating func later(_ removal: () throws(LogError) -> Void) {
+        do throws(LogError) {
+            try removal()
+        } catch { unfinished = error }
+    }
+
+    /// Copies, in case a sector goes bad, and over what was sealed under the old root key. They are durable with whatever is
+    /// written next, which is soon enough.
+    private func copy(_ slot: RootSlot) {
+        for place in 0..<RootSlot.count where place != holder { try? pages.write(slot, at: place) }
     }
 
     /// Nobody knows what a failed step left on disk.
@@ -234,21 +291,6 @@ struct KeyState {
         )
         self.failure = failure
         return failure
-    }
-
-    /// Makes the pages that were written the state that holds, and what was before it unreadable.
-    private mutating func install(_ next: UInt64, _ before: KeyState) throws(LogError) {
-        let slot = try rootSlot(next, sequence + 1)
-        try writeRoot(slot, at: (holder + 1) % RootSlot.count)
-        generation = next
-        sequence += 1
-        if next != before.generation { try root.destroy(before.generation) }
-        // Copies, in case a sector goes bad, and over what was sealed under the old root key. They are durable with whatever
-        // is written next, which is soon enough.
-        for place in 0..<RootSlot.count where place != holder { try? pages.write(slot, at: place) }
-        if pages.number != before.pages.number {
-            try KeyPages.remove(pages.storage, pages.directory, number: before.pages.number)
-        }
     }
 
     /// Writes what changed and the index pages above it, to a new file when the present one is full of what nobody needs.

@@ -106,6 +106,9 @@ package final class KeyStore: Sendable {
     /// The generation of the root key.
     package var generation: UInt64 { durable.withLock { $0.generation } }
 
+    /// Why no key can be destroyed any more before a restart.
+    package var failure: LogError? { durable.withLock { $0.failure } }
+
     /// The bytes of all pages in use; what the root page takes comes on top.
     package var stateBytes: Int { state.withLock { $0.directory.pageBytes } }
 
@@ -218,7 +221,8 @@ package final class KeyStore: Sendable {
     /// caller that does not know whether it was done may do it again.
     ///
     /// - Returns: the generations of the root key before and after.
-    /// - Throws: after a failed write nothing is destroyed any more before a restart, which completes what was begun.
+    /// - Throws: after a failed write nothing is destroyed any more before a restart, which completes what was begun. What failed for
+    ///   want of a descriptor, of memory or of room may be asked for again.
     package func destroy(_ targets: [Target]) throws(LogError) -> (before: UInt64, after: UInt64) {
         try requireWriter()
         // A tree is punctured by a function that calls itself once for each of a hundred levels.
@@ -263,6 +267,8 @@ package final class KeyStore: Sendable {
             Result { () throws(LogError) -> Void in
                 let changes = try body(&durable)
                 state.withLock { $0.follow(durable, changes) }
+                // In memory it is gone; whoever asked for it asks again, which removes it from the disk.
+                if let unfinished = durable.unfinished { throw unfinished }
             }
         }
         try result.get()

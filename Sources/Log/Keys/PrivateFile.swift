@@ -13,12 +13,20 @@ struct PrivateFile: Sendable {
     func read() throws(LogError) -> [UInt8]? {
         var status = stat()
         guard stat(path, &status) == 0 else {
-            if errno == ENOENT { return nil }
-            throw LogError(.keyUnavailable, "could not inspect the \(name) file \(path)", errno: errno)
+            let number = errno
+            // A file that is to be made must be safe where it is made, too.
+            if number == ENOENT {
+                try PrivateDirectory.checkParent(of: path, name)
+                return nil
+            }
+            let isTransient = number == ENOMEM || number == EACCES
+            let message = "could not inspect the \(name) file \(path)"
+            throw LogError(.keyUnavailable, message, errno: number, isTransient: isTransient)
         }
         guard status.st_mode & 0o077 == 0 else {
             throw LogError(.keyUnavailable, "the \(name) file \(path) is open to other users; run chmod 600 on it")
         }
+        try PrivateDirectory.checkParent(of: path, name)
         return try storage.readAll(path, limit: 16_384)
     }
 }

@@ -247,6 +247,7 @@ struct Recovery {
     ) throws(LogError) -> (SegmentCatalog.Entry, SegmentWriter, SegmentCatalog) {
         let copied = start.frames.reduce(0) { $0 + Block.alignedSize(frame: $1.count) }
         let size = max(configuration.segmentBytes, copied + 4 * Block.size)
+        let folder = try storage.openDirectory(directory)
         let segment = try SegmentPreparer(storage: storage, directory: directory, size: size).prepare()
         let last = start.frames.last.flatMap { GroupHeader($0)?.last } ?? LogPosition(start.base.rawValue - 1)
         var header = SegmentHeader(
@@ -266,7 +267,7 @@ struct Recovery {
             offset = try copy(frame, into: segment, at: offset, durableThrough: LogPosition(start.base.rawValue - 1))
             link = GroupHeader.linkValue(of: frame)
         }
-        let path = try SegmentWriter.name(segment, header, storage: storage, directory: directory)
+        let path = try SegmentWriter.name(segment, header, storage: storage, directory: directory, folder: folder)
         let entry = SegmentCatalog.Entry(header: header, path: path)
         let catalog = SegmentCatalog(entries + [entry], SegmentListing(storage: storage, directory: directory))
         let writer = SegmentWriter(
@@ -278,6 +279,7 @@ struct Recovery {
             frontier: start.grown,
             storage: storage,
             directory: directory,
+            folder: folder,
             logID: start.logID,
             catalog: catalog
         )

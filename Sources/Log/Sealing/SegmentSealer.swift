@@ -19,6 +19,13 @@ struct SegmentSealer {
     func seal(_ entry: SegmentCatalog.Entry, end: LogPosition) throws(LogError) -> SegmentCatalog.Entry? {
         defer { withExtendedLifetime(buffers) {} }
         let original = try storage.readAll(entry.path, into: buffers.original, limit: SegmentHeader.sizeMax)
+        if SecondHistory.trace(in: original, of: entry.header, end: end) != nil {
+            // Sealing would leave out what is nowhere else.
+            throw LogError(
+                .corrupt,
+                "segment \(entry.header.number) holds a second history and is kept as it is; run waybill verify"
+            )
+        }
         let name = "sealing-\(entry.header.number)" + LogPath.temporarySuffix
         let temporary = directory + "/" + name
         if try storage.list(directory).contains(name) { try storage.remove(temporary) }

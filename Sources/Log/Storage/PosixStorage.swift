@@ -6,7 +6,7 @@ package struct PosixStorage: Storage {
     package init() {}
 
     package func makeDirectory(_ path: String) throws(LogError) {
-        guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw failure("create directory", path) }
+        guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw refusal("create directory", path) }
     }
 
     /// The number of the user whom a file or directory belongs to; nil where there is none, or it cannot be asked.
@@ -22,7 +22,7 @@ package struct PosixStorage: Storage {
     }
 
     package func list(_ directory: String) throws(LogError) -> [String] {
-        guard let handle = opendir(directory) else { throw failure("list", directory) }
+        guard let handle = opendir(directory) else { throw refusal("list", directory) }
         defer { closedir(handle) }
         var names: [String] = []
         while true {
@@ -55,27 +55,52 @@ package struct PosixStorage: Storage {
             unlink(path)
             return try open(path, .create)
         }
-        guard descriptor >= 0 else { throw failure("open", path) }
+        guard descriptor >= 0 else { throw refusal("open", path) }
         return PosixFile(descriptor: descriptor, path: path)
     }
 
     package func rename(_ source: String, to target: String) throws(LogError) {
-        guard Glibc.rename(source, target) == 0 else { throw failure("rename", source) }
+        guard Glibc.rename(source, target) == 0 else { throw refusal("rename", source) }
     }
 
     package func renameNew(_ source: String, to target: String) throws(LogError) {
-        guard waybill_rename_new(source, target) == 0 else { throw failure("give its name to", source) }
+        guard waybill_rename_new(source, target) == 0 else { throw refusal("give its name to", source) }
     }
 
     package func remove(_ path: String) throws(LogError) {
-        guard Glibc.remove(path) == 0 else { throw failure("remove", path) }
+        guard Glibc.remove(path) == 0 else { throw refusal("remove", path) }
     }
 
     package func syncDirectory(_ directory: String) throws(LogError) {
+        try openDirectory(directory).sync()
+    }
+
+    package func openDirectory(_ directory: String) throws(LogError) -> any StorageDirectory {
         let descriptor = waybill_open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
-        guard descriptor >= 0 else { throw failure("open", directory) }
-        defer { close(descriptor) }
-        guard fsync(descriptor) == 0 else { throw failure("sync directory", directory) }
+        guard descriptor >= 0 else { throw refusal("open", directory) }
+        return PosixDirectory(descriptor: descriptor, path: directory)
+    }
+}
+
+/// The error for a call that has just failed on this thread and that changes all or nothing.
+private func refusal(_ operation: String, _ path: String) -> LogError {
+    let number = errno
+    return LogError(before: operation, "\(path): \(String(cString: strerror(number)))", errno: number)
+}
+
+private final class PosixDirectory: StorageDirectory {
+    private let descriptor: Int32
+    private let path: String
+
+    init(descriptor: Int32, path: String) {
+        self.descriptor = descriptor
+        self.path = path
+    }
+
+    deinit { close(descriptor) }
+
+    func sync() throws(LogError) {
+        guard fsync(descriptor) == 0 else { throw failure("sync directory", path) }
     }
 }
 
@@ -152,6 +177,11 @@ private final class PosixFile: StorageFile {
         guard fdatasync(descriptor) == 0 else { throw failure("sync", path) }
     }
 
+    var isLinked: Bool {
+        var status = stat()
+        return fstat(descriptor, &status) != 0 || status.st_nlink > 0
+    }
+
     func releaseCache() { posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED) }
 
     func truncate(to size: Int) throws(LogError) {
@@ -160,7 +190,7 @@ private final class PosixFile: StorageFile {
 
     func map(length: Int) throws(LogError) -> MappedRegion {
         let base = mmap(nil, length, PROT_READ, MAP_SHARED, descriptor, 0)
-        guard let base, base != MAP_FAILED else { throw failure("map", path) }
+        guard let base, base != MAP_FAILED else { throw refusal("map", path) }
         let slot = watch(base, length)
         return MappedRegion(base, count: length) { base, count in
             waybill_forget_map(slot)

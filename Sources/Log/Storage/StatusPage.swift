@@ -18,7 +18,7 @@ final class StatusPage: Sendable {
 
     /// Creates or takes over the page. It is written in full first, so that stores through the map meet real blocks.
     static func create(_ path: String, durable: LogPosition) throws(LogError) -> StatusPage {
-        let descriptor = waybill_open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        let descriptor = waybill_open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else { throw unusable(path) }
         defer { close(descriptor) }
         let zeros = [UInt8](repeating: 0, count: size)
@@ -38,7 +38,7 @@ final class StatusPage: Sendable {
 
     /// Nil when there is no page or it is not one.
     static func read(_ path: String) -> LogPosition? {
-        let descriptor = waybill_open(path, O_RDONLY | O_CLOEXEC, 0)
+        let descriptor = waybill_open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0)
         guard descriptor >= 0 else { return nil }
         defer { close(descriptor) }
         var words: (UInt64, UInt64) = (0, 0)

@@ -15,6 +15,14 @@ package protocol Storage: Sendable {
     func freeBytes(_ directory: String) -> UInt64?
     /// Makes creations, renames and removals in `directory` durable.
     func syncDirectory(_ directory: String) throws(LogError)
+    /// The same at a later time, for which nothing has to be opened any more.
+    func openDirectory(_ directory: String) throws(LogError) -> any StorageDirectory
+}
+
+/// One open directory.
+package protocol StorageDirectory: AnyObject, Sendable {
+    /// Makes creations, renames and removals in it durable.
+    func sync() throws(LogError)
 }
 
 package enum StorageMode: Sendable {
@@ -45,6 +53,8 @@ package protocol StorageFile: AnyObject, Sendable {
     func releaseCache()
     /// A read-only shared map of the first `length` bytes; later writes through `write` are visible in it.
     func map(length: Int) throws(LogError) -> MappedRegion
+    /// Whether some directory still names the file. What is written to it otherwise goes with this process.
+    var isLinked: Bool { get }
 }
 
 extension Storage {
@@ -102,12 +112,14 @@ extension Storage {
         let directory = parent(of: path)
         let temporary = path + ".tmp"
         let name = temporary.split(separator: "/").last.map(String.init) ?? temporary
+        // Opened first: behind the rename nothing may fail that would succeed a moment later.
+        let parent = try openDirectory(directory)
         if try list(directory).contains(name) { try remove(temporary) }
         let file = try open(temporary, .create)
         try file.writeAll(bytes, at: 0)
         try file.sync()
         try rename(temporary, to: path)
-        try syncDirectory(directory)
+        try parent.sync()
     }
 }
 

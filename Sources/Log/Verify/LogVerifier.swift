@@ -96,7 +96,11 @@ package struct LogVerifier {
         isNewest: Bool,
         _ state: inout VerifierState
     ) {
-        if let next, next.base == entry.header.base, !entry.header.isSealed { return }
+        if let next, next.base == entry.header.base, !entry.header.isSealed {
+            // It owns nothing, but somebody may have gone on with it.
+            let rest = WrittenCheck(entry.header, next: next, isNewest: false, limit: nil)
+            return rest.checkSecondHistory(bytes, from: Block.size, &state)
+        }
         state.begin(entry.header)
         state.check(entry.header, next: next, isNewest: isNewest, limit: isNewest ? limit : nil, bytes)
     }

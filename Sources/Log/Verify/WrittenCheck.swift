@@ -90,6 +90,7 @@ struct WrittenCheck {
         _ state: inout VerifierState
     ) {
         guard next != nil else { return }
+        checkSecondHistory(bytes, from: walk.offset, &state)
         var walk = walk
         while true {
             let offset = walk.offset
@@ -105,5 +106,20 @@ struct WrittenCheck {
                 return
             }
         }
+    }
+
+    /// Whether somebody went on writing to this file after the next one had begun.
+    func checkSecondHistory(_ bytes: UnsafeRawBufferPointer, from start: Int, _ state: inout VerifierState) {
+        guard let next, let trace = SecondHistory.trace(in: bytes, of: header, end: next.base, from: start) else {
+            return
+        }
+        state.find(
+            header,
+            trace.offset,
+            next.base.rawValue...trace.through.rawValue,
+            "two histories: a second process wrote segment \(next.number) while this file was still written to, and what was "
+                + "confirmed from here on is not part of the log. Keep a copy of the directory before anything else, for the "
+                + "records are only in this file"
+        )
     }
 }

@@ -9,6 +9,8 @@ package struct DeliveryResult: Sendable {
         case gone
         /// The process ended while the attempt was running; it does not use up a step of the schedule.
         case interrupted
+        /// Nothing left this host, for a lack on this host: descriptors, memory, ports. That is no attempt.
+        case notBegun
     }
 
     package var verdict: Verdict
@@ -23,8 +25,17 @@ package struct DeliveryResult: Sendable {
     /// The record of the endpoint that was asked; zero when it does not matter.
     package var endpoint = LogPosition.zero
 
+    /// Whether it is certain that no byte of the request left.
+    package var nothingSent = false
+
     /// False when it is certain that no byte of the body left.
-    var mayHaveLeft: Bool { error != DeliveryResult.endpointChanged && error != DeliveryResult.unreadable }
+    var mayHaveLeft: Bool { !nothingSent && verdict != .notBegun && !DeliveryResult.nothingLeft(error) }
+
+    /// Whether the code of an attempt says that nothing of it left, as far as older records go.
+    static func nothingLeft(_ error: String) -> Bool { error == endpointChanged || error == unreadable }
+
+    /// Seconds until what did not begin for a lack on this host is tried again.
+    package static let pause: UInt64 = 5
 
     /// The code of an attempt that ended before it began, because the endpoint was replaced under its hands.
     package static let endpointChanged = "endpoint_changed"
@@ -83,6 +94,8 @@ extension LogState {
         event.succeeded = result.verdict == .succeeded
         event.retry = row.retry
         event.previous = row.trail
+        event.noAttempt = result.verdict == .notBegun
+        event.nothingSent = !result.mayHaveLeft
         plan(&event, result, row, context.now)
         let bodies: [SealedPart] =
             result.excerpt.isEmpty || row.isPurged || seal == nil ? [] : [SealedPart(.responseExcerpt, result.excerpt)]
@@ -115,6 +128,7 @@ extension LogState {
         case .failed where row.isTest: event.final = "test_failed"
         case .gone: event.final = "endpoint_gone"
         case .interrupted: event.nextAttemptAt = now
+        case .notBegun: event.nextAttemptAt = now.advanced(bySeconds: DeliveryResult.pause)
         case .failed:
             guard let delay = RetrySchedule.delay(schedule, retry: row.retry, retryAfter: result.retryAfter) else {
                 event.final = "retries_exhausted"

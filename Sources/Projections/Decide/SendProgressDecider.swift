@@ -14,6 +14,8 @@ package struct SendResult: Sendable {
     package var excerpt: [UInt8]
     /// The record of the credential that was used; zero when it does not matter.
     package var channel = LogPosition.zero
+    /// Whether nothing left this host for a lack on this host: that is no attempt.
+    package var isNoAttempt = false
 
     package init(_ outcome: SendOutcome, code: String, startedAt: Timestamp) {
         self.outcome = outcome
@@ -202,7 +204,10 @@ extension LogState {
             event.outcome = .rejected
             event.code = "body_purged"
         }
-        if event.outcome == .retryLater {
+        event.noAttempt = result.isNoAttempt && event.outcome == .retryLater
+        if event.noAttempt {
+            event.retryAt = context.now.advanced(bySeconds: DeliveryResult.pause)
+        } else if event.outcome == .retryLater {
             if row.attempts >= LogState.sendAttemptsMax {
                 event.outcome = .rejected
             } else {

@@ -47,6 +47,10 @@ package struct DeliveryFinished: EventPayload {
     package var retry = UInt64(0)
     package var final = ""
     package var previous = LogPosition.zero
+    /// Whether it is certain that no byte of the request left this host.
+    package var nothingSent = false
+    /// The same, for a lack on this host (descriptors, memory, ports): it does not count as an attempt.
+    package var noAttempt = false
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "attempt", &attempt)
@@ -60,6 +64,8 @@ package struct DeliveryFinished: EventPayload {
         visitor.field(9, "retry", &retry)
         visitor.field(10, "final", &final)
         visitor.field(11, "previous", &previous)
+        visitor.field(12, "nothing_sent", &nothingSent)
+        visitor.field(13, "no_attempt", &noAttempt)
     }
 }
 

@@ -84,6 +84,8 @@ package struct SendFinished: EventPayload {
     package var retryAt = Timestamp(0)
     package var providerKey = LookupHash.absent
     package var previous = LogPosition.zero
+    /// Whether nothing left this host for a lack on this host (descriptors, memory, ports): it does not count as an attempt.
+    package var noAttempt = false
     package init() {}
     package mutating func visit(_ visitor: inout some FieldVisitor) {
         visitor.field(1, "outcome", &outcome)
@@ -95,6 +97,7 @@ package struct SendFinished: EventPayload {
         visitor.field(7, "retry_at", &retryAt)
         visitor.field(8, "provider_key", &providerKey)
         visitor.field(9, "previous", &previous)
+        visitor.field(10, "no_attempt", &noAttempt)
     }
 }
 

@@ -177,7 +177,11 @@ package struct DeliveryBook: Sendable {
         guard var row = rows[delivery], row.state == .inFlight else { return }
         inFlightByClient[row.client, default: 1] -= 1
         schedule.capacityChanged()
-        row.trail = record.position
+        if event.noAttempt {
+            row.attempts = max(row.attempts, 1) - 1
+        } else {
+            row.trail = record.position
+        }
         row.retry = event.retry
         row.startedAt = nil
         if !event.succeeded, event.final.isEmpty, !row.isPurged {

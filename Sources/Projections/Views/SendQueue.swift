@@ -117,6 +117,7 @@ package struct SendQueue: Sendable {
         inFlightBySender[sender, default: 1] -= 1
         schedule.capacityChanged()
         row.isInFlight = false
+        if event.noAttempt { row.attempts = max(row.attempts, 1) - 1 }
         row.isPaused = event.outcome == .misconfigured
         rows[message] = row
         switch event.outcome {

@@ -1,0 +1,34 @@
+import Glibc
+
+/// What only the gateway's user may look into or write to. Files have mode 600, but whoever may write to their directory can
+/// put others in their place, and whoever may read it sees how many there are and when they change.
+package enum PrivateDirectory {
+    /// - Throws: `openToOthers` when a data directory can be read or written by anybody but its owner. One that is not there will
+    ///   be made with mode 700.
+    package static func check(_ path: String) throws(LogError) {
+        guard let mode = mode(of: path), mode & 0o066 != 0 else { return }
+        throw LogError(
+            .openToOthers,
+            "the data directory \(path) is open to other users (mode \(String(mode & 0o7777, radix: 8))); run chmod 700 on it, "
+                + "or give a directory inside it, which is then made with that mode"
+        )
+    }
+
+    /// - Throws: `openToOthers` when others may put another file in place of the one at `path`. A directory in which only the
+    ///   owner of a file may replace it, as /tmp, is none of those.
+    static func checkParent(of path: String, _ name: String) throws(LogError) {
+        let parent = PosixStorage().parent(of: path)
+        guard let mode = mode(of: parent), mode & 0o022 != 0, mode & S_ISVTX == 0 else { return }
+        throw LogError(
+            .openToOthers,
+            "other users may replace the \(name) file, for they may write to \(parent) "
+                + "(mode \(String(mode & 0o7777, radix: 8))); run chmod go-w on that directory, or move the file"
+        )
+    }
+
+    /// Nil where there is nothing, or it cannot be looked at.
+    private static func mode(of path: String) -> mode_t? {
+        var status = stat()
+        return stat(path, &status) == 0 ? status.st_mode : nil
+    }
+}
