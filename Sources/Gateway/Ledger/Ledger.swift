@@ -203,12 +203,12 @@ package final class Ledger: Sendable {
         for time: Duration,
         every pause: Duration,
         _ body: (borrowing LogState) -> Value,
-        until isEnough: (Value) -> Bool
+        until isEnough: (Value) throws -> Bool
     ) async throws -> Value {
         let deadline = ContinuousClock.now + time
         while true {
             let value = try await read(body)
-            if isEnough(value) || ContinuousClock.now >= deadline { return value }
+            if try isEnough(value) || ContinuousClock.now >= deadline { return value }
             try await Task.sleep(for: pause)
         }
     }
