@@ -29,7 +29,10 @@ struct EventRoutes: Sendable {
                 let settled = events.dropFirst(after).prefix(limit).prefix { !state.media.isUnsettled(event: $0, now) }
                 return (Array(settled), events.count)
             },
-            until: { (page, last) in !page.isEmpty || after > last }
+            until: { (page, last) in
+                try context.stillAdmitted()
+                return !page.isEmpty || after > last
+            }
         )
         // A log that went on from a backup may be behind what was pulled from the one before; waiting would pass over events.
         guard after <= last else {

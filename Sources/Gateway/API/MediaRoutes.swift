@@ -36,7 +36,10 @@ struct MediaRoutes: Sendable {
             for: MediaRoutes.wait,
             every: .milliseconds(50),
             { MediaRoutes.find(message, index, client.id, $0) },
-            until: { $0 != .pending }
+            until: {
+                try context.stillAdmitted()
+                return $0 != .pending
+            }
         )
         switch found {
         case .missing: throw MediaRoutes.unknown

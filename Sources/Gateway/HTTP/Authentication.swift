@@ -58,6 +58,7 @@ struct ClientAuthentication: RouterMiddleware {
         var context = context
         context.client = client
         context.actor = .apiKey(key)
+        context.stillAdmitted = { _ = try admit(hash) }
         return try await next(request, context)
     }
 

@@ -14,6 +14,8 @@ package struct GatewayContext: RequestContext {
     package var client: ClientRow?
     /// As whom the history names who is asking.
     package var actor = ChangeActor.nobody
+    /// Asks once more what let the request in, for an answer that waits; throws when the key has ended meanwhile.
+    var stillAdmitted: @Sendable () throws -> Void = {}
     let isHTTP2: Bool
     /// The connection, or with HTTP/2 the stream, that the request came on.
     let channel: any Channel

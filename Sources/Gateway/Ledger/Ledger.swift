@@ -209,12 +209,12 @@ package final class Ledger: Sendable {
         for time: Duration,
         every pause: Duration,
         _ body: (borrowing LogState) -> Value,
-        until isEnough: (Value) -> Bool
+        until isEnough: (Value) throws -> Bool
     ) async throws -> Value {
         let deadline = BootTime.now.advanced(by: time)
         while true {
             let value = try await read(body)
-            if isEnough(value) || BootTime.now >= deadline { return value }
+            if try isEnough(value) || BootTime.now >= deadline { return value }
             try await Task.sleep(for: pause)
         }
     }
