@@ -30,13 +30,17 @@ class Shortage:
 
     def __enter__(self):
         self.limits = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
-        # Every number below it is in use, or may be used up by what comes in.
-        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (self.lowest_free(), self.limits[1]))
+        # Every number below it is in use, and stays so: that of a full segment would be free for the next one.
+        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (min(self.lowest_free(), self.lowest_segment()), self.limits[1]))
         return self
 
     def lowest_free(self):
         used = {int(name) for name in os.listdir(f"/proc/{self.pid}/fd")}
         return next(number for number in range(len(used) + 1) if number not in used)
+
+    def lowest_segment(self):
+        folder = f"/proc/{self.pid}/fd"
+        return min(int(name) for name in os.listdir(folder) if ".wal" in os.readlink(f"{folder}/{name}"))
 
     def __exit__(self, *_):
         resource.prlimit(self.pid, resource.RLIMIT_NOFILE, self.limits)

@@ -50,6 +50,7 @@ import Testing
         event.retryAt = Timestamp(6)
         event.providerKey = LookupHash(high: 7, low: 8)
         event.previous = LogPosition(9)
+        event.noAttempt = true
         try check(event, Event.sendFinished)
     }
 
@@ -66,6 +67,8 @@ import Testing
         event.retry = 6
         event.final = "retries_exhausted"
         event.previous = LogPosition(7)
+        event.nothingSent = true
+        event.noAttempt = true
         try check(event, Event.deliveryFinished)
     }
 
