@@ -295,7 +295,7 @@ def test_stop_waits_for_nobody(make_gateway, make_tenant):
 # What takes its time
 
 
-@pytest.mark.skipif(not os.environ.get("WAYBILL_LONG"), reason="WAYBILL_LONG is not set")
+@pytest.mark.long
 def test_time_limits(gateway, tenant, secured):
     """Each for itself, side by side: a header, a body and a handshake that drip, and HTTP/2 that says nothing."""
     authorized = (f"Host: x\r\nContent-Type: application/json\r\nContent-Length: 900\r\n"
