@@ -65,7 +65,7 @@ package struct GatewayApplication: Service {
                 descriptors: descriptors,
                 connections: ConnectionRegistry(
                     most: descriptors.connections,
-                    mostPerAddress: configuration.connectionsPerAddressMax,
+                    mostPerAddress: descriptors.connectionsPerAddress(asked: configuration.connectionsPerAddressMax),
                     uncounted: configuration.trustedProxies,
                     metrics: metrics
                 )

@@ -42,8 +42,8 @@ package struct GatewayConfiguration: Sendable {
     package var queueMax = 100_000
     /// Connections that are open at once; 0 for what the limit of descriptors leaves.
     package var connectionsMax = 0
-    /// Of them, those of one address.
-    package var connectionsPerAddressMax = 256
+    /// Of them, those of one address; 0 for a share.
+    package var connectionsPerAddressMax = 0
     /// Proxies whose word on where a request comes from is taken.
     package var trustedProxies: [IPNetwork] = []
     /// What all requests that are being worked on may hold in memory, in bytes.

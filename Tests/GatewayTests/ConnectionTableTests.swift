@@ -137,6 +137,12 @@ import Testing
         #expect(try #require(shared(1 << 20, asked: 50_000)).connections == 50_000)
     }
 
+    @Test func oneAddressLeavesRoomForOthers() throws {
+        #expect(try #require(shared(1 << 20)).connectionsPerAddress(asked: 0) == 2_000)
+        #expect(try #require(shared(1 << 20, asked: 600)).connectionsPerAddress(asked: 0) == 300)
+        #expect(try #require(shared(1 << 20)).connectionsPerAddress(asked: 9_000) == 9_000)
+    }
+
     @Test(arguments: [160, 200, 256, 512, 1_024, 4_096, 65_536]) func partsStayBelowTheLimit(_ limit: Int) throws {
         for asked in [0, 10, 1_000_000] {
             let budget = try #require(shared(limit, asked: asked))

@@ -10,6 +10,9 @@ package struct DescriptorBudget: Equatable, Sendable {
     /// More connections than this only for who asks for them: each holds memory.
     package static let connectionsMax = 10_000
 
+    /// What one address may have of them, where the settings do not say it: many clients of one machine, and room for others.
+    package static let connectionsPerAddressMax = 2000
+
     package let connections: Int
     /// Outgoing connections: webhooks, providers, and files from each of two drivers, which also hold a file each.
     package let deliveries: Int
@@ -33,6 +36,11 @@ package struct DescriptorBudget: Equatable, Sendable {
         let taken = self.deliveries + self.calls + DescriptorBudget.filesShare * self.files
         let left = max(16, room - taken)
         connections = asked > 0 ? min(asked, left) : min(left, DescriptorBudget.connectionsMax)
+    }
+
+    /// - Parameter asked: as the settings have it; 0 for a share.
+    package func connectionsPerAddress(asked: Int) -> Int {
+        asked > 0 ? asked : min(DescriptorBudget.connectionsPerAddressMax, max(1, connections / 2))
     }
 
     /// What of the settings could not be had.

@@ -231,10 +231,11 @@ package enum SettingsTable {
         ),
         Setting(
             "limits.connections_per_address",
-            "a whole number from 1 to 1000000",
-            .integer(\.connectionsPerAddressMax, in: 1...1_000_000),
+            "a whole number from 0 to 1000000",
+            .integer(\.connectionsPerAddressMax, in: 0...1_000_000),
             example: "64",
-            "Connections that one address may have; of IPv6, one network of 64 bits. Trusted proxies are exempt."
+            "Connections that one address may have; of IPv6, one network of 64 bits. 0 for half of all, at most 2000. Trusted proxies are "
+                + "exempt."
         ),
         Setting(
             "limits.trusted_proxies",
