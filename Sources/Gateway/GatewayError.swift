@@ -19,6 +19,8 @@ package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible
         case idempotencyInProgress = "idempotency_in_progress"
         case positionNotReached = "position_not_reached"
         case unavailable
+        case overloaded
+        case rateLimited = "rate_limited"
         case diskFull = "disk_full"
         case configuration = "configuration_invalid"
         case signupInProgress = "signup_in_progress"
@@ -58,7 +60,8 @@ package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible
             case .positionNotReached: 412
             case .rangeNotSatisfiable: 416
             case .signupFailed: 422
-            case .unavailable, .diskFull, .mediaPending: 503
+            case .unavailable, .overloaded, .diskFull, .mediaPending: 503
+            case .rateLimited: 429
             case .internalError: 500
             }
         self.retryAfter = retryAfter ?? (self.status == 503 ? 1 : nil)

@@ -41,12 +41,14 @@ package struct GatewayRouter: Sendable {
     }
 
     package func build() -> GatewayRoutes {
-        let routes = GatewayRoutes(metrics: metrics)
+        let memory = RequestMemory(bytes: configuration.requestMemoryBytes, metrics: metrics)
+        let routes = GatewayRoutes(metrics: metrics, memory: memory, trustedProxies: configuration.trustedProxies)
         let router = routes.group()
         OperationsRoutes(ledger: ledger, metrics: metrics, connections: connections).add(to: router)
         TwilioRoutes(ledger: ledger, publicURL: publicURL, metrics: metrics, logger: logger).add(to: router)
         MetaRoutes(ledger: ledger, live: live, metrics: metrics, logger: logger).add(to: router)
         let client = router.group("v1").add(middleware: ClientAuthentication(ledger: ledger))
+            .add(middleware: RequestRates(live: live, metrics: metrics))
         SendRoutes(ledger: ledger, live: live).add(to: client)
         MessageRoutes(ledger: ledger).add(to: client)
         PurgeRoutes(ledger: ledger).add(to: client)

@@ -34,17 +34,17 @@ struct DeliveryRoutes: Sendable {
         let client = try context.requireClient()
         let paging = try Paging(request, .delivery, ledger.ids)
         let wanted = try DeliveryRoutes.state(request)
-        let (page, rows) = try await ledger.read { state in
-            let all = state.deliveries.byClient[client.id] ?? []
-            let page = paging.newestFirst(all) { id in
+        return try await ledger.readers.run(client.id) {
+            let page = try await ledger.page(paging, { $0.deliveries.byClient[client.id] ?? [] }) { id, state in
                 guard let row = state.deliveries.rows[id] else { return false }
                 return (!dead || row.isDeadLetter) && (wanted == nil || row.state == wanted)
             }
-            return (page, page.map { state.deliveries.rows[$0] })
+            let rows = try await ledger.rows(of: page) { $0.deliveries.rows[$1] }
+            return try paging.answer(page, .delivery, ledger.ids) { id in
+                let view = try rows[id].map { try DeliveryView(id, $0, ledger) }
+                return JSONWriter.object { view?.write(&$0, ledger) }
+            }
         }
-        var views: [LogPosition: DeliveryView] = [:]
-        for case (let id, let row?) in zip(page, rows) { views[id] = try DeliveryView(id, row, ledger) }
-        return paging.answer(page, .delivery, ledger.ids) { json, id in json.object { views[id]?.write(&$0, ledger) } }
     }
 
     private static func state(_ request: Request) throws -> DeliveryState? {
@@ -106,11 +106,11 @@ struct DeliveryRoutes: Sendable {
     private func replayMany(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let client = try context.requireClient()
         let filter = try DeadLetterFilter(try await request.optionalFields())
-        let matched = try await ledger.read { state in
-            (state.deliveries.byClient[client.id] ?? []).filter { id in
+        let matched = try await ledger.readers.run(client.id) {
+            try await ledger.all({ $0.deliveries.byClient[client.id] ?? [] }) { id, state in
                 state.deliveries.rows[id].map { state.mayReplay($0) } ?? false
-            }
-        }.filter { try filter.matches($0, ledger) }
+            }.filter { try filter.matches($0, ledger) }
+        }
         if filter.dryRun {
             return Answer.json { json in
                 json.number("matched", matched.count)

@@ -38,10 +38,17 @@ struct EventRoutes: Sendable {
         guard after <= last else {
             throw GatewayError(.invalidRequest, "the last event is \(last); begin again from there", field: "after")
         }
-        let bodies = try page.enumerated().map { try body($0.element, sequence: after + $0.offset + 1) }
-        return Answer.json { json in
-            json.array("data") { json in for body in bodies { json.element { $0.raw(body) } } }
-            json.number("next_after", after + page.count)
+        return try await ledger.readers.run(client.id) {
+            var bodies: [[UInt8]] = []
+            var size = 0
+            for position in page where size < Paging.bytesMax {
+                bodies.append(try body(position, sequence: after + bodies.count + 1))
+                size += bodies[bodies.count - 1].count
+            }
+            return Answer.json { json in
+                json.array("data") { json in for body in bodies { json.element { $0.raw(body) } } }
+                json.number("next_after", after + bodies.count)
+            }
         }
     }
 

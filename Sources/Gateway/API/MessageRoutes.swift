@@ -60,17 +60,16 @@ struct MessageRoutes: Sendable {
         let client = try context.requireClient()
         let paging = try Paging(request, .conversation, ledger.ids)
         let filter = try ConversationFilter(request, client.id, ledger)
-        let (page, rows) = try await ledger.read { state in
-            let all = state.inbox.conversationsByClient[client.id] ?? []
+        return try await ledger.readers.run(client.id) {
             // One that was joined into another is shown as that.
-            let page = paging.newestFirst(all) { id in
+            let page = try await ledger.page(paging, { $0.inbox.conversationsByClient[client.id] ?? [] }) { id, state in
                 !state.inbox.isJoined(id) && state.inbox.conversations[id].map(filter.matches) ?? false
             }
-            return (page, page.map { state.inbox.conversations[$0] })
-        }
-        let views = try zip(page, rows).map { try ConversationView($0, $1, ledger) }
-        let byID = Dictionary(uniqueKeysWithValues: zip(page, views))
-        return paging.answer(page, .conversation, ledger.ids) { json, id in json.object { byID[id]?.write(&$0, ledger) }
+            let rows = try await ledger.rows(of: page) { $0.inbox.conversations[$1] }
+            return try paging.answer(page, .conversation, ledger.ids) { id in
+                let view = try ConversationView(id, rows[id], ledger)
+                return JSONWriter.object { view.write(&$0, ledger) }
+            }
         }
     }
 
@@ -118,11 +117,14 @@ struct MessageRoutes: Sendable {
         try await ledger.reach(request)
         let row = try await owned(try position(.conversation, context), context)
         let paging = try Paging(request, .message, ledger.ids)
-        let page = paging.newestFirst(row.messages) { _ in true }
-        let rows = try await ledger.read { state in page.map { state.inbox.messages[$0] } }
-        var views: [LogPosition: MessageView] = [:]
-        for case (let id, let row?) in zip(page, rows) { views[id] = try MessageView(id, row, ledger) }
-        return paging.answer(page, .message, ledger.ids) { json, id in json.object { views[id]?.write(&$0, ledger) } }
+        return try await ledger.readers.run(row.client) {
+            let page = try await ledger.page(paging, { _ in row.messages })
+            let rows = try await ledger.rows(of: page) { $0.inbox.messages[$1] }
+            return try paging.answer(page, .message, ledger.ids) { id in
+                let view = try rows[id].map { try MessageView(id, $0, ledger) }
+                return JSONWriter.object { view?.write(&$0, ledger) }
+            }
+        }
     }
 }
 

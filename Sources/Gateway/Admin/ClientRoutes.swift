@@ -46,13 +46,15 @@ struct ClientRoutes: Sendable {
     private func list(_ request: Request, _ context: GatewayContext) async throws -> Response {
         try await ledger.reach(request)
         let paging = try Paging(request, .client, ledger.ids)
-        let (page, rows) = try await ledger.read { state in
-            let page = paging.newestFirst(state.clients.clients.keys.sorted()) { _ in true }
-            return (page, page.map { state.clients[$0] })
+        return try await ledger.readers.run(.zero) {
+            let clients = try await ledger.read { Array($0.clients.clients.keys) }.sorted()
+            let page = try await ledger.page(paging, { _ in clients })
+            let rows = try await ledger.rows(of: page) { $0.clients[$1] }
+            return try paging.answer(page, .client, ledger.ids) { id in
+                let view = try rows[id].map { try ClientView($0, ledger) }
+                return JSONWriter.object { view?.write(&$0, ledger) }
+            }
         }
-        var views: [LogPosition: ClientView] = [:]
-        for case (let id, let row?) in zip(page, rows) { views[id] = try ClientView(row, ledger) }
-        return paging.answer(page, .client, ledger.ids) { json, id in json.object { views[id]?.write(&$0, ledger) } }
     }
 
     private func get(_ request: Request, _ context: GatewayContext) async throws -> Response {

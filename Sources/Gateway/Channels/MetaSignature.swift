@@ -5,12 +5,20 @@ import Log
 package enum MetaSignature {
     private static let prefix = "sha256="
 
+    /// Whether a header can be a signature at all.
+    package static func isForm(_ header: String?) -> Bool { claimed(header) != nil }
+
+    private static func claimed(_ header: String?) -> [UInt8]? {
+        guard let header, header.hasPrefix(prefix), let bytes = Hex.decode(String(header.dropFirst(prefix.count))),
+            bytes.count == 32
+        else { return nil }
+        return bytes
+    }
+
     /// - Parameters:
     ///   - secrets: any of them may have signed: the apps differ by product, and a secret may be rotated.
     package static func verify(header: String?, secrets: [[UInt8]], body: [UInt8]) -> Bool {
-        guard let header, header.hasPrefix(prefix), let claimed = Hex.decode(String(header.dropFirst(prefix.count))),
-            claimed.count == 32
-        else { return false }
+        guard let claimed = claimed(header) else { return false }
         var isRight = false
         // All of them, so that the time tells nothing.
         for secret in secrets where Crypto.equalConstantTime(Crypto.hmacSHA256(key: secret, message: body), claimed) {

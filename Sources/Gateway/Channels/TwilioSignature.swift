@@ -42,6 +42,11 @@ package enum TwilioSignature {
         return matched && bodyDigestMatches(body, url: urlBytes)
     }
 
+    /// Whether a header can be a signature at all: Base64 of 20 bytes.
+    package static func isForm(_ header: String?) -> Bool {
+        header.flatMap { Base64.decode($0) }?.count == 20
+    }
+
     private static func signature(token: [UInt8], message: [UInt8]) -> String {
         Base64.encode(Crypto.hmacSHA1(key: token, message: message))
     }

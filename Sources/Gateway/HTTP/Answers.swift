@@ -72,6 +72,8 @@ extension Request {
     func bytes(limit: Int) async throws -> [UInt8] { [UInt8](buffer: try await buffer(limit: limit)) }
 
     func buffer(limit: Int) async throws -> ByteBuffer {
+        // A body that is announced too long is not begun with.
+        if let length = headers[.contentLength].flatMap({ Int($0) }), length > limit { throw Request.tooLarge(limit) }
         do {
             let bytes = try await body.collect(upTo: limit)
             // Some of the ways in which a body breaks off look like its end.
@@ -86,12 +88,16 @@ extension Request {
     private static func unreadable(_ error: any Error, limit: Int) -> any Error {
         switch error {
         case is GatewayError, is CancellationError: error
-        case is NIOTooManyBytesError: GatewayError(.payloadTooLarge, "the body is larger than \(limit) bytes")
+        case is NIOTooManyBytesError: tooLarge(limit)
         case HTTPParserError.invalidEOFState: cut
         case is HTTPParserError:
             GatewayError(.invalidRequest, "the body is malformed: its length or one of its chunks")
         default: cut
         }
+    }
+
+    private static func tooLarge(_ limit: Int) -> GatewayError {
+        GatewayError(.payloadTooLarge, "the body is larger than \(limit) bytes")
     }
 
     private static let cut = GatewayError(.invalidRequest, "the body broke off before its end")

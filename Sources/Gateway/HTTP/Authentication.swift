@@ -54,6 +54,7 @@ struct ClientAuthentication: RouterMiddleware {
         let hash = Credential.hash(token)
         var request = request
         var (client, key) = try admit(hash)
+        context.memory?.belongs(to: client.id)
         if try await request.takeBody() { (client, key) = try admit(hash) }
         var context = context
         context.client = client

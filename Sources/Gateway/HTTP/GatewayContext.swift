@@ -16,6 +16,8 @@ package struct GatewayContext: RequestContext {
     package var actor = ChangeActor.nobody
     /// Asks once more what let the request in, for an answer that waits; throws when the key has ended meanwhile.
     var stillAdmitted: @Sendable () throws -> Void = {}
+    /// What the request's body is charged to; nil where bodies are not counted.
+    var memory: RequestMemory.Claim?
     let isHTTP2: Bool
     /// The connection, or with HTTP/2 the stream, that the request came on.
     let channel: any Channel

@@ -6,8 +6,17 @@ import Projections
 struct Paging {
     static let parameters: QueryParameters = ["limit", "cursor"]
     static let limitMax = 200
+    /// The length in bytes after which a page ends.
+    static let bytesMax = 1 << 20
     let limit: Int
     let after: LogPosition?
+
+    fileprivate static let everything = Paging(limit: .max, after: nil)
+
+    private init(limit: Int, after: LogPosition?) {
+        self.limit = limit
+        self.after = after
+    }
 
     init(_ request: Request, _ kind: OpaqueID.Kind, _ ids: OpaqueID) throws {
         let query = request.uri.queryParameters
@@ -29,39 +38,103 @@ struct Paging {
         after = position
     }
 
-    /// The page of `positions`, which rise, newest first.
-    func newestFirst(_ positions: [LogPosition], where keep: (LogPosition) -> Bool) -> [LogPosition] {
-        var low = 0
-        var high = positions.count
-        if let after {
-            while low < high {
-                let middle = (low + high) / 2
-                if positions[middle] < after { low = middle + 1 } else { high = middle }
-            }
-        } else {
-            low = high
-        }
-        var page: [LogPosition] = []
-        for position in positions[..<low].reversed() where keep(position) {
-            page.append(position)
-            // One more than asked tells whether there is a next page.
-            if page.count > limit { break }
-        }
-        return page
+    /// What is found by walking a list step by step.
+    struct Walk: Sendable {
+        fileprivate(set) var page: [LogPosition] = []
+        fileprivate var before: LogPosition?
+        fileprivate(set) var isOver = false
     }
 
-    /// Writes `{data:[…],next_cursor}`.
+    /// How much of a list is walked in one step, for each of which the writer's lock is held.
+    private static let step = 512
+
+    var walk: Walk { Walk(before: after) }
+
+    /// One step through `positions`, which rise, newest first. More may have come since the step before: only to their end.
+    ///
+    /// One more than the page has is found, and tells that there is a next page.
+    func go(_ walk: inout Walk, through positions: [LogPosition], where keep: (LogPosition) -> Bool) {
+        var high = positions.count
+        if let before = walk.before {
+            var low = 0
+            while low < high {
+                let middle = (low + high) / 2
+                if positions[middle] < before { low = middle + 1 } else { high = middle }
+            }
+        }
+        let low = max(0, high - Paging.step)
+        for position in positions[low..<high].reversed() where keep(position) {
+            walk.page.append(position)
+            if walk.page.count > limit { break }
+        }
+        walk.isOver = low == 0 || walk.page.count > limit
+        if high > 0 { walk.before = positions[low] }
+    }
+
+    /// Writes `{data:[…],next_cursor}`. A page ends after the element that makes it longer than `bytesMax`, or has as many as
+    /// were asked for.
     func answer(
         _ page: [LogPosition],
         _ kind: OpaqueID.Kind,
         _ ids: OpaqueID,
-        _ element: (inout JSONWriter, LogPosition) -> Void
-    ) -> Response {
-        Answer.json { json in
-            json.array("data") { json in
-                for position in page.prefix(limit) { json.element { element(&$0, position) } }
+        _ element: (LogPosition) throws -> [UInt8]
+    ) rethrows -> Response {
+        var elements: [[UInt8]] = []
+        var size = 0
+        for position in page.prefix(limit) where size < Paging.bytesMax {
+            elements.append(try element(position))
+            size += elements[elements.count - 1].count
+        }
+        return Answer.json { json in
+            json.array("data") { json in for bytes in elements { json.element { $0.raw(bytes) } } }
+            json.string("next_cursor", page.count > elements.count ? ids.encode(kind, page[elements.count - 1]) : nil)
+        }
+    }
+}
+
+extension Ledger {
+    /// A page of a list. The writer's lock is let go between two steps, so that a long list holds up nobody.
+    func page(
+        _ paging: Paging,
+        _ list: (borrowing LogState) -> [LogPosition],
+        where keep: (LogPosition, borrowing LogState) -> Bool = { _, _ in true }
+    ) async throws -> [LogPosition] {
+        try await walk(paging, list, where: keep)
+    }
+
+    /// All of a list that is kept, the oldest first, walked like a page.
+    func all(
+        _ list: (borrowing LogState) -> [LogPosition],
+        where keep: (LogPosition, borrowing LogState) -> Bool
+    ) async throws -> [LogPosition] {
+        try await walk(.everything, list, where: keep).reversed()
+    }
+
+    private func walk(
+        _ paging: Paging,
+        _ list: (borrowing LogState) -> [LogPosition],
+        where keep: (LogPosition, borrowing LogState) -> Bool
+    ) async throws -> [LogPosition] {
+        var walk = paging.walk
+        while !walk.isOver {
+            walk = try await read { [walk] state in
+                var walk = walk
+                paging.go(&walk, through: list(state)) { keep($0, state) }
+                return walk
             }
-            json.string("next_cursor", page.count > limit ? ids.encode(kind, page[limit - 1]) : nil)
+        }
+        return walk.page
+    }
+
+    /// What is known now of the elements of a page.
+    func rows<Row: Sendable>(
+        of page: [LogPosition],
+        _ row: (borrowing LogState, LogPosition) -> Row?
+    ) async throws -> [LogPosition: Row] {
+        try await read { state in
+            var rows: [LogPosition: Row] = [:]
+            for id in page { rows[id] = row(state, id) }
+            return rows
         }
     }
 }

@@ -34,9 +34,11 @@ struct ProblemMiddleware: RouterMiddleware {
         return response
     }
 
-    /// Whether it happens while all is well: the file that was asked for is still being fetched, or nobody waits for an answer.
+    /// Whether it happens while all is well: the file that was asked for is still being fetched, a limit holds, or nobody waits for
+    /// an answer.
     private static func isOrdinary(_ error: any Error) -> Bool {
-        error is CancellationError || (error as? GatewayError)?.code == GatewayError.Code.mediaPending.rawValue
+        let ordinary: [GatewayError.Code] = [.mediaPending, .overloaded]
+        return error is CancellationError || ordinary.contains { $0.rawValue == (error as? GatewayError)?.code }
     }
 
     /// The one place where errors of other modules become answers.

@@ -21,10 +21,13 @@ package final class GatewayRoutes: HTTPResponderBuilder {
     private let router = Router(context: GatewayContext.self)
     package private(set) var declared: [Route] = []
 
-    package init(metrics: GatewayMetrics) {
+    /// - Parameter memory: what the bodies of requests may hold; nil where only the machine's own people ask.
+    package init(metrics: GatewayMetrics, memory: RequestMemory? = nil, trustedProxies: [IPNetwork] = []) {
         router.add(middleware: ProblemMiddleware(metrics: metrics))
         router.add(middleware: SingleHeaders())
         router.add(middleware: ExpectContinue())
+        // Inside of the one before: who has no room for a body does not ask for it.
+        if let memory { router.add(middleware: CountedBodies(memory: memory, trustedProxies: trustedProxies)) }
     }
 
     package func group(_ path: String = "") -> Routes { Routes(root: self, target: router, path: "").group(path) }

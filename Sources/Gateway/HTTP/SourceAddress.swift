@@ -2,7 +2,7 @@ import HTTPTypes
 import NIOCore
 
 /// From where a request comes, for limits that strangers share.
-struct SourceAddress: Sendable, Hashable {
+package struct SourceAddress: Sendable, Hashable {
     /// An IPv4 address; of IPv6 the network of 64 bits, of which one customer has a whole one.
     let network: UInt128
 

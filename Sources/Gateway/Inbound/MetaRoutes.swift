@@ -13,6 +13,7 @@ struct MetaRoutes: Sendable {
     private static let tries = 20
     private static let pause = Duration.milliseconds(50)
 
+    private static let mismatch = "the signature does not match the body under any of meta.app_secrets"
     private static let signature = HTTPField.Name("X-Hub-Signature-256")
 
     let ledger: Ledger
@@ -47,13 +48,16 @@ struct MetaRoutes: Sendable {
     }
 
     private func take(_ request: Request) async throws -> Response {
+        let header = MetaRoutes.signature.flatMap { request.headers[$0] }
+        // What is certain to be refused is not read.
+        guard MetaSignature.isForm(header), !live[\.metaAppSecrets].isEmpty else { throw refused(MetaRoutes.mismatch) }
         let raw = try await request.bytes(limit: MetaRoutes.bodyMax)
         let isSigned = MetaSignature.verify(
-            header: MetaRoutes.signature.flatMap { request.headers[$0] },
+            header: header,
             secrets: live[\.metaAppSecrets].map { [UInt8]($0.utf8) },
             body: raw
         )
-        guard isSigned else { throw refused("the signature does not match the body under any of meta.app_secrets") }
+        guard isSigned else { throw refused(MetaRoutes.mismatch) }
         var last = LogPosition.zero
         let events = ProviderJSON(raw).map(MetaWebhook.events) ?? []
         if events.isEmpty { last = try await noteForeign(.facebook, raw) }

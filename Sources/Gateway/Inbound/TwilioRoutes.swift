@@ -177,19 +177,23 @@ struct TwilioRoutes: Sendable {
         _ request: Request,
         _ context: GatewayContext
     ) async throws -> (LogPosition, TwilioCredentials, FormBody, [UInt8]) {
-        let raw = try await request.bytes(limit: 1 << 20)
+        let name = HTTPField.Name("X-Twilio-Signature")
+        let signature = name.flatMap { request.headers[$0] }
+        // What is certain to be refused is not read.
+        guard let client = ledger.ids.decode(.client, try context.parameter("client")),
+            TwilioSignature.isForm(signature), ledger.plan({ $0.clients[client]?.channels[.sms] != nil })
+        else { throw refused() }
+        context.memory?.belongs(to: client)
         let target = request.head.path ?? ""
         let isForm = request.headers[.contentType]?.lowercased().hasPrefix("application/x-www-form-urlencoded") ?? false
         let isQuery = request.method == .get || request.method == .head
+        let raw = isQuery ? [] : try await request.bytes(limit: 1 << 20)
         let source = isQuery ? [UInt8]((request.uri.query ?? "").utf8) : raw
-        guard let client = ledger.ids.decode(.client, try context.parameter("client")),
-            let credentials = try await credentials(client), let form = FormBody(source)
-        else { throw refused() }
+        guard let credentials = try await credentials(client), let form = FormBody(source) else { throw refused() }
         let body: TwilioSignature.Body =
             isQuery ? .query : isForm ? .form(form.fields) : .raw(raw)
-        let name = HTTPField.Name("X-Twilio-Signature")
         let verified = TwilioSignature.verify(
-            header: name.flatMap { request.headers[$0] },
+            header: signature,
             tokens: [[UInt8](credentials.authToken.utf8)],
             url: publicURL() + target,
             body: body

@@ -23,6 +23,8 @@ package final class Ledger: Sendable {
     /// Planners to wake; one signal that waits stands for all.
     private let planners = Mutex<[Planner: AsyncStream<Void>.Continuation]>([:])
     let secrets = SecretCache()
+    /// Who reads lists.
+    let readers = Readers()
 
     /// Who plans work from the state.
     enum Planner: Hashable, CaseIterable {

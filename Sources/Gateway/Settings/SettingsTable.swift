@@ -257,7 +257,8 @@ package enum SettingsTable {
             .integer(\.sendsPerSecond, in: 0...1_000_000),
             example: "50",
             reloads: true,
-            "Sends of one client a second; 0 for what its plan has. Beyond it 429 `rate_limited`."
+            "Sends of one client a second, ten seconds' worth or 2000 at once; 0 for what its plan has: creator 100, professional "
+                + "500, business 1000. Beyond it 429 `rate_limited`."
         ),
         Setting(
             "limits.reads_per_second",
@@ -265,7 +266,7 @@ package enum SettingsTable {
             .integer(\.readsPerSecond, in: 0...1_000_000),
             example: "100",
             reloads: true,
-            "Other requests of one client a second; 0 for what its plan has. Beyond it 429 `rate_limited`."
+            "Other requests of one client a second, likewise; 0 for what its plan has: creator 200, professional 500, business 1000."
         ),
     ]
 
