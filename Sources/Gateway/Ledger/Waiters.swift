@@ -94,9 +94,10 @@ package final class Waiters: Sendable {
     }
 
     private func set(_ timer: BootTime) {
-        Task {
-            try? await Task.sleep(for: timer.since(.now))
-            ring(timer)
+        // Of the process, not of the request that happened to set it.
+        Task.detached {
+            try? await Task.sleep(for: timer.since(BootTime.now))
+            self.ring(timer)
         }
     }
 
