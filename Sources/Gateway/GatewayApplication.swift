@@ -277,7 +277,8 @@ package struct GatewayApplication: Service {
         let bounded = BoundedServer(
             server: server,
             registry: edge.connections,
-            within: GatewayApplication.requestsEnd
+            within: GatewayApplication.requestsEnd,
+            whenStopping: { [waiters = router.ledger.waiters] in waiters.stop() }
         )
         return PublicServer(server: bounded, address: address, listen: configuration.listen)
     }

@@ -19,20 +19,21 @@ struct EventRoutes: Sendable {
         let after = try number(request, "after", in: 0...Int(Int32.max)) ?? 0
         let limit = try number(request, "limit", in: 1...200) ?? 50
         let wait = try number(request, "wait", in: 0...30) ?? 0
-        let (page, last) = try await ledger.poll(
-            for: .seconds(wait),
-            every: .milliseconds(20),
-            { state in
+        let (page, last, _) = try await ledger.wait(
+            for: .events(client.id),
+            try context.waitingCaller(),
+            atMost: .seconds(wait),
+            { state -> ([LogPosition], Int, Timestamp?) in
                 let events = state.clients.events[client.id] ?? []
                 let now = ledger.now
                 // What an event says of files is settled by then, or it waits with all that come after it.
                 let settled = events.dropFirst(after).prefix(limit).prefix { !state.media.isUnsettled(event: $0, now) }
-                return (Array(settled), events.count)
+                let next = after + settled.count
+                let isHeld = settled.isEmpty && next < events.count
+                return (Array(settled), events.count, isHeld ? state.media.settles(event: events[next], now) : nil)
             },
-            until: { (page, last) in
-                try context.stillAdmitted()
-                return !page.isEmpty || after > last
-            }
+            until: { !$0.0.isEmpty || after > $0.1 },
+            changes: { $0.2 }
         )
         // A log that went on from a backup may be behind what was pulled from the one before; waiting would pass over events.
         guard after <= last else {

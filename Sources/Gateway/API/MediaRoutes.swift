@@ -32,14 +32,12 @@ struct MediaRoutes: Sendable {
             throw MediaRoutes.unknown
         }
         let index = Int(part)
-        let found = try await ledger.poll(
-            for: MediaRoutes.wait,
-            every: .milliseconds(50),
+        let found = try await ledger.wait(
+            for: .message(message),
+            try context.waitingCaller(),
+            atMost: MediaRoutes.wait,
             { MediaRoutes.find(message, index, client.id, $0) },
-            until: {
-                try context.stillAdmitted()
-                return $0 != .pending
-            }
+            until: { $0 != .pending }
         )
         switch found {
         case .missing: throw MediaRoutes.unknown

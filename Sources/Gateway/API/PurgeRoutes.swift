@@ -23,7 +23,7 @@ struct PurgeRoutes: Sendable {
             let events = try state.decidePurge(message, client: client.id, reason: "client", ids: ids, context)
             return (events, ())
         }
-        let isDone = try await isCompleted { state in
+        let isDone = try await isCompleted(try context.waitingCaller(hasActed: true)) { state in
             let row = state.inbox.messages[message]
             return state.purges.entry(
                 client: client.id,
@@ -47,7 +47,7 @@ struct PurgeRoutes: Sendable {
             (try state.decideErase(conversation, client: client.id, ids: ids, context), ())
         }
         // It is gone once all that was joined is.
-        let isDone = try await isCompleted { state in
+        let isDone = try await isCompleted(try context.waitingCaller(hasActed: true)) { state in
             let entries = state.inbox.family(of: conversation).map { state.purges.entries[.conversation($0)] }
             return entries.first { ($0?.completed ?? .zero) == .zero } ?? entries.first ?? nil
         }
@@ -59,10 +59,14 @@ struct PurgeRoutes: Sendable {
     }
 
     /// Waits until the keys are gone, for most callers want to know that and not that it will be so.
-    private func isCompleted(_ entry: (borrowing LogState) -> PurgeBook.Entry?) async throws -> Bool {
-        try await ledger.poll(
-            for: PurgeRoutes.waitMax,
-            every: .milliseconds(5),
+    private func isCompleted(
+        _ caller: WaitingCaller,
+        _ entry: (borrowing LogState) -> PurgeBook.Entry?
+    ) async throws -> Bool {
+        try await ledger.wait(
+            for: .purges,
+            caller,
+            atMost: PurgeRoutes.waitMax,
             { state in (entry(state)?.completed ?? .zero) != .zero },
             until: { $0 }
         )

@@ -36,10 +36,10 @@ struct SendRoutes: Sendable {
         case .replayed(let message):
             let record = try ledger.event(at: message)
             let accepted = Accepted(message: message, conversation: record.conversation, time: record.time)
-            return try await answer(accepted, form, request, replayed: true)
+            return try await answer(accepted, form, request, context, replayed: true)
         case .accepted(_, let conversation):
             let accepted = Accepted(message: committed.position, conversation: conversation, time: committed.time)
-            return try await answer(accepted, form, request, replayed: false)
+            return try await answer(accepted, form, request, context, replayed: false)
         }
     }
 
@@ -105,6 +105,7 @@ struct SendRoutes: Sendable {
         _ accepted: Accepted,
         _ form: SendForm,
         _ request: Request,
+        _ context: GatewayContext,
         replayed: Bool
     ) async throws -> Response {
         let message = accepted.message
@@ -112,7 +113,7 @@ struct SendRoutes: Sendable {
         var status = MessageStatus.queued
         var code = HTTPResponse.Status.accepted
         if let seconds = SendRoutes.waitSeconds(request) {
-            status = try await settled(message, seconds: seconds)
+            status = try await settled(message, seconds: seconds, try context.waitingCaller(hasActed: true))
             if status != .queued, status != .sending { code = .ok }
         }
         var response = Answer.json(code, position: message) { json in
@@ -141,10 +142,15 @@ struct SendRoutes: Sendable {
     }
 
     /// Waits until the provider has answered, or the time is over; never longer because of a slow disk.
-    private func settled(_ message: LogPosition, seconds: Int) async throws -> MessageStatus {
-        try await ledger.poll(
-            for: .seconds(seconds),
-            every: .milliseconds(10),
+    private func settled(
+        _ message: LogPosition,
+        seconds: Int,
+        _ caller: WaitingCaller
+    ) async throws -> MessageStatus {
+        try await ledger.wait(
+            for: .message(message),
+            caller,
+            atMost: .seconds(seconds),
             { $0.inbox.messages[message]?.status ?? .queued },
             until: { $0 != .queued && $0 != .sending }
         )

@@ -89,12 +89,13 @@ struct WebhookRoutes: Sendable {
             (try state.decideTest(client: client.id, ids: ids, context), ())
         }
         let delivery = committed.position
-        let deadline = BootTime.now.advanced(by: .seconds(20))
-        var row = try await ledger.read { $0.deliveries.rows[delivery] }
-        while let current = row, current.trail == .zero, BootTime.now < deadline {
-            try await Task.sleep(for: .milliseconds(10))
-            row = try await ledger.read { $0.deliveries.rows[delivery] }
-        }
+        let row = try await ledger.wait(
+            for: .delivery(delivery),
+            try context.waitingCaller(hasActed: true),
+            atMost: .seconds(20),
+            { $0.deliveries.rows[delivery] },
+            until: { $0?.trail != .zero }
+        )
         let attempt = try row.flatMap { try AttemptView.last($0, ledger) }
         return Answer.json(position: committed.position) { json in
             json.string("event_id", ledger.ids.encode(.event, delivery))

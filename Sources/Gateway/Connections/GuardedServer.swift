@@ -49,6 +49,8 @@ struct BoundedServer<Server: Service>: Service {
     let server: Server
     let registry: ConnectionRegistry
     let within: Duration
+    /// Before anything else of the end.
+    var whenStopping: @Sendable () -> Void = {}
 
     /// For what ends a connection politely: HTTP/2 says with GOAWAY that it ends.
     private static var politeness: Duration { .milliseconds(250) }
@@ -57,6 +59,7 @@ struct BoundedServer<Server: Service>: Service {
         try await withGracefulShutdownHandler {
             try await server.run()
         } onGracefulShutdown: {
+            whenStopping()
             // Not a part of the server's task, which waits for what is to be cut here.
             Task {
                 try? await Task.sleep(for: Self.politeness)

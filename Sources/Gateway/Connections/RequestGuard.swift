@@ -45,6 +45,9 @@ package final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler 
     private var isAnswered = false
     private var isLingering = false
     private var lingeredBytes = 0
+    /// The client sends nothing more: it has left, as far as a request is concerned that waits.
+    private var isGone = false
+    private var gone: (@Sendable () -> Void)?
 
     private let body: Waiting
     private let answer: Waiting
@@ -70,7 +73,13 @@ package final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler 
         connection?.attach(self, isStream: isStream)
     }
 
+    package func channelInactive(context: ChannelHandlerContext) {
+        leave()
+        context.fireChannelInactive()
+    }
+
     package func handlerRemoved(context: ChannelHandlerContext) {
+        leave()
         body.end()
         answer.end()
         while untaken > 0 { taken() }
@@ -86,8 +95,21 @@ package final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler 
     }
 
     package func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        // With HTTP/2 the end of a request ends nothing else.
+        if !isStream, event as? NIOCore.ChannelEvent == .inputClosed { leave() }
         if isLingering, event as? NIOCore.ChannelEvent == .inputClosed { context.close(promise: nil) }
         context.fireUserInboundEventTriggered(event)
+    }
+
+    private func leave() {
+        isGone = true
+        gone.take()?()
+    }
+
+    /// For the one request that waits.
+    func whenGone(_ gone: @escaping @Sendable () -> Void) {
+        if isGone { return gone() }
+        self.gone = gone
     }
 
     // MARK: Requests

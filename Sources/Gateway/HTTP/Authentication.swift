@@ -59,7 +59,9 @@ struct ClientAuthentication: RouterMiddleware {
         var context = context
         context.client = client
         context.actor = .apiKey(key)
-        context.stillAdmitted = { _ = try admit(hash) }
+        context.stillAdmitted = {
+            try admit(hash).client.apiKeys.first { $0.hash == hash }?.expiresAt ?? Timestamp(.max)
+        }
         return try await next(request, context)
     }
 

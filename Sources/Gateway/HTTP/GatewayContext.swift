@@ -14,8 +14,8 @@ package struct GatewayContext: RequestContext {
     package var client: ClientRow?
     /// As whom the history names who is asking.
     package var actor = ChangeActor.nobody
-    /// Asks once more what let the request in, for an answer that waits; throws when the key has ended meanwhile.
-    var stillAdmitted: @Sendable () throws -> Void = {}
+    /// Asks once more what let the request in, for an answer that waits: says when the key ends, and throws when it has.
+    var stillAdmitted: @Sendable () throws -> Timestamp = { Timestamp(.max) }
     /// What the request's body is charged to; nil where bodies are not counted.
     var memory: RequestMemory.Claim?
     let isHTTP2: Bool
@@ -32,6 +32,18 @@ package struct GatewayContext: RequestContext {
         isHTTP2 = source.channel.parent?.parent != nil
         channel = source.channel
         logger[metadataKey: GatewayContext.logKey] = "\(requestID)"
+    }
+
+    /// Has `gone` called when the caller has left: its connection or stream is closed, or it will send nothing more. Of several of
+    /// one connection only the last, for its requests are answered one after the other.
+    static func whenGone(_ channel: any Channel, _ gone: @escaping @Sendable () -> Void) {
+        channel.eventLoop.execute {
+            if let requests = try? channel.pipeline.syncOperations.handler(type: RequestGuard.self) {
+                requests.whenGone(gone)
+            } else {
+                channel.closeFuture.whenComplete { _ in gone() }
+            }
+        }
     }
 
     static func makeRequestID() -> String { "req_" + Base32.encode(Crypto.publicRandomBytes(12)) }

@@ -25,6 +25,7 @@ package final class Ledger: Sendable {
     let secrets = SecretCache()
     /// Who reads lists.
     let readers = Readers()
+    package let waiters = Waiters()
 
     /// Who plans work from the state.
     enum Planner: Hashable, CaseIterable {
@@ -106,22 +107,25 @@ package final class Ledger: Sendable {
         _ decide: (inout LogState, DecisionContext) throws -> ([NewEvent], Value)
     ) throws -> Committed<Value> {
         if edge { try log.admitEdge() }
-        let (committed, reservation) = try state.withLock { state in
+        let (committed, reservation, records) = try state.withLock { state in
             let now = max(self.now, state.time.advanced(byNanoseconds: 1))
             let context = DecisionContext(now: now, next: state.position.next)
             let (events, value) = try decide(&state, context)
             guard !events.isEmpty else {
-                return (Committed(value: value, position: state.position, time: state.time), Reservation?.none)
+                let head = Committed(value: value, position: state.position, time: state.time)
+                return (head, Reservation?.none, [EventRecord]())
             }
             let (drafts, records) = try draft(events, context)
             let reservation = try log.reserve(drafts, expecting: context.next, time: now.nanoseconds, flush: flush)
             for record in records { state.apply(record) }
             if records.contains(where: \.event.type.changesAccess) { access.withLock { $0 = Access(state) } }
             wakePlanners(&state)
-            return (Committed(value: value, position: state.position, time: state.time), reservation)
+            return (Committed(value: value, position: state.position, time: state.time), reservation, records)
         }
         // What takes longest, sealing, needs the position and none of the state: others decide meanwhile.
         reservation?.fill()
+        // Whoever looks again waits until it is durable.
+        waiters.signal(records)
         return committed
     }
 
@@ -204,21 +208,6 @@ package final class Ledger: Sendable {
         let (value, position) = try state.withLock { state in (try body(state), state.position) }
         try await log.waitUntilDurable(position)
         return value
-    }
-
-    /// Reads again and again until there is what is waited for, or the time is over; the value is then what was read last.
-    func poll<Value: Sendable>(
-        for time: Duration,
-        every pause: Duration,
-        _ body: (borrowing LogState) -> Value,
-        until isEnough: (Value) throws -> Bool
-    ) async throws -> Value {
-        let deadline = BootTime.now.advanced(by: time)
-        while true {
-            let value = try await read(body)
-            if try isEnough(value) || BootTime.now >= deadline { return value }
-            try await Task.sleep(for: pause)
-        }
     }
 
     /// The head, durable or not; for planning, whose every step waits for durability itself, and for questions whose answer

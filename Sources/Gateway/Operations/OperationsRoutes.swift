@@ -48,8 +48,9 @@ struct OperationsRoutes: Sendable {
             (name: "waybill_clock_ahead_seconds", value: min(clock.behind, 0).magnitude / 1_000_000_000),
         ]
         let durable = (name: "waybill_log_durable_position", value: ledger.log.durable.rawValue)
+        let waiting = (name: "waybill_waiting_requests", value: UInt64(max(0, ledger.waiters.count)))
         let open = connections.map { [(name: "waybill_connections", value: UInt64(max(0, $0.count)))] } ?? []
-        let all = gauges + clocks + [durable] + open
+        let all = gauges + clocks + [durable, waiting] + open
         return Answer.text(.ok, "text/plain; version=0.0.4", metrics.render(gauges: all))
     }
 }

@@ -72,8 +72,13 @@ package struct MediaBook: Sendable {
     /// Whether what this event says of files, to whoever asks for it, is not settled at `now`. Where files travel inside the one
     /// delivery, nothing is said of them elsewhere.
     package func isUnsettled(event: LogPosition, _ now: Timestamp) -> Bool {
-        guard let row = waiting[event].flatMap({ rows[$0] }), !row.isInline else { return false }
-        return now < row.waitsUntil
+        settles(event: event, now) != nil
+    }
+
+    /// When that is settled at the latest; nil when it is.
+    package func settles(event: LogPosition, _ now: Timestamp) -> Timestamp? {
+        guard let row = waiting[event].flatMap({ rows[$0] }), !row.isInline, now < row.waitsUntil else { return nil }
+        return row.waitsUntil
     }
 
     // MARK: Jobs
