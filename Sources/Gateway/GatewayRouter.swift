@@ -44,7 +44,7 @@ package struct GatewayRouter: Sendable {
         let memory = RequestMemory(bytes: configuration.requestMemoryBytes, metrics: metrics)
         let routes = GatewayRoutes(metrics: metrics, memory: memory, trustedProxies: configuration.trustedProxies)
         let router = routes.group()
-        OperationsRoutes(ledger: ledger, metrics: metrics, connections: connections).add(to: router)
+        OperationsRoutes(ledger: ledger, metrics: metrics, connections: connections, memory: memory).add(to: router)
         TwilioRoutes(ledger: ledger, publicURL: publicURL, metrics: metrics, logger: logger).add(to: router)
         MetaRoutes(ledger: ledger, live: live, metrics: metrics, logger: logger).add(to: router)
         let client = router.group("v1").add(middleware: ClientAuthentication(ledger: ledger))

@@ -2,14 +2,17 @@
 
 import json
 import re
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
 
+from support.http import call
 from support.problems import assert_problem
 from support.tenant import customer_number, unique
+from support.wait import wait_until
 
 # Far more than an answer takes once the key has ended, and far less than a poll waits that nothing ends.
 POLL_SECONDS = 20
@@ -91,3 +94,49 @@ def test_walks_of_long_lists_find_everything(tenant):
     (found,) = tenant.read(f"/v1/conversations?phone=%2B{numbers[0][1:]}")["data"]
     assert found["customer"]["phone"] == numbers[0]
     assert len(tenant.all("/v1/conversations")) == 1203
+
+
+def anonymous_bytes(gateway):
+    with open(f"/proc/{gateway.process.pid}/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon:"))
+
+
+def half_sent(gateway, source, length, sent):
+    """A connection with `sent` bytes of a body of `length` under what has the form of Meta's signature."""
+    connection = socket.create_connection(("127.0.0.1", gateway.port), timeout=10, source_address=(source, 0))
+    head = f"POST /channels/meta HTTP/1.1\r\nHost: waybill\r\nX-Hub-Signature-256: sha256={'0' * 64}\r\n"
+    try:
+        connection.sendall(f"{head}Content-Length: {length}\r\n\r\n".encode() + bytes(sent))
+    except OSError:
+        pass  # Refused and closed before it had sent all.
+    return connection
+
+
+def metric(gateway, name):
+    lines = call("GET", gateway.base_url + "/metrics").text.splitlines()
+    return next((int(line.split()[-1]) for line in lines if line.startswith(name + " ")), 0)
+
+
+def test_bodies_of_strangers_take_bounded_memory(make_gateway, make_tenant):
+    gateway = make_gateway("strangers", WAYBILL_META_APP_SECRETS="app-secret-of-a-test").start()
+    tenant = make_tenant(on=gateway)
+    assert tenant.inbound("before", "+14155550123").status_code == 200
+    before = anonymous_bytes(gateway)
+    refused = 'waybill_requests_refused_total{reason="memory"}'
+    with ThreadPoolExecutor(8) as pool:
+        sources = [f"127.0.0.{2 + number % 8}" for number in range(80)]
+        connections = list(pool.map(lambda source: half_sent(gateway, source, 3900 << 10, 3899 << 10), sources))
+    try:
+        assert tenant.inbound("meanwhile", "+14155550123").status_code == 200
+        assert anonymous_bytes(gateway) - before < 200 << 20
+        assert metric(gateway, refused) > 0
+        assert 0 < metric(gateway, "waybill_request_memory_bytes") <= 128 << 20
+        with half_sent(gateway, "127.0.0.2", 3900 << 10, 1000) as one:
+            answer = one.recv(65536).decode()
+        assert answer.startswith("HTTP/1.1 503 ") and "retry-after: 2" in answer.lower()
+    finally:
+        for connection in connections:
+            connection.close()
+    # What they held is everybody's again.
+    wait_until(lambda: metric(gateway, "waybill_request_memory_bytes") == 0, 10)
+    assert gateway.stop() == 0, gateway.log_tail()

@@ -72,8 +72,7 @@ extension Request {
     func bytes(limit: Int) async throws -> [UInt8] { [UInt8](buffer: try await buffer(limit: limit)) }
 
     func buffer(limit: Int) async throws -> ByteBuffer {
-        // A body that is announced too long is not begun with.
-        if let length = headers[.contentLength].flatMap({ Int($0) }), length > limit { throw Request.tooLarge(limit) }
+        try refuseLonger(than: limit)
         do {
             let bytes = try await body.collect(upTo: limit)
             // Some of the ways in which a body breaks off look like its end.
@@ -94,6 +93,11 @@ extension Request {
             GatewayError(.invalidRequest, "the body is malformed: its length or one of its chunks")
         default: cut
         }
+    }
+
+    /// A body that is announced too long is not begun with.
+    func refuseLonger(than limit: Int) throws(GatewayError) {
+        if let length = headers[.contentLength].flatMap({ Int($0) }), length > limit { throw Request.tooLarge(limit) }
     }
 
     private static func tooLarge(_ limit: Int) -> GatewayError {

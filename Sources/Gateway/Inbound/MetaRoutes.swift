@@ -50,6 +50,7 @@ struct MetaRoutes: Sendable {
     private func take(_ request: Request) async throws -> Response {
         let header = MetaRoutes.signature.flatMap { request.headers[$0] }
         // What is certain to be refused is not read.
+        try request.refuseLonger(than: MetaRoutes.bodyMax)
         guard MetaSignature.isForm(header), !live[\.metaAppSecrets].isEmpty else { throw refused(MetaRoutes.mismatch) }
         let raw = try await request.bytes(limit: MetaRoutes.bodyMax)
         let isSigned = MetaSignature.verify(

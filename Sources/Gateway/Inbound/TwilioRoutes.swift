@@ -6,6 +6,8 @@ import Projections
 
 /// Twilio's webhooks: verify, adapt, append, answer only when it is on disk.
 struct TwilioRoutes: Sendable {
+    private static let bodyMax = 1 << 20
+
     let ledger: Ledger
     let publicURL: @Sendable () -> String
     let metrics: GatewayMetrics
@@ -180,14 +182,14 @@ struct TwilioRoutes: Sendable {
         let name = HTTPField.Name("X-Twilio-Signature")
         let signature = name.flatMap { request.headers[$0] }
         // What is certain to be refused is not read.
+        try request.refuseLonger(than: TwilioRoutes.bodyMax)
         guard let client = ledger.ids.decode(.client, try context.parameter("client")),
             TwilioSignature.isForm(signature), ledger.plan({ $0.clients[client]?.channels[.sms] != nil })
         else { throw refused() }
-        context.memory?.belongs(to: client)
         let target = request.head.path ?? ""
         let isForm = request.headers[.contentType]?.lowercased().hasPrefix("application/x-www-form-urlencoded") ?? false
         let isQuery = request.method == .get || request.method == .head
-        let raw = isQuery ? [] : try await request.bytes(limit: 1 << 20)
+        let raw = isQuery ? [] : try await request.bytes(limit: TwilioRoutes.bodyMax)
         let source = isQuery ? [UInt8]((request.uri.query ?? "").utf8) : raw
         guard let credentials = try await credentials(client), let form = FormBody(source) else { throw refused() }
         let body: TwilioSignature.Body =

@@ -7,6 +7,7 @@ struct OperationsRoutes: Sendable {
     let ledger: Ledger
     let metrics: GatewayMetrics
     let connections: ConnectionRegistry?
+    let memory: RequestMemory
 
     func add(to router: Routes) {
         router.get("/healthz") { _, _ in Answer.json { $0.string("status", "ok") } }
@@ -50,7 +51,8 @@ struct OperationsRoutes: Sendable {
         let durable = (name: "waybill_log_durable_position", value: ledger.log.durable.rawValue)
         let waiting = (name: "waybill_waiting_requests", value: UInt64(max(0, ledger.waiters.count)))
         let open = connections.map { [(name: "waybill_connections", value: UInt64(max(0, $0.count)))] } ?? []
-        let all = gauges + clocks + [durable, waiting] + open
+        let held = (name: "waybill_request_memory_bytes", value: UInt64(max(0, memory.bytes)))
+        let all = gauges + clocks + [durable, waiting, held] + open
         return Answer.text(.ok, "text/plain; version=0.0.4", metrics.render(gauges: all))
     }
 }
