@@ -41,7 +41,7 @@ package struct GatewayApplication: Service {
         try RestoreMarker.refuse(in: configuration.data, storage: PosixStorage())
         try DirectoryLock.refuseHeld(directory: configuration.data)
         try DataOwner.check(configuration.data)
-        try PrivateDirectory.check(configuration.data)
+        try PrivateDirectory.claim(configuration.data)
         try ControlRoutes.checkPath(in: configuration.data)
         let descriptors = try shareDescriptors()
         let certificate =

@@ -282,11 +282,22 @@ def serve_refused(directory, *arguments):
 def test_directory_open_to_others_is_refused(tmp_path, mode):
     data = tmp_path / "data"
     data.mkdir()
+    (data / "note").write_text("somebody's")
     data.chmod(mode)
     for arguments in ([], ["--check-config"]):
         said = serve_refused(tmp_path, *arguments)
         assert "open to other users" in said and "chmod 700" in said, said
-    assert list(data.iterdir()) == []
+    assert [path.name for path in data.iterdir()] == ["note"]
+
+
+def test_empty_directory_is_made_its_owners_alone(make_gateway):
+    gateway = make_gateway("given")
+    gateway.data.mkdir(parents=True, mode=0o755)
+    assert gateway.run("serve", "--data", gateway.data, "--check-config").returncode == 0
+    assert gateway.data.stat().st_mode & 0o777 == 0o755, "nothing is changed by looking"
+    gateway.start()
+    assert gateway.data.stat().st_mode & 0o777 == 0o700
+    assert gateway.stop() == 0
 
 
 def test_directory_that_is_made_is_its_owners_alone(gateway):

@@ -70,9 +70,15 @@ import Testing
 
     @Test(arguments: [0o755, 0o750, 0o770, 0o704, 0o702, 0o720] as [mode_t])
     func aDirectoryThatIsOpenToOthersIsRefused(_ mode: mode_t) throws {
-        #expect(chmod(path, mode) == 0)
+        #expect(mkdir(path + "/inside", 0o700) == 0 && chmod(path, mode) == 0)
         #expect(throws: LogError(.openToOthers, "")) { try directory.open().close() }
         #expect(access(path + "/lock", F_OK) != 0)
+        // Nobody can have read or put there anything.
+        #expect(rmdir(path + "/inside") == 0)
+        try PrivateDirectory.check(path)
+        try PrivateDirectory.claim(path)
+        var status = stat()
+        #expect(stat(path, &status) == 0 && status.st_mode & 0o777 == 0o700)
         #expect(chmod(path, 0o700) == 0)
         try directory.open().close()
     }

@@ -21,7 +21,7 @@ package final class DirectoryLock: Sendable {
     ///
     /// - Throws: `locked`, naming the holder's pid; `openToOthers` when the directory is not its owner's alone.
     package init(directory: String) throws(LogError) {
-        try PrivateDirectory.check(directory)
+        try PrivateDirectory.claim(directory)
         let folder = waybill_open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
         guard folder >= 0 else { throw DirectoryLock.failure("open", directory) }
         do throws(LogError) {
