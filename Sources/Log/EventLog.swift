@@ -334,7 +334,7 @@ public final class EventLog: Sendable {
     private func waitToRoll(_ cause: LogError) -> Bool {
         let goesOn = state.withLock { state in
             state.obstacle = cause
-            return !state.isClosing
+            return !state.isClosing && state.failure == nil
         }
         if goesOn { usleep(100_000) }
         return goesOn

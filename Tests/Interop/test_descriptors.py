@@ -300,6 +300,19 @@ def test_empty_directory_is_made_its_owners_alone(make_gateway):
     assert gateway.stop() == 0
 
 
+def test_restore_takes_an_empty_directory_as_a_start_does(make_gateway, tmp_path):
+    old, new = make_gateway("backed-up").start(), make_gateway("restored")
+    assert old.stop() == 0
+    key, copies = tmp_path / "backup.key", tmp_path / "copies"
+    old.run_ok("backup", "--data", old.data, "--to", copies, "--backup-key", key, "--horizon=1")
+    new.data.mkdir(parents=True)
+    # What `mkdir` makes where a user has a group of his own.
+    new.data.chmod(0o775)
+    new.run_ok("restore", "--from", copies, "--data", new.data, "--backup-key", key)
+    assert new.data.stat().st_mode & 0o777 == 0o700
+    assert new.verify("--invariants").returncode == 0
+
+
 def test_directory_that_is_made_is_its_owners_alone(gateway):
     assert gateway.data.stat().st_mode & 0o777 == 0o700
 

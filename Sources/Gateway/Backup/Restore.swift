@@ -128,6 +128,8 @@ package struct Restore {
     package func run(progress: (LogCopy.File) -> Void) async throws -> Outcome {
         try DirectoryLock.refuseHeld(directory: data)
         try DataOwner.check(data)
+        // An empty one that others may write to would be refused for the root key that is to be made in it.
+        PrivateDirectory.adopt(data)
         // Who is refused must find everything as it was, without so much as a lock where there was nothing.
         let early: Plan? = try mode(among: (try? storage.list(data)) ?? []) == .log ? planLog() : nil
         try storage.makeDurableDirectory(data)

@@ -147,7 +147,7 @@ package struct DeliveryService: Service {
                 : DeliveryResult(.failed, error: DeliveryResult.unreadable, startedAt: startedAt)
         } catch {
             logger.error("an event could not be read to be delivered", metadata: ["error": "\(error)"])
-            if (error as? LogError)?.isTransient == true {
+            if LocalShortage.isOne(error) {
                 return DeliveryResult(.notBegun, error: TransferFailure.localFailure.code, startedAt: startedAt)
             }
             return DeliveryResult(.failed, error: DeliveryResult.unreadable, startedAt: startedAt)

@@ -41,7 +41,7 @@ package struct SendService: Service {
 
     private func startDue() -> Started? {
         let now = ledger.now
-        let (picked, expired) = ledger.plan { state -> ([LogPosition], [LogPosition]) in
+        var (picked, expired) = ledger.plan { state -> ([LogPosition], [LogPosition]) in
             state.sends.schedule.advance(to: now)
             let expired = state.sends.takeExpired(now)
             let clients = state.clients
@@ -59,9 +59,11 @@ package struct SendService: Service {
         }
         if picked.isEmpty, expired.isEmpty { return nil }
         // Nothing is begun that could only fail here.
-        if LocalShortage.isNow {
-            ledger.plan { state in postpone(picked + expired, &state.sends.schedule) }
-            return nil
+        if !picked.isEmpty, LocalShortage.isNow {
+            ledger.plan { state in postpone(picked, &state.sends.schedule) }
+            // What expired is told of once, and needs nothing but the log to be settled.
+            picked = []
+            if expired.isEmpty { return nil }
         }
         let committed = try? ledger.append(edge: false) { state, context in
             let (start, drop) = state.decideStart(picked, now: context.now)
@@ -170,7 +172,7 @@ package struct SendService: Service {
             // Nothing has left. The medium may be read again later.
             logger.error("a message could not be read to be sent", metadata: ["error": "\(error)"])
             var result = SendResult(.retryLater, code: "unreadable", startedAt: startedAt)
-            result.isNoAttempt = (error as? LogError)?.isTransient ?? false
+            result.isNoAttempt = LocalShortage.isOne(error)
             return result
         }
     }

@@ -10,6 +10,8 @@ package struct PurgeService: Service {
     static let batchMax = 4096
     /// Seconds until what could not be purged is tried again.
     static let pause: UInt64 = 60
+    /// Seconds until what could not be opened for a lack on this host is tried again.
+    static let lackPause: UInt64 = 1
     /// How long nothing is tried after a failure.
     static let breath = Duration.milliseconds(500)
 
@@ -105,17 +107,22 @@ package struct PurgeService: Service {
         let records = ledger.plan { state in due.map { $0.records(in: state.inbox) } }
         var targets: [KeyStore.Target] = []
         var readable: [PurgeBook.Subject] = []
+        var lack: LogError?
         for (subject, records) in zip(due, records) {
             do {
                 targets += try subject.targets(records, ledger.log.reader)
                 readable.append(subject)
             } catch let error as LogError where error.isTransient {
-                // Nothing is wrong with it: it is read again as soon as it can be.
-                throw error
+                // Nothing is wrong with it, but it may be this file alone that cannot be opened: the others must not wait for it.
+                lack = error
+                unfinished[subject] = now.advanced(bySeconds: PurgeService.lackPause)
             } catch {
                 logger.critical("a key cannot be destroyed, for its record is damaged", metadata: ["error": "\(error)"])
                 unfinished[subject] = later
             }
+        }
+        if let lack {
+            logger.error("records of what is to be purged cannot be opened now", metadata: ["error": "\(lack)"])
         }
         if readable.isEmpty { return true }
         let generations = try await ledger.destroyKeys(targets)

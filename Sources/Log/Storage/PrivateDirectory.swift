@@ -7,8 +7,13 @@ package enum PrivateDirectory {
     ///
     /// - Throws: as `check`.
     package static func claim(_ path: String) throws(LogError) {
-        if isAdoptable(path) { chmod(path, 0o700) }
+        adopt(path)
         try check(path)
+    }
+
+    /// The same, and leaves it to others to refuse one that is not empty.
+    package static func adopt(_ path: String) {
+        if isAdoptable(path) { chmod(path, 0o700) }
     }
 
     /// - Throws: `openToOthers` when a data directory that is not empty can be read or written by anybody but its owner.
