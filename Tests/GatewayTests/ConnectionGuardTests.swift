@@ -178,6 +178,31 @@ import Testing
 
     // MARK: Expectations
 
+    @Test func theRestOfABodyIsNoHeaderOfTheNextRequest() throws {
+        let probe = try ChannelProbe()
+        try probe.says("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nabc")
+        try probe.answers(.unauthorized)
+        #expect(probe.heard.hasPrefix("HTTP/1.1 401 "))
+        try probe.says("def")
+        probe.wait(.seconds(60))
+        #expect(probe.heard.isEmpty, "an answer that nobody asked for")
+        #expect(probe.channel.isActive)
+        try probe.says("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        try probe.answers(.ok)
+        #expect(probe.heard.hasPrefix("HTTP/1.1 200 "))
+    }
+
+    @Test func aRestThatDoesNotComeIsAnsweredNoSecondTime() throws {
+        let probe = try ChannelProbe()
+        try probe.says("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nabc")
+        try probe.answers(.unauthorized)
+        #expect(probe.heard.hasPrefix("HTTP/1.1 401 "))
+        try probe.says("d")
+        probe.wait(.seconds(60))
+        #expect(probe.heard.isEmpty)
+        #expect(!probe.channel.isActive)
+    }
+
     @Test func continueIsSaidWhenTheBodyIsWanted() throws {
         let probe = try ChannelProbe()
         try probe.says("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-Continue\r\nContent-Length: 2\r\n\r\n")

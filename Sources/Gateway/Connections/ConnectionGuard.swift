@@ -90,6 +90,13 @@ package final class ConnectionGuard: ChannelInboundHandler, RemovableChannelHand
         if !registry.ended(connection) { close() }
     }
 
+    /// All of a body is read whose answer was taken before: what came of it was no header.
+    func bodyEnded() {
+        guard running == 0, bytesLeft == nil else { return }
+        hasBegun = false
+        expect(.idle, within: limits.idle)
+    }
+
     /// The last answer is given.
     func hear(atMost bytes: Int) { bytesLeft = bytes }
 

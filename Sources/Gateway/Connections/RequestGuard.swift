@@ -130,6 +130,7 @@ package final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler 
             guard isReading else { return }
             isReading = false
             body.stop(earning: 0)
+            if untaken == 0, !isStream { connection?.bodyEnded() }
         }
         context.fireChannelRead(data)
     }
@@ -250,7 +251,8 @@ package final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler 
     /// Nothing came of a header for too long.
     func headerIsLate() {
         guard let context else { return }
-        if unanswered > 0 || isLingering || isLast { return context.close(promise: nil) }
+        // Of a body that is still read, the answer is given already: a second one would be taken for that of the next request.
+        if unanswered > 0 || isReading || isLingering || isLast { return context.close(promise: nil) }
         giveUp("the header of a request did not come in time", context)
     }
 
