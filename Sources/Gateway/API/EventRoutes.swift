@@ -40,14 +40,11 @@ struct EventRoutes: Sendable {
             throw GatewayError(.invalidRequest, "the last event is \(last); begin again from there", field: "after")
         }
         return try await ledger.readers.run(client.id) {
-            var bodies: [[UInt8]] = []
-            var size = 0
-            for position in page where size < Paging.bytesMax {
-                bodies.append(try body(position, sequence: after + bodies.count + 1))
-                size += bodies[bodies.count - 1].count
+            let bodies = try Paging.filled(page.enumerated()) {
+                try body($0.element, sequence: after + $0.offset + 1)
             }
             return Answer.json { json in
-                json.array("data") { json in for body in bodies { json.element { $0.raw(body) } } }
+                json.list("data", bodies)
                 json.number("next_after", after + bodies.count)
             }
         }

@@ -11,13 +11,6 @@ struct Paging {
     let limit: Int
     let after: LogPosition?
 
-    fileprivate static let everything = Paging(limit: .max, after: nil)
-
-    private init(limit: Int, after: LogPosition?) {
-        self.limit = limit
-        self.after = after
-    }
-
     init(_ request: Request, _ kind: OpaqueID.Kind, _ ids: OpaqueID) throws {
         let query = request.uri.queryParameters
         if let text = query["limit"] {
@@ -38,92 +31,118 @@ struct Paging {
         after = position
     }
 
-    /// What is found by walking a list step by step.
-    struct Walk: Sendable {
-        fileprivate(set) var page: [LogPosition] = []
-        fileprivate var before: LogPosition?
-        fileprivate(set) var isOver = false
+    /// What one step through a list finds.
+    struct Step: Sendable {
+        let found: [LogPosition]
+        /// Where the next step begins; nil when there is none.
+        let before: LogPosition?
     }
 
-    /// How much of a list is walked in one step, for each of which the writer's lock is held.
+    /// How much of a list is looked at in one step, for each of which the writer's lock is held.
     private static let step = 512
-
-    var walk: Walk { Walk(before: after) }
 
     /// One step through `positions`, which rise, newest first. More may have come since the step before: only to their end.
     ///
-    /// One more than the page has is found, and tells that there is a next page.
-    func go(_ walk: inout Walk, through positions: [LogPosition], where keep: (LogPosition) -> Bool) {
+    /// - Parameters:
+    ///   - before: where the step begins; nil for the newest.
+    ///   - most: how many are wanted.
+    static func step(
+        through positions: [LogPosition],
+        before: LogPosition?,
+        most: Int,
+        where keep: (LogPosition) -> Bool
+    ) -> Step {
         var high = positions.count
-        if let before = walk.before {
+        if let before {
             var low = 0
             while low < high {
                 let middle = (low + high) / 2
                 if positions[middle] < before { low = middle + 1 } else { high = middle }
             }
         }
-        let low = max(0, high - Paging.step)
+        let low = max(0, high - step)
+        var found: [LogPosition] = []
         for position in positions[low..<high].reversed() where keep(position) {
-            walk.page.append(position)
-            if walk.page.count > limit { break }
+            found.append(position)
+            if found.count == most { break }
         }
-        walk.isOver = low == 0 || walk.page.count > limit
-        if high > 0 { walk.before = positions[low] }
+        return Step(found: found, before: low == 0 || found.count == most ? nil : positions[low])
     }
 
-    /// Writes `{data:[…],next_cursor}`. A page ends after the element that makes it longer than `bytesMax`, or has as many as
-    /// were asked for.
+    /// The entries of a page, rendered: as many as there are, up to the one that makes the page longer than `bytesMax`.
+    static func filled<Entry>(
+        _ entries: some Sequence<Entry>,
+        _ render: (Entry) throws -> [UInt8]
+    ) rethrows -> [[UInt8]] {
+        var rendered: [[UInt8]] = []
+        var size = 0
+        for entry in entries where size < Paging.bytesMax {
+            let bytes = try render(entry)
+            rendered.append(bytes)
+            size += bytes.count
+        }
+        return rendered
+    }
+
+    /// Writes `{data:[…],next_cursor}`.
+    ///
+    /// - Parameter page: one more than asked tells that there is a next page.
     func answer(
         _ page: [LogPosition],
         _ kind: OpaqueID.Kind,
         _ ids: OpaqueID,
         _ element: (LogPosition) throws -> [UInt8]
     ) rethrows -> Response {
-        var elements: [[UInt8]] = []
-        var size = 0
-        for position in page.prefix(limit) where size < Paging.bytesMax {
-            elements.append(try element(position))
-            size += elements[elements.count - 1].count
-        }
+        let elements = try Paging.filled(page.prefix(limit), element)
         return Answer.json { json in
-            json.array("data") { json in for bytes in elements { json.element { $0.raw(bytes) } } }
+            json.list("data", elements)
             json.string("next_cursor", page.count > elements.count ? ids.encode(kind, page[elements.count - 1]) : nil)
         }
     }
 }
 
+extension JSONWriter {
+    /// An array of what is rendered already.
+    mutating func list(_ name: StaticString, _ elements: [[UInt8]]) {
+        array(name) { json in for bytes in elements { json.element { $0.raw(bytes) } } }
+    }
+}
+
 extension Ledger {
-    /// A page of a list. The writer's lock is let go between two steps, so that a long list holds up nobody.
+    /// A page of a list, and one more where there is one.
     func page(
         _ paging: Paging,
         _ list: (borrowing LogState) -> [LogPosition],
         where keep: (LogPosition, borrowing LogState) -> Bool = { _, _ in true }
     ) async throws -> [LogPosition] {
-        try await walk(paging, list, where: keep)
+        try await walk(list, before: paging.after, most: paging.limit + 1, where: keep)
     }
 
-    /// All of a list that is kept, the oldest first, walked like a page.
+    /// All of a list that is kept, the oldest first.
     func all(
         _ list: (borrowing LogState) -> [LogPosition],
         where keep: (LogPosition, borrowing LogState) -> Bool
     ) async throws -> [LogPosition] {
-        try await walk(.everything, list, where: keep).reversed()
+        try await walk(list, before: nil, most: .max, where: keep).reversed()
     }
 
+    /// The writer's lock is let go between two steps, so that a long list holds up nobody.
     private func walk(
-        _ paging: Paging,
         _ list: (borrowing LogState) -> [LogPosition],
+        before: LogPosition?,
+        most: Int,
         where keep: (LogPosition, borrowing LogState) -> Bool
     ) async throws -> [LogPosition] {
-        var walk = paging.walk
-        while !walk.isOver {
-            walk = try await read { [walk] state in
-                var walk = walk
-                paging.go(&walk, through: list(state)) { keep($0, state) }
-                return walk
+        var found: [LogPosition] = []
+        var before = before
+        repeat {
+            let step = try await read { [before, left = most - found.count] state in
+                Paging.step(through: list(state), before: before, most: left) { keep($0, state) }
             }
-        }
-        return walk.page
+            found += step.found
+            before = step.before
+        } while before != nil
+        return found
     }
 
     /// What is known now of the elements of a page.

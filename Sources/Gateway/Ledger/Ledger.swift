@@ -8,7 +8,8 @@ import Synchronization
 /// both win while a sync is running. Readers see the durable head, because every read first waits until the position it
 /// saw is durable. When the log fails, what was folded but not stored is never shown: reads fail from then on.
 ///
-/// Lock order: `state`, then the log's own lock, `access`, `planners` or the planner's memory (`InlineMemory`).
+/// Lock order: `state`, then the log's own lock, the clock's, `access`, `planners` or the planner's memory (`InlineMemory`). Those of
+/// `readers` and `waiters` are taken under no other one.
 package final class Ledger: Sendable {
     package let log: EventLog
     package let keys: KeyStore

@@ -46,7 +46,7 @@ package final class GuardedClock: Sendable {
     package var reader: @Sendable () -> UInt64 { { self.now } }
 
     /// UTC nanoseconds as the machine is set, which may go anywhere. Only for what others compare with their own clocks: the
-    /// signature time of outgoing webhooks, and dates in answers of providers.
+    /// signature time of outgoing webhooks.
     package var wall: UInt64 { ClockArithmetic.clamp(sources.wall()) }
 
     package var status: Status {
