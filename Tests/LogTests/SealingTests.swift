@@ -20,6 +20,26 @@ import Testing
         #expect(log.frontier.root == sample.ledger.root(through: log.durable))
     }
 
+    /// Packs are kept unpacked between reads: none is taken for another, and their number does not grow with the log.
+    @Test func singleRecordsReadInAnyOrder() async throws {
+        let sample = try await SealingSample.make(seed: 21, groups: 400)
+        let log = try sample.openSealing()
+        defer { log.close() }
+        try sample.waitUntilSealed()
+        let digests = try log.reader.digests()
+        var generator = SeededGenerator(seed: 8)
+        let reader = log.reader
+        for index in 0..<4_000 {
+            // Mostly around one place, as the rows of a page are, and now and then elsewhere.
+            let around = index / 40 * 97 % digests.count
+            let isNear = Bool.random(using: &generator)
+            let at = isNear ? (around + index % 20) % digests.count : Int.random(in: digests.indices, using: &generator)
+            let record = try reader.record(at: LogPosition(UInt64(at) + 1))
+            #expect(record.withView { $0.computedDigest } == digests[at])
+        }
+        #expect((2...16).contains(reader.packsInMemory))
+    }
+
     @Test func aScanMayBeginAndEndAnywhere() async throws {
         let sample = try await SealingSample.make(seed: 11)
         let log = try sample.openSealing()

@@ -40,7 +40,7 @@ struct DeliveryRoutes: Sendable {
                 return (!dead || row.isDeadLetter) && (wanted == nil || row.state == wanted)
             }
             let rows = try await ledger.rows(of: page) { $0.deliveries.rows[$1] }
-            return try paging.answer(page, .delivery, ledger.ids) { id in
+            return try await paging.answer(page, .delivery, ledger.ids) { id in
                 let view = try rows[id].map { try DeliveryView(id, $0, ledger) }
                 return JSONWriter.object { view?.write(&$0, ledger) }
             }

@@ -40,7 +40,7 @@ struct EventRoutes: Sendable {
             throw GatewayError(.invalidRequest, "the last event is \(last); begin again from there", field: "after")
         }
         return try await ledger.readers.run(client.id) {
-            let bodies = try Paging.filled(page.enumerated()) {
+            let bodies = try await Paging.filled(page.enumerated()) {
                 try body($0.element, sequence: after + $0.offset + 1)
             }
             return Answer.json { json in

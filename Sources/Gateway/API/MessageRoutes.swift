@@ -66,7 +66,7 @@ struct MessageRoutes: Sendable {
                 !state.inbox.isJoined(id) && state.inbox.conversations[id].map(filter.matches) ?? false
             }
             let rows = try await ledger.rows(of: page) { $0.inbox.conversations[$1] }
-            return try paging.answer(page, .conversation, ledger.ids) { id in
+            return try await paging.answer(page, .conversation, ledger.ids) { id in
                 let view = try ConversationView(id, rows[id], ledger)
                 return JSONWriter.object { view.write(&$0, ledger) }
             }
@@ -120,7 +120,7 @@ struct MessageRoutes: Sendable {
         return try await ledger.readers.run(row.client) {
             let page = try await ledger.page(paging, { _ in row.messages })
             let rows = try await ledger.rows(of: page) { $0.inbox.messages[$1] }
-            return try paging.answer(page, .message, ledger.ids) { id in
+            return try await paging.answer(page, .message, ledger.ids) { id in
                 let view = try rows[id].map { try MessageView(id, $0, ledger) }
                 return JSONWriter.object { view?.write(&$0, ledger) }
             }

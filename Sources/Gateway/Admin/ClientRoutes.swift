@@ -50,7 +50,7 @@ struct ClientRoutes: Sendable {
             let clients = try await ledger.read { Array($0.clients.clients.keys) }.sorted()
             let page = try await ledger.page(paging, { _ in clients })
             let rows = try await ledger.rows(of: page) { $0.clients[$1] }
-            return try paging.answer(page, .client, ledger.ids) { id in
+            return try await paging.answer(page, .client, ledger.ids) { id in
                 let view = try rows[id].map { try ClientView($0, ledger) }
                 return JSONWriter.object { view?.write(&$0, ledger) }
             }

@@ -18,7 +18,7 @@ struct CountedBodies: RouterMiddleware {
         let claim = memory.claim(for: .of(peer, request.headers, trusted: trustedProxies))
         defer { claim.release() }
         var (request, context) = (request, context)
-        let announced = request.headers[.contentLength].flatMap { Int($0) }
+        let announced = request.headers.contentLength
         request.body = RequestBody(asyncSequence: CountedBody(body: request.body, claim: claim, announced: announced))
         context.memory = claim
         return try await next(request, context)

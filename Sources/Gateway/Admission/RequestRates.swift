@@ -66,12 +66,14 @@ struct RequestRates: RouterMiddleware {
             )
             response = Answer.problem(error, requestID: context.requestID)
         }
-        let name = "\"\(kind.rawValue)\""
-        if let header = RequestRates.policy { response.headers[header] = "\(name);q=\(rate.burst);w=\(rate.window)" }
-        if let header = RequestRates.limit {
-            response.headers[header] = "\(name);r=\(remaining);t=\(RequestRates.seconds(reset))"
-        }
+        add("q=\(rate.burst);w=\(rate.window)", kind, RequestRates.policy, to: &response)
+        add("r=\(remaining);t=\(RequestRates.seconds(reset))", kind, RequestRates.limit, to: &response)
         return response
+    }
+
+    private func add(_ parameters: String, _ kind: Kind, _ name: HTTPField.Name?, to response: inout Response) {
+        guard let name else { return }
+        response.headers.append(HTTPField(name: name, value: "\"\(kind.rawValue)\";\(parameters)"))
     }
 
     private func rate(_ kind: Kind, of plan: Plan) -> RequestRate {

@@ -148,7 +148,7 @@ package final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler 
 
     private func begin(_ request: HTTPRequest) {
         isReading = true
-        bodyBytesLeft = request.headerFields[.contentLength].flatMap { Int($0) }
+        bodyBytesLeft = request.headerFields.contentLength
         awaitsContinue = request.headerFields[.expect]?.lowercased() == "100-continue"
         body.renew(limits.body)
         if untaken == 0 { answer.renew(limits.answer) }
@@ -176,9 +176,9 @@ package final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler 
                 if isReading, !mayReadOn { isLast = true }
                 if isLast, !isStream { head.headerFields[.connection] = "close" }
             }
-            pass(.head(head), 0, promise, context)
+            context.write(wrapOutboundOut(.head(head)), promise: promise)
         case .head:
-            pass(part, 0, promise, context)
+            context.write(wrapOutboundOut(part), promise: promise)
         case .body(var bytes):
             let most = RequestGuard.pieceBytes
             while bytes.readableBytes > most, let piece = bytes.readSlice(length: most) {
@@ -205,6 +205,8 @@ package final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler 
         !awaitsContinue && (bodyBytesLeft.map { $0 <= limits.unwantedBytesMax } ?? false)
     }
 
+    /// Writes a part of an answer that is waited for until the client has taken it. A header alone is not: it says so little that
+    /// it always finds room, and the end of the answer follows.
     private func pass(
         _ part: HTTPResponsePart,
         _ bytes: Int,

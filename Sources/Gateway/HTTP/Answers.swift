@@ -67,6 +67,11 @@ enum Answer {
     }
 }
 
+extension HTTPFields {
+    /// The announced length of a body in bytes, read without the string that a subscript makes by joining fields.
+    var contentLength: Int? { first { $0.name == .contentLength }.flatMap { Int($0.value) } }
+}
+
 extension Request {
     /// The whole body, bounded.
     func bytes(limit: Int) async throws -> [UInt8] { [UInt8](buffer: try await buffer(limit: limit)) }
@@ -76,7 +81,7 @@ extension Request {
         do {
             let bytes = try await body.collect(upTo: limit)
             // Some of the ways in which a body breaks off look like its end.
-            guard headers[.contentLength].map({ Int($0) == bytes.readableBytes }) ?? true else { throw Request.cut }
+            guard headers.contentLength.map({ $0 == bytes.readableBytes }) ?? true else { throw Request.cut }
             return bytes
         } catch let error {
             throw Request.unreadable(error, limit: limit)
@@ -97,7 +102,7 @@ extension Request {
 
     /// A body that is announced too long is not begun with.
     func refuseLonger(than limit: Int) throws(GatewayError) {
-        if let length = headers[.contentLength].flatMap({ Int($0) }), length > limit { throw Request.tooLarge(limit) }
+        if let length = headers.contentLength, length > limit { throw Request.tooLarge(limit) }
     }
 
     private static func tooLarge(_ limit: Int) -> GatewayError {

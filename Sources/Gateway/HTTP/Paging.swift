@@ -70,16 +70,19 @@ struct Paging {
     }
 
     /// The entries of a page, rendered: as many as there are, up to the one that makes the page longer than `bytesMax`.
+    ///
+    /// Between two of them whoever waits for the thread has it: a page takes as long as hundreds of other requests.
     static func filled<Entry>(
         _ entries: some Sequence<Entry>,
         _ render: (Entry) throws -> [UInt8]
-    ) rethrows -> [[UInt8]] {
+    ) async rethrows -> [[UInt8]] {
         var rendered: [[UInt8]] = []
         var size = 0
         for entry in entries where size < Paging.bytesMax {
             let bytes = try render(entry)
             rendered.append(bytes)
             size += bytes.count
+            await Task.yield()
         }
         return rendered
     }
@@ -92,8 +95,8 @@ struct Paging {
         _ kind: OpaqueID.Kind,
         _ ids: OpaqueID,
         _ element: (LogPosition) throws -> [UInt8]
-    ) rethrows -> Response {
-        let elements = try Paging.filled(page.prefix(limit), element)
+    ) async rethrows -> Response {
+        let elements = try await Paging.filled(page.prefix(limit), element)
         return Answer.json { json in
             json.list("data", elements)
             json.string("next_cursor", page.count > elements.count ? ids.encode(kind, page[elements.count - 1]) : nil)
@@ -126,7 +129,7 @@ extension Ledger {
         try await walk(list, before: nil, most: .max, where: keep).reversed()
     }
 
-    /// The writer's lock is let go between two steps, so that a long list holds up nobody.
+    /// The writer's lock and the thread are let go between two steps, so that a long list holds up nobody.
     private func walk(
         _ list: (borrowing LogState) -> [LogPosition],
         before: LogPosition?,
@@ -141,6 +144,7 @@ extension Ledger {
             }
             found += step.found
             before = step.before
+            await Task.yield()
         } while before != nil
         return found
     }

@@ -5,6 +5,7 @@ import NIOCore
 package struct SourceAddress: Sendable, Hashable {
     /// An IPv4 address; of IPv6 the network of 64 bits, of which one customer has a whole one.
     let network: UInt128
+    private static let forwardedFor = HTTPField.Name("X-Forwarded-For")
 
     init(_ address: IPAddress) {
         network = address.family == .v6 ? (address.bits >> 64) << 64 : address.bits
@@ -21,8 +22,9 @@ package struct SourceAddress: Sendable, Hashable {
     /// a trusted proxy itself. What is before that the caller may have made up.
     static func of(_ peer: IPAddress?, _ headers: HTTPFields, trusted: [IPNetwork]) -> SourceAddress? {
         guard let peer else { return nil }
+        if trusted.isEmpty { return SourceAddress(peer) }
         var source = peer
-        let said = HTTPField.Name("X-Forwarded-For").map { headers[values: $0] } ?? []
+        let said = forwardedFor.map { headers[values: $0] } ?? []
         for text in said.flatMap({ $0.split(separator: ",") }).reversed() {
             guard trusted.contains(where: { $0.contains(source) }) else { break }
             guard let next = IPAddress(String(text).trimmingSpaces)?.unmapped else { break }

@@ -12,22 +12,15 @@ package struct LimitedLog: LogHandler {
 
     private let shared = Shared()
     private var base: any LogHandler
-    /// Without what belongs to one line, as the id of a request.
-    private let plain: any LogHandler
+    /// What belongs to the lines of one request. It is kept here until there is a line, which most requests do not have: handlers
+    /// print their metadata whenever it is set.
+    package var metadata: Logger.Metadata = [:]
 
-    package init(_ base: any LogHandler) {
-        self.base = base
-        plain = base
-    }
+    package init(_ base: any LogHandler) { self.base = base }
 
     package var logLevel: Logger.Level {
         get { base.logLevel }
         set { base.logLevel = newValue }
-    }
-
-    package var metadata: Logger.Metadata {
-        get { base.metadata }
-        set { base.metadata = newValue }
     }
 
     package var metadataProvider: Logger.MetadataProvider? {
@@ -36,12 +29,12 @@ package struct LimitedLog: LogHandler {
     }
 
     package subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-        get { base[metadataKey: key] }
-        set { base[metadataKey: key] = newValue }
+        get { metadata[key] }
+        set { metadata[key] = newValue }
     }
 
     package func log(event: LogEvent) {
-        guard event.level < .critical else { return base.log(event: event) }
+        guard event.level < .critical else { return write(event) }
         let kind = LineLimits.Kind(
             level: event.level.rawValue,
             text: "\(event.message)",
@@ -49,7 +42,13 @@ package struct LimitedLog: LogHandler {
         )
         let (isWritten, before) = shared.limits.withLock { $0.admit(kind, at: BootTime.now) }
         if let before { tell(before) }
-        if isWritten { base.log(event: event) }
+        if isWritten { write(event) }
+    }
+
+    private func write(_ event: LogEvent) {
+        var event = event
+        if !metadata.isEmpty { event.metadata = metadata.merging(event.metadata ?? [:]) { _, own in own } }
+        base.log(event: event)
     }
 
     /// Tells what was withheld and is not told yet.
@@ -61,7 +60,7 @@ package struct LimitedLog: LogHandler {
 
     private func tell(_ withheld: LineLimits.Withheld) {
         let kind = withheld.kind
-        plain.log(
+        base.log(
             event: LogEvent(
                 level: Logger.Level(rawValue: kind.level) ?? .warning,
                 message: "\(kind.text): and \(withheld.count) more like it",

@@ -15,6 +15,9 @@ package struct LogReader: Sendable {
         self.alarm = alarm
     }
 
+    /// How many unpacked packs of sealed segments are kept for the next read of a single record.
+    package var packsInMemory: Int { catalog.packs.count }
+
     /// The last position that can be read.
     package var end: LogPosition { endOfLog() }
 
@@ -165,10 +168,8 @@ package struct LogReader: Sendable {
 
     private func find(_ position: LogPosition, in segment: SealedSegment) throws(LogError) -> StoredRecord? {
         guard let index = segment.pack(of: position) else { return nil }
-        // The records are copied before the buffer goes.
-        let buffer = ReusedBuffer()
-        var walk = PackWalk(try segment.unpack(index, into: buffer, checkSealed: false))
-        return withExtendedLifetime((buffer, segment)) {
+        return try catalog.packs.pack(index, of: segment).withPack { pack in
+            var walk = PackWalk(pack)
             while true {
                 switch walk.next() {
                 case .group: continue

@@ -26,6 +26,11 @@ final class SealedSegment: Sendable {
     /// The time of the first record.
     var firstTime: UInt64? { table.count > 0 ? entry(0).firstTime : nil }
 
+    /// Bytes of the file, valid as long as the segment is.
+    func bytes(_ range: Range<Int>) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: region.bytes[range])
+    }
+
     /// The first position of a pack.
     func first(_ index: Int) -> LogPosition { entry(index).first }
 

@@ -18,6 +18,7 @@ final class SegmentCatalog: Sendable {
         var open: [UInt64: ReadableSegment] = [:]
     }
 
+    let packs = PackCache()
     private let listing: SegmentListing
     private let state: Mutex<State>
 
